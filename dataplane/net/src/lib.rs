@@ -1,0 +1,13 @@
+//! The words that dataplane and controller share: addresses, identifiers, header views, checksums
+//! and the flow key.
+//!
+//! Nothing here allocates, does I/O or knows of ports, tables or Kubernetes.
+#![cfg_attr(not(test), no_std)]
+
+pub mod ids;
+pub mod key;
+pub mod mac;
+
+pub use ids::{GroupId, IdError, MeterId, PortNo, TableId, VlanId, Vni};
+pub use key::{FlowKey, KEY_WORDS};
+pub use mac::MacAddr;

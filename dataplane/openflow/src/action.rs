@@ -1,0 +1,232 @@
+//! Actions and instructions, independent of version and wire form.
+
+use std::net::IpAddr;
+
+use net::{GroupId, MeterId, PortNo, TableId};
+
+use crate::{Field, SubField};
+
+/// One action. Lists are run in order (apply_actions); see [`Instructions`] for the rest.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Action {
+    /// Send to a port; `max_len` bytes if it is the controller (0xffff: all of it).
+    Output {
+        /// The port, reserved ones included.
+        port: PortNo,
+        /// Bytes to the controller.
+        max_len: u16,
+    },
+    /// Send to the port whose number a field holds (NXAST_OUTPUT_REG).
+    OutputReg {
+        /// Where the number is.
+        src: SubField,
+        /// Bytes to the controller.
+        max_len: u16,
+    },
+    /// Send to the controller with a reason and data of its own (NXAST_CONTROLLER, NXAST_CONTROLLER2).
+    Controller(Controller),
+    /// Run a group.
+    Group(GroupId),
+    /// Choose the queue of the output port.
+    SetQueue(u32),
+    /// Push an 802.1Q (0x8100) or 802.1ad (0x88a8) tag; identifier and priority are copied from the outermost tag, 0 without one.
+    PushVlan {
+        /// Ethertype of the tag.
+        tpid: u16,
+    },
+    /// Remove the outermost tag.
+    PopVlan,
+    /// Push an MPLS label stack entry.
+    PushMpls {
+        /// 0x8847 or 0x8848.
+        ethertype: u16,
+    },
+    /// Remove the outermost MPLS entry.
+    PopMpls {
+        /// Ethertype of what is below.
+        ethertype: u16,
+    },
+    /// Push a PBB I-TAG (0x88e7).
+    PushPbb {
+        /// 0x88e7.
+        ethertype: u16,
+    },
+    /// Remove the I-TAG.
+    PopPbb,
+    /// Write bits of a field; on the wire set_field (masked from 1.5 on) or NXAST_REG_LOAD.
+    SetField {
+        /// The field.
+        field: Field,
+        /// Value, at bit 0 of the field.
+        value: u128,
+        /// Ones where the field is written.
+        mask: u128,
+    },
+    /// Copy bits between fields (NXAST_REG_MOVE, copy_field in 1.5).
+    Move {
+        /// From.
+        src: SubField,
+        /// To; as many bits.
+        dst: SubField,
+    },
+    /// Write a range of a field's bits (NXAST_REG_LOAD); prints as `load:`.
+    Load {
+        /// To.
+        dst: SubField,
+        /// Value, at bit 0 of the range.
+        value: u64,
+    },
+    /// Decrement the time to live or hop limit; drop, or send to the controller, when it runs out.
+    DecNwTtl,
+    /// Set it.
+    SetNwTtl(u8),
+    /// Decrement the MPLS time to live.
+    DecMplsTtl,
+    /// Set it.
+    SetMplsTtl(u8),
+    /// Copy the time to live outwards.
+    CopyTtlOut,
+    /// Copy the time to live inwards.
+    CopyTtlIn,
+    /// Meter (an action from 1.5 on, an instruction before).
+    Meter(MeterId),
+    /// Look up another table, or this one with another in_port, then go on (NXAST_RESUBMIT_TABLE).
+    Resubmit {
+        /// Port to look up with; none: the packet's own.
+        port: Option<PortNo>,
+        /// Table; none: this one.
+        table: Option<TableId>,
+        /// Look up with source and destination of the connection's original direction swapped in.
+        ct: bool,
+    },
+    /// Send through the connection tracker (NXAST_CT).
+    Ct(Ct),
+    /// Address and port translation; only inside [`Action::Ct`].
+    Nat(Nat),
+    /// Forget what the tracker said (NXAST_CT_CLEAR).
+    CtClear,
+    /// Run actions on a copy, whose changes are undone afterwards (NXAST_CLONE).
+    Clone(Vec<Action>),
+    /// Remember a note; does nothing (NXAST_NOTE).
+    Note(Vec<u8>),
+    /// Stop (NXAST_EXIT).
+    Exit,
+}
+
+/// To the controller, with a reason and data of its own.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Controller {
+    /// Bytes of the packet; 0xffff: all.
+    pub max_len: u16,
+    /// Reason in the packet-in (OFPR_*).
+    pub reason: u8,
+    /// Controller connection; 0: every one.
+    pub controller_id: u16,
+    /// Handed back in the packet-in.
+    pub userdata: Vec<u8>,
+    /// Stop here; NXT_RESUME goes on.
+    pub pause: bool,
+    /// Meter that limits it.
+    pub meter_id: Option<MeterId>,
+}
+
+/// The `ct` action (ovs-actions(7)).
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Default)]
+pub struct Ct {
+    /// Commit the connection.
+    pub commit: bool,
+    /// Commit even if that direction was seen the other way round before.
+    pub force: bool,
+    /// Zone.
+    pub zone: CtZone,
+    /// Table to go on with; none: nothing more than the tracking happens.
+    pub table: Option<TableId>,
+    /// Algorithm helper's port (21: FTP); 0: none.
+    pub alg: u16,
+    /// Translation, and writes to the connection's mark and label (`exec`).
+    pub actions: Vec<Action>,
+}
+
+/// Zone of a `ct` action.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum CtZone {
+    /// A number.
+    Number(u16),
+    /// From 16 bits of a field.
+    Field(SubField),
+}
+
+impl Default for CtZone {
+    fn default() -> Self {
+        CtZone::Number(0)
+    }
+}
+
+/// What `nat` does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum NatKind {
+    /// Apply the translation that the connection already has.
+    Existing,
+    /// Choose a new source.
+    Src,
+    /// Choose a new destination.
+    Dst,
+}
+
+/// The `nat` argument of `ct`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Nat {
+    /// Which side.
+    pub kind: NatKind,
+    /// First and last address; none: keep it.
+    pub addresses: Option<(IpAddr, IpAddr)>,
+    /// First and last port; none: any.
+    pub ports: Option<(u16, u16)>,
+    /// Keep the choice over restarts.
+    pub persistent: bool,
+    /// Choose by hash.
+    pub hash: bool,
+    /// Choose at random.
+    pub random: bool,
+}
+
+/// The instructions of a flow, in the order in which they are run (OpenFlow 1.3.5, 5.9).
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Default)]
+pub struct Instructions {
+    /// Meter first.
+    pub meter: Option<MeterId>,
+    /// Actions to run now.
+    pub apply: Vec<Action>,
+    /// apply_actions was there, even if its list is empty.
+    pub has_apply: bool,
+    /// Empty the action set.
+    pub clear: bool,
+    /// Actions for the action set.
+    pub write: Option<Vec<Action>>,
+    /// Metadata value and mask.
+    pub metadata: Option<(u64, u64)>,
+    /// Table to go on with.
+    pub goto_table: Option<TableId>,
+}
+
+impl Instructions {
+    /// Run these actions now, nothing else.
+    pub fn apply(actions: Vec<Action>) -> Self {
+        Instructions {
+            has_apply: !actions.is_empty(),
+            apply: actions,
+            ..Instructions::default()
+        }
+    }
+
+    /// Drop: no instruction at all.
+    pub fn drop() -> Self {
+        Instructions::default()
+    }
+
+    /// And go on with a table.
+    pub fn goto(mut self, table: TableId) -> Self {
+        self.goto_table = Some(table);
+        self
+    }
+}

@@ -1,0 +1,420 @@
+//! Match fields: each declared once, with its name, width, wire code, place in the flow key and
+//! prerequisites.
+
+use std::mem::offset_of;
+
+use net::FlowKey;
+
+/// What must be matched too, for a field to mean something (OpenFlow 1.3.5, 7.2.3.6; the Nicira
+/// ones in ovs-fields(7)).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Prereq {
+    /// Nothing.
+    None,
+    /// A VLAN tag is present.
+    Vlan,
+    /// IPv4 or IPv6.
+    Ip,
+    /// IPv4.
+    Ipv4,
+    /// IPv6.
+    Ipv6,
+    /// ARP (or RARP).
+    Arp,
+    /// MPLS, unicast or multicast.
+    Mpls,
+    /// A PBB I-TAG.
+    Pbb,
+    /// TCP over either IP.
+    Tcp,
+    /// UDP over either IP.
+    Udp,
+    /// SCTP over either IP.
+    Sctp,
+    /// ICMP over IPv4.
+    Icmpv4,
+    /// ICMPv6 over IPv6.
+    Icmpv6,
+    /// Neighbour solicitation or advertisement.
+    Nd,
+    /// Neighbour solicitation.
+    NdSolicit,
+    /// Neighbour advertisement.
+    NdAdvert,
+}
+
+/// Where a field lives in the [`FlowKey`]: `bits` bits from bit `shift` (from the least
+/// significant) of the big-endian integer in bytes `offset .. offset + bytes`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Slot {
+    /// First byte in the key.
+    pub offset: u16,
+    /// Bytes that hold the integer.
+    pub bytes: u8,
+    /// Lowest bit of the field in that integer.
+    pub shift: u8,
+    /// Width in bits.
+    pub bits: u8,
+}
+
+impl Slot {
+    /// Ones for every bit of the field.
+    pub const fn ones(self) -> u128 {
+        if self.bits == 128 {
+            u128::MAX
+        } else {
+            (1 << self.bits) - 1
+        }
+    }
+
+    /// The field's value in a key.
+    pub fn get(self, key: &FlowKey) -> u128 {
+        (self.integer(key) >> self.shift) & self.ones()
+    }
+
+    /// Replaces the bits of `mask` in the field by those of `value`.
+    pub fn set(self, key: &mut FlowKey, value: u128, mask: u128) {
+        let mask = (mask & self.ones()) << self.shift;
+        let integer = (self.integer(key) & !mask) | ((value << self.shift) & mask);
+        let raw = integer.to_be_bytes();
+        let (start, bytes) = (usize::from(self.offset), usize::from(self.bytes));
+        zerocopy_bytes_mut(key)[start..start + bytes].copy_from_slice(&raw[16 - bytes..]);
+    }
+
+    fn integer(self, key: &FlowKey) -> u128 {
+        let (start, bytes) = (usize::from(self.offset), usize::from(self.bytes));
+        let mut raw = [0u8; 16];
+        raw[16 - bytes..].copy_from_slice(&zerocopy_bytes(key)[start..start + bytes]);
+        u128::from_be_bytes(raw)
+    }
+}
+
+fn zerocopy_bytes(key: &FlowKey) -> &[u8] {
+    zerocopy::IntoBytes::as_bytes(key)
+}
+
+fn zerocopy_bytes_mut(key: &mut FlowKey) -> &mut [u8] {
+    zerocopy::IntoBytes::as_mut_bytes(key)
+}
+
+/// How Open vSwitch writes a field's values in text.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Format {
+    /// Decimal, hexadecimal when masked.
+    Decimal,
+    /// Hexadecimal.
+    Hex,
+    /// An Ethernet address.
+    Mac,
+    /// An IPv4 address, masks as prefix lengths where they are ones.
+    Ipv4,
+    /// An IPv6 address, likewise.
+    Ipv6,
+    /// A port number or a reserved port's name.
+    Port,
+    /// `+new-est` and so on.
+    CtState,
+    /// `+syn-ack` or a number.
+    TcpFlags,
+    /// `no`, `yes`, `first`, `later`, `not_later`.
+    Frag,
+    /// Tunnel flags (`oam`).
+    TunFlags,
+}
+
+/// Everything known of a field.
+#[derive(Clone, Copy, Debug)]
+pub struct Info {
+    /// Name as `ovs-ofctl` prints it.
+    pub name: &'static str,
+    /// Other names it accepts (the specification's, older ones).
+    pub aliases: &'static [&'static str],
+    /// Where it is in the key.
+    pub slot: Slot,
+    /// Bytes of its value on the wire.
+    pub wire_bytes: u8,
+    /// OXM class and field of the standard, where it has one.
+    pub oxm: Option<(u16, u8)>,
+    /// NXM class and field, where it has one.
+    pub nxm: Option<(u16, u8)>,
+    /// May be matched with an arbitrary mask.
+    pub maskable: bool,
+    /// May be the target of set_field, load and move.
+    pub writable: bool,
+    /// What must be matched too.
+    pub prereq: Prereq,
+    /// How values are written.
+    pub format: Format,
+}
+
+macro_rules! slot {
+    ($member:ident $(. $index:literal)? , $bytes:literal, $shift:literal, $bits:literal) => {
+        Slot {
+            offset: (offset_of!(FlowKey, $member) $(+ $index * $bytes)?) as u16,
+            bytes: $bytes,
+            shift: $shift,
+            bits: $bits,
+        }
+    };
+}
+
+macro_rules! code {
+    (-) => {
+        None
+    };
+    (($class:literal, $field:literal)) => {
+        Some(($class, $field))
+    };
+}
+
+macro_rules! mask {
+    (mask) => {
+        true
+    };
+    (exact) => {
+        false
+    };
+}
+
+macro_rules! write {
+    (rw) => {
+        true
+    };
+    (ro) => {
+        false
+    };
+}
+
+macro_rules! fields {
+    ($(
+        $variant:ident $name:literal [$($alias:literal),*] $format:ident
+        { $member:ident $(. $index:literal)?, $bytes:literal, $shift:literal, $bits:literal }
+        $wire:literal $oxm:tt $nxm:tt $mask:ident $write:ident $prereq:ident;
+    )*) => {
+        /// A match field, by its name in Open vSwitch.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        #[repr(u8)]
+        #[allow(missing_docs)] // the name is the documentation: ovs-fields(7)
+        pub enum Field { $($variant),* }
+
+        impl Field {
+            /// Every field, in the order of declaration.
+            pub const ALL: &'static [Field] = &[$(Field::$variant),*];
+
+            /// What is known of the field.
+            pub const fn info(self) -> &'static Info {
+                const INFO: &[Info] = &[$(Info {
+                    name: $name,
+                    aliases: &[$($alias),*],
+                    slot: slot!($member $(. $index)?, $bytes, $shift, $bits),
+                    wire_bytes: $wire,
+                    oxm: code!($oxm),
+                    nxm: code!($nxm),
+                    maskable: mask!($mask),
+                    writable: write!($write),
+                    prereq: Prereq::$prereq,
+                    format: Format::$format,
+                }),*];
+                &INFO[self as usize]
+            }
+        }
+    };
+}
+
+// Columns: variant, name, other names, text format, { member of FlowKey, bytes, shift, bits },
+// bytes on the wire, OXM code, NXM code, maskable, writable, prerequisite.
+// 0x8000 is OFPXMC_OPENFLOW_BASIC, 0x8001 packet registers (1.5), 0 and 1 the Nicira classes.
+fields! {
+    InPort "in_port" [] Port { in_port, 4, 0, 32 } 4 (0x8000, 0) - exact rw None;
+    InPhyPort "in_phy_port" [] Port { in_phy_port, 4, 0, 32 } 4 (0x8000, 1) - exact ro None;
+    ActsetOutput "actset_output" [] Port { actset_output, 4, 0, 32 } 4 (0x8000, 43) - exact ro None;
+    PacketType "packet_type" [] Hex { packet_type, 4, 0, 32 } 4 (0x8000, 44) - exact ro None;
+    Metadata "metadata" [] Hex { metadata, 8, 0, 64 } 8 (0x8000, 2) - mask rw None;
+    TunId "tun_id" ["tunnel_id"] Hex { tun_id, 8, 0, 64 } 8 (0x8000, 38) (1, 16) mask rw None;
+    TunSrc "tun_src" [] Ipv4 { tun_src, 4, 0, 32 } 4 - (1, 31) mask rw None;
+    TunDst "tun_dst" [] Ipv4 { tun_dst, 4, 0, 32 } 4 - (1, 32) mask rw None;
+    TunIpv6Src "tun_ipv6_src" [] Ipv6 { tun_ipv6_src, 16, 0, 128 } 16 - (1, 109) mask rw None;
+    TunIpv6Dst "tun_ipv6_dst" [] Ipv6 { tun_ipv6_dst, 16, 0, 128 } 16 - (1, 110) mask rw None;
+    TunFlags "tun_flags" [] TunFlags { tun_flags, 2, 0, 16 } 2 - (1, 104) mask rw None;
+    TunGbpId "tun_gbp_id" [] Decimal { tun_gbp_id, 2, 0, 16 } 2 - (1, 38) mask rw None;
+    TunGbpFlags "tun_gbp_flags" [] Hex { tun_gbp_flags, 1, 0, 8 } 1 - (1, 39) mask rw None;
+    PktMark "pkt_mark" [] Hex { pkt_mark, 4, 0, 32 } 4 - (1, 33) mask rw None;
+    DpHash "dp_hash" [] Hex { dp_hash, 4, 0, 32 } 4 - (1, 35) mask ro None;
+    ConjId "conj_id" [] Decimal { conj_id, 4, 0, 32 } 4 - (1, 37) exact ro None;
+    CtState "ct_state" [] CtState { ct_state, 4, 0, 32 } 4 - (1, 105) mask ro None;
+    CtZone "ct_zone" [] Decimal { ct_zone, 2, 0, 16 } 2 - (1, 106) exact ro None;
+    CtMark "ct_mark" [] Hex { ct_mark, 4, 0, 32 } 4 - (1, 107) mask rw None;
+    CtLabel "ct_label" [] Hex { ct_label, 16, 0, 128 } 16 - (1, 108) mask rw None;
+    CtNwProto "ct_nw_proto" [] Decimal { ct_nw_proto, 1, 0, 8 } 1 - (1, 119) exact ro Ip;
+    CtNwSrc "ct_nw_src" [] Ipv4 { ct_nw_src, 4, 0, 32 } 4 - (1, 120) mask ro Ipv4;
+    CtNwDst "ct_nw_dst" [] Ipv4 { ct_nw_dst, 4, 0, 32 } 4 - (1, 121) mask ro Ipv4;
+    CtIpv6Src "ct_ipv6_src" [] Ipv6 { ct_ipv6_src, 16, 0, 128 } 16 - (1, 122) mask ro Ipv6;
+    CtIpv6Dst "ct_ipv6_dst" [] Ipv6 { ct_ipv6_dst, 16, 0, 128 } 16 - (1, 123) mask ro Ipv6;
+    CtTpSrc "ct_tp_src" [] Decimal { ct_tp_src, 2, 0, 16 } 2 - (1, 124) mask ro Ip;
+    CtTpDst "ct_tp_dst" [] Decimal { ct_tp_dst, 2, 0, 16 } 2 - (1, 125) mask ro Ip;
+    Reg0 "reg0" [] Hex { regs.0, 4, 0, 32 } 4 - (1, 0) mask rw None;
+    Reg1 "reg1" [] Hex { regs.1, 4, 0, 32 } 4 - (1, 1) mask rw None;
+    Reg2 "reg2" [] Hex { regs.2, 4, 0, 32 } 4 - (1, 2) mask rw None;
+    Reg3 "reg3" [] Hex { regs.3, 4, 0, 32 } 4 - (1, 3) mask rw None;
+    Reg4 "reg4" [] Hex { regs.4, 4, 0, 32 } 4 - (1, 4) mask rw None;
+    Reg5 "reg5" [] Hex { regs.5, 4, 0, 32 } 4 - (1, 5) mask rw None;
+    Reg6 "reg6" [] Hex { regs.6, 4, 0, 32 } 4 - (1, 6) mask rw None;
+    Reg7 "reg7" [] Hex { regs.7, 4, 0, 32 } 4 - (1, 7) mask rw None;
+    Reg8 "reg8" [] Hex { regs.8, 4, 0, 32 } 4 - (1, 8) mask rw None;
+    Reg9 "reg9" [] Hex { regs.9, 4, 0, 32 } 4 - (1, 9) mask rw None;
+    Reg10 "reg10" [] Hex { regs.10, 4, 0, 32 } 4 - (1, 10) mask rw None;
+    Reg11 "reg11" [] Hex { regs.11, 4, 0, 32 } 4 - (1, 11) mask rw None;
+    Reg12 "reg12" [] Hex { regs.12, 4, 0, 32 } 4 - (1, 12) mask rw None;
+    Reg13 "reg13" [] Hex { regs.13, 4, 0, 32 } 4 - (1, 13) mask rw None;
+    Reg14 "reg14" [] Hex { regs.14, 4, 0, 32 } 4 - (1, 14) mask rw None;
+    Reg15 "reg15" [] Hex { regs.15, 4, 0, 32 } 4 - (1, 15) mask rw None;
+    Xreg0 "xreg0" [] Hex { regs.0, 8, 0, 64 } 8 (0x8001, 0) - mask rw None;
+    Xreg1 "xreg1" [] Hex { regs.1, 8, 0, 64 } 8 (0x8001, 1) - mask rw None;
+    Xreg2 "xreg2" [] Hex { regs.2, 8, 0, 64 } 8 (0x8001, 2) - mask rw None;
+    Xreg3 "xreg3" [] Hex { regs.3, 8, 0, 64 } 8 (0x8001, 3) - mask rw None;
+    Xreg4 "xreg4" [] Hex { regs.4, 8, 0, 64 } 8 (0x8001, 4) - mask rw None;
+    Xreg5 "xreg5" [] Hex { regs.5, 8, 0, 64 } 8 (0x8001, 5) - mask rw None;
+    Xreg6 "xreg6" [] Hex { regs.6, 8, 0, 64 } 8 (0x8001, 6) - mask rw None;
+    Xreg7 "xreg7" [] Hex { regs.7, 8, 0, 64 } 8 (0x8001, 7) - mask rw None;
+    Xxreg0 "xxreg0" [] Hex { regs.0, 16, 0, 128 } 16 - (1, 111) mask rw None;
+    Xxreg1 "xxreg1" [] Hex { regs.1, 16, 0, 128 } 16 - (1, 112) mask rw None;
+    Xxreg2 "xxreg2" [] Hex { regs.2, 16, 0, 128 } 16 - (1, 113) mask rw None;
+    Xxreg3 "xxreg3" [] Hex { regs.3, 16, 0, 128 } 16 - (1, 114) mask rw None;
+    EthSrc "dl_src" ["eth_src"] Mac { eth_src, 6, 0, 48 } 6 (0x8000, 4) (0, 2) mask rw None;
+    EthDst "dl_dst" ["eth_dst"] Mac { eth_dst, 6, 0, 48 } 6 (0x8000, 3) (0, 1) mask rw None;
+    EthType "dl_type" ["eth_type"] Hex { eth_type, 2, 0, 16 } 2 (0x8000, 5) (0, 3) exact rw None;
+    VlanTci "vlan_tci" [] Hex { vlan_tci, 2, 0, 16 } 2 - (0, 4) mask rw None;
+    VlanVid "vlan_vid" [] Hex { vlan_tci, 2, 0, 13 } 2 (0x8000, 6) - mask rw None;
+    VlanPcp "vlan_pcp" ["dl_vlan_pcp"] Decimal { vlan_tci, 2, 13, 3 } 1 (0x8000, 7) - exact rw Vlan;
+    MplsLabel "mpls_label" [] Decimal { mpls.0, 4, 12, 20 } 4 (0x8000, 34) - exact rw Mpls;
+    MplsTc "mpls_tc" [] Decimal { mpls.0, 4, 9, 3 } 1 (0x8000, 35) - exact rw Mpls;
+    MplsBos "mpls_bos" [] Decimal { mpls.0, 4, 8, 1 } 1 (0x8000, 36) - exact rw Mpls;
+    MplsTtl "mpls_ttl" [] Decimal { mpls.0, 4, 0, 8 } 1 - (1, 30) exact rw Mpls;
+    PbbIsid "pbb_isid" [] Hex { pbb_itag, 4, 0, 24 } 3 (0x8000, 37) - mask rw Pbb;
+    PbbUca "pbb_uca" [] Decimal { pbb_itag, 4, 27, 1 } 1 (0x8000, 41) - exact rw Pbb;
+    Ipv4Src "nw_src" ["ip_src", "ipv4_src"] Ipv4 { nw_src, 4, 0, 32 } 4 (0x8000, 11) (0, 7) mask rw Ipv4;
+    Ipv4Dst "nw_dst" ["ip_dst", "ipv4_dst"] Ipv4 { nw_dst, 4, 0, 32 } 4 (0x8000, 12) (0, 8) mask rw Ipv4;
+    Ipv6Src "ipv6_src" [] Ipv6 { ipv6_src, 16, 0, 128 } 16 (0x8000, 26) (1, 19) mask rw Ipv6;
+    Ipv6Dst "ipv6_dst" [] Ipv6 { ipv6_dst, 16, 0, 128 } 16 (0x8000, 27) (1, 20) mask rw Ipv6;
+    Ipv6Label "ipv6_label" ["ipv6_flabel"] Hex { ipv6_label, 4, 0, 20 } 4 (0x8000, 28) (1, 27) mask rw Ipv6;
+    Ipv6Exthdr "ipv6_exthdr" [] Hex { ipv6_exthdr, 2, 0, 9 } 2 (0x8000, 39) - mask ro Ipv6;
+    IpProto "nw_proto" ["ip_proto"] Decimal { nw_proto, 1, 0, 8 } 1 (0x8000, 10) (0, 6) exact rw Ip;
+    IpDscp "ip_dscp" [] Decimal { nw_tos, 1, 2, 6 } 1 (0x8000, 8) - exact rw Ip;
+    IpEcn "nw_ecn" ["ip_ecn"] Decimal { nw_tos, 1, 0, 2 } 1 (0x8000, 9) (1, 28) exact rw Ip;
+    IpTtl "nw_ttl" ["ip_ttl"] Decimal { nw_ttl, 1, 0, 8 } 1 - (1, 29) exact rw Ip;
+    IpFrag "ip_frag" ["nw_frag"] Frag { nw_frag, 1, 0, 2 } 1 - (1, 26) mask ro Ip;
+    ArpOp "arp_op" [] Decimal { nw_proto, 1, 0, 8 } 2 (0x8000, 21) (0, 15) exact rw Arp;
+    ArpSpa "arp_spa" [] Ipv4 { nw_src, 4, 0, 32 } 4 (0x8000, 22) (0, 16) mask rw Arp;
+    ArpTpa "arp_tpa" [] Ipv4 { nw_dst, 4, 0, 32 } 4 (0x8000, 23) (0, 17) mask rw Arp;
+    ArpSha "arp_sha" [] Mac { arp_sha, 6, 0, 48 } 6 (0x8000, 24) (1, 17) mask rw Arp;
+    ArpTha "arp_tha" [] Mac { arp_tha, 6, 0, 48 } 6 (0x8000, 25) (1, 18) mask rw Arp;
+    TcpSrc "tcp_src" ["tp_src"] Decimal { tp_src, 2, 0, 16 } 2 (0x8000, 13) (0, 9) mask rw Tcp;
+    TcpDst "tcp_dst" ["tp_dst"] Decimal { tp_dst, 2, 0, 16 } 2 (0x8000, 14) (0, 10) mask rw Tcp;
+    TcpFlags "tcp_flags" [] TcpFlags { tcp_flags, 2, 0, 12 } 2 (0x8000, 42) (1, 34) mask ro Tcp;
+    UdpSrc "udp_src" [] Decimal { tp_src, 2, 0, 16 } 2 (0x8000, 15) (0, 11) mask rw Udp;
+    UdpDst "udp_dst" [] Decimal { tp_dst, 2, 0, 16 } 2 (0x8000, 16) (0, 12) mask rw Udp;
+    SctpSrc "sctp_src" [] Decimal { tp_src, 2, 0, 16 } 2 (0x8000, 17) - mask rw Sctp;
+    SctpDst "sctp_dst" [] Decimal { tp_dst, 2, 0, 16 } 2 (0x8000, 18) - mask rw Sctp;
+    IcmpType "icmp_type" ["icmpv4_type"] Decimal { tp_src, 2, 0, 8 } 1 (0x8000, 19) (0, 13) exact rw Icmpv4;
+    IcmpCode "icmp_code" ["icmpv4_code"] Decimal { tp_dst, 2, 0, 8 } 1 (0x8000, 20) (0, 14) exact rw Icmpv4;
+    Icmpv6Type "icmpv6_type" [] Decimal { tp_src, 2, 0, 8 } 1 (0x8000, 29) (1, 21) exact rw Icmpv6;
+    Icmpv6Code "icmpv6_code" [] Decimal { tp_dst, 2, 0, 8 } 1 (0x8000, 30) (1, 22) exact rw Icmpv6;
+    NdTarget "nd_target" ["ipv6_nd_target"] Ipv6 { nd_target, 16, 0, 128 } 16 (0x8000, 31) (1, 23) mask rw Nd;
+    NdSll "nd_sll" ["ipv6_nd_sll"] Mac { arp_sha, 6, 0, 48 } 6 (0x8000, 32) (1, 24) mask rw NdSolicit;
+    NdTll "nd_tll" ["ipv6_nd_tll"] Mac { arp_tha, 6, 0, 48 } 6 (0x8000, 33) (1, 25) mask rw NdAdvert;
+}
+
+/// A range of a field's bits, as in `NXM_NX_REG0[4..7]`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct SubField {
+    /// The field.
+    pub field: Field,
+    /// Lowest bit of the range.
+    pub shift: u8,
+    /// Bits in the range.
+    pub bits: u8,
+}
+
+impl SubField {
+    /// All of a field.
+    pub const fn whole(field: Field) -> Self {
+        SubField {
+            field,
+            shift: 0,
+            bits: field.info().slot.bits,
+        }
+    }
+
+    /// `field[low..=high]`.
+    pub const fn range(field: Field, low: u8, high: u8) -> Self {
+        SubField {
+            field,
+            shift: low,
+            bits: high - low + 1,
+        }
+    }
+
+    /// Ones for the range, at the field's bit 0.
+    pub const fn ones(self) -> u128 {
+        if self.bits == 128 {
+            u128::MAX
+        } else {
+            (1 << self.bits) - 1
+        }
+    }
+
+    /// The range's value in a key.
+    pub fn get(self, key: &FlowKey) -> u128 {
+        (self.field.info().slot.get(key) >> self.shift) & self.ones()
+    }
+
+    /// Writes the range in a key; excess bits of `value` are ignored.
+    pub fn set(self, key: &mut FlowKey, value: u128) {
+        self.field
+            .info()
+            .slot
+            .set(key, value << self.shift, self.ones() << self.shift);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn registers_alias_as_open_vswitch_says() {
+        let mut key = FlowKey::default();
+        SubField::whole(Field::Reg0).set(&mut key, 0x1111_1111);
+        SubField::whole(Field::Reg1).set(&mut key, 0x2222_2222);
+        assert_eq!(
+            SubField::whole(Field::Xreg0).get(&key),
+            0x1111_1111_2222_2222
+        );
+        SubField::range(Field::Xxreg0, 0, 31).set(&mut key, 5);
+        assert_eq!(SubField::whole(Field::Reg3).get(&key), 5);
+    }
+
+    #[test]
+    fn every_slot_holds_its_field_and_names_are_unique() {
+        let mut names = std::collections::BTreeSet::new();
+        for field in Field::ALL {
+            let info = field.info();
+            assert!(
+                info.slot.shift + info.slot.bits <= info.slot.bytes * 8,
+                "{}",
+                info.name
+            );
+            assert!(
+                usize::from(info.slot.offset) + usize::from(info.slot.bytes)
+                    <= size_of::<FlowKey>()
+            );
+            assert!(info.oxm.is_some() || info.nxm.is_some(), "{}", info.name);
+            for name in info.aliases.iter().chain([&info.name]) {
+                assert!(names.insert(*name), "{name} twice");
+            }
+            let mut key = FlowKey::default();
+            info.slot.set(&mut key, u128::MAX, u128::MAX);
+            assert_eq!(info.slot.get(&key), info.slot.ones(), "{}", info.name);
+        }
+    }
+}
