@@ -1,0 +1,377 @@
+//! What is answered.
+
+use serde::{Deserialize, Serialize};
+
+/// A reply.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Reply {
+    /// Not done; one line: what, why, what to do.
+    Error(String),
+    /// Done, nothing to tell.
+    Done {},
+    /// A port.
+    Port {
+        /// The port.
+        port: Port,
+        /// Made by this request.
+        #[serde(default)]
+        created: bool,
+    },
+    /// A removal.
+    PortDeleted {
+        /// There was such a port.
+        existed: bool,
+    },
+    /// Every port.
+    Ports(Vec<Port>),
+    /// Flows.
+    Flows(Vec<Flow>),
+    /// Groups.
+    Groups(Vec<Group>),
+    /// Meters.
+    Meters(Vec<Meter>),
+    /// Flow tables.
+    Tables(Vec<Table>),
+    /// The switch.
+    Show(Show),
+    /// Tracked connections.
+    Connections(Vec<Connection>),
+    /// A flush.
+    CtFlushed {
+        /// Connections forgotten.
+        count: u64,
+    },
+    /// Dropped packets; counters of zero are left out.
+    Drops(Vec<Drop>),
+    /// Workers.
+    Cores(Vec<Core>),
+    /// Flow caches.
+    Caches(Vec<Cache>),
+    /// Underlay next hops.
+    Neighbors(Vec<Neighbor>),
+    /// Versions.
+    Version(Version),
+}
+
+impl Reply {
+    /// A refusal.
+    pub fn error(text: impl Into<String>) -> Self {
+        Reply::Error(text.into())
+    }
+}
+
+/// A port of the switch.
+#[derive(Clone, Debug, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Port {
+    /// Name.
+    pub name: String,
+    /// OpenFlow number.
+    pub ofport: u32,
+    /// `dpdk`, `tap`, `veth`, `geneve`, `vxlan`, `memory`.
+    pub kind: String,
+    /// What it was made from: device arguments as given.
+    pub device: String,
+    /// The kernel's name of the interface, where there is one.
+    #[serde(default)]
+    pub iface: Option<String>,
+    /// Ethernet address, as `02:00:0a:10:00:07`.
+    pub mac: String,
+    /// Largest frame without Ethernet header, bytes.
+    pub mtu: u32,
+    /// Link is up.
+    pub link_up: bool,
+    /// Packets pass: neither NO_RECV nor NO_FWD nor PORT_DOWN is set.
+    pub open: bool,
+    /// OpenFlow configuration bits (OFPPC_*).
+    pub config: u32,
+    /// Why it does not run, for a port that failed to start.
+    #[serde(default)]
+    pub error: Option<String>,
+    /// Counters.
+    pub stats: PortStats,
+}
+
+/// Counters of a port, since it was made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct PortStats {
+    /// Frames received.
+    pub rx_packets: u64,
+    /// Bytes received.
+    pub rx_bytes: u64,
+    /// Frames dropped at reception.
+    pub rx_drops: u64,
+    /// Errors at reception.
+    pub rx_errors: u64,
+    /// Frames sent.
+    pub tx_packets: u64,
+    /// Bytes sent.
+    pub tx_bytes: u64,
+    /// Frames dropped at sending.
+    pub tx_drops: u64,
+    /// Errors at sending.
+    pub tx_errors: u64,
+    /// Nanoseconds since it was made.
+    pub duration_ns: u64,
+}
+
+/// A flow.
+#[derive(Clone, Debug, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Flow {
+    /// Table.
+    pub table: u8,
+    /// Priority.
+    pub priority: u16,
+    /// Cookie.
+    pub cookie: u64,
+    /// The object it came from, as `Pod bank/web-1`, if the controller has told.
+    #[serde(default)]
+    pub object: Option<String>,
+    /// Nanoseconds since it was added.
+    pub duration_ns: u64,
+    /// Packets matched.
+    pub packets: u64,
+    /// Bytes matched.
+    pub bytes: u64,
+    /// Seconds without a packet after which it goes; 0: never.
+    pub idle_timeout: u16,
+    /// Seconds after which it goes; 0: never.
+    pub hard_timeout: u16,
+    /// Match, as ovs-ofctl writes it.
+    #[serde(rename = "match")]
+    pub matching: String,
+    /// Instructions, as ovs-ofctl writes them after `actions=`.
+    pub actions: String,
+    /// The whole line of `ovs-ofctl dump-flows`, without leading space.
+    pub text: String,
+}
+
+/// A group.
+#[derive(Clone, Debug, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Group {
+    /// Number.
+    pub id: u32,
+    /// `all`, `select`, `indirect`, `ff`.
+    pub kind: String,
+    /// The object it came from, if known.
+    #[serde(default)]
+    pub object: Option<String>,
+    /// Flows and groups that refer to it.
+    pub references: u32,
+    /// Packets.
+    pub packets: u64,
+    /// Bytes.
+    pub bytes: u64,
+    /// Nanoseconds since it was added.
+    pub duration_ns: u64,
+    /// Buckets, in order.
+    pub buckets: Vec<Bucket>,
+    /// The whole line of `ovs-ofctl dump-groups`, without leading space.
+    pub text: String,
+}
+
+/// Counters of a bucket (or of a meter's band).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Bucket {
+    /// Packets.
+    pub packets: u64,
+    /// Bytes.
+    pub bytes: u64,
+}
+
+/// A meter.
+#[derive(Clone, Debug, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Meter {
+    /// Number.
+    pub id: u32,
+    /// The object it came from, if known.
+    #[serde(default)]
+    pub object: Option<String>,
+    /// Flows that refer to it.
+    pub flows: u32,
+    /// Packets in.
+    pub packets: u64,
+    /// Bytes in.
+    pub bytes: u64,
+    /// Nanoseconds since it was added.
+    pub duration_ns: u64,
+    /// Per band, what was above its rate.
+    pub bands: Vec<Bucket>,
+    /// The whole text of `ovs-ofctl dump-meters` for it; may have several lines.
+    pub text: String,
+}
+
+/// A flow table.
+#[derive(Clone, Debug, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Table {
+    /// Number.
+    pub id: u8,
+    /// Name, as the controller or the number gives it.
+    pub name: String,
+    /// Flows in it.
+    pub active: u32,
+    /// Packets looked up.
+    pub lookups: u64,
+    /// Of these, packets that matched a flow.
+    pub matched: u64,
+    /// Most flows it takes.
+    pub max_entries: u32,
+}
+
+/// The switch.
+#[derive(Clone, Debug, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Show {
+    /// Datapath id.
+    pub dpid: u64,
+    /// `dp_desc`, the node's name.
+    pub name: String,
+    /// Version of the dataplane.
+    pub version: String,
+    /// Number of tables.
+    pub tables: u8,
+    /// Flows in all tables.
+    pub flows: u64,
+    /// Groups.
+    pub groups: u64,
+    /// Meters.
+    pub meters: u64,
+    /// Tracked connections.
+    pub connections: u64,
+    /// Processors of the workers.
+    pub cpus: Vec<u32>,
+    /// Tunnel endpoint, as `172.30.0.1/24 on uplink0`.
+    #[serde(default)]
+    pub vtep: Option<String>,
+    /// OpenFlow connections and listeners.
+    pub sessions: Vec<Session>,
+    /// Ports.
+    pub ports: Vec<Port>,
+    /// Seconds since start.
+    pub uptime_s: u64,
+}
+
+/// An OpenFlow connection, or a target that is listened on or tried.
+#[derive(Clone, Debug, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Session {
+    /// Target as configured, or the peer's address.
+    pub target: String,
+    /// `listening`, `connected`, `trying: WHY`.
+    pub state: String,
+    /// `equal`, `master`, `slave`, for a connection.
+    #[serde(default)]
+    pub role: Option<String>,
+}
+
+/// One direction of a connection.
+#[derive(Clone, Debug, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Tuple {
+    /// Source address.
+    pub src: String,
+    /// Destination address.
+    pub dst: String,
+    /// Source port, or ICMP identifier.
+    pub sport: u16,
+    /// Destination port, or ICMP type and code (type in the high byte).
+    pub dport: u16,
+}
+
+/// A tracked connection.
+#[derive(Clone, Debug, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Connection {
+    /// Zone.
+    pub zone: u16,
+    /// `tcp`, `udp`, `icmp`, `icmpv6`, `sctp`, or the protocol's number.
+    pub protocol: String,
+    /// State, as `established`, `syn_sent`; empty where the protocol has none.
+    pub state: String,
+    /// As its first packet had it.
+    pub original: Tuple,
+    /// As replies have it.
+    pub reply: Tuple,
+    /// Mark.
+    pub mark: u32,
+    /// Label, hexadecimal, empty if zero.
+    pub label: String,
+    /// Milliseconds until it expires unless packets come.
+    pub expires_ms: u64,
+}
+
+/// Packets dropped for one reason.
+#[derive(Clone, Debug, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Drop {
+    /// Processor of the worker; none: outside of any worker.
+    #[serde(default)]
+    pub cpu: Option<u32>,
+    /// The reason's name, as in metrics.
+    pub reason: String,
+    /// A sentence.
+    pub explanation: String,
+    /// Packets.
+    pub packets: u64,
+}
+
+/// A worker.
+#[derive(Clone, Debug, PartialEq, Default, Serialize, Deserialize)]
+pub struct Core {
+    /// Processor.
+    pub cpu: u32,
+    /// Ports it serves.
+    pub ports: Vec<String>,
+    /// Packets received.
+    pub packets: u64,
+    /// Bursts with packets.
+    pub bursts: u64,
+    /// Polls without packets.
+    pub idle_polls: u64,
+    /// Naps taken.
+    pub sleeps: u64,
+    /// Share of time at work lately, percent.
+    pub busy_percent: f64,
+}
+
+/// A worker's flow cache.
+#[derive(Clone, Debug, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Cache {
+    /// Processor of the worker.
+    pub cpu: u32,
+    /// Entries in use.
+    pub entries: u64,
+    /// Entries at most.
+    pub capacity: u64,
+    /// Packets that found a valid entry.
+    pub hits: u64,
+    /// Packets that found none.
+    pub misses: u64,
+    /// Packets that found one made under older tables.
+    pub stale: u64,
+    /// Packets whose key cannot be cached.
+    pub uncacheable: u64,
+}
+
+/// An underlay next hop.
+#[derive(Clone, Debug, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Neighbor {
+    /// Address.
+    pub ip: String,
+    /// Ethernet address, once known.
+    #[serde(default)]
+    pub mac: Option<String>,
+    /// `static`, `reachable`, `stale`, `incomplete`, `failed`.
+    pub state: String,
+    /// Port behind which it is.
+    pub port: String,
+    /// Milliseconds since it was confirmed.
+    pub age_ms: u64,
+}
+
+/// Versions.
+#[derive(Clone, Debug, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Version {
+    /// Of the dataplane.
+    pub version: String,
+    /// Of DPDK, if it is built in.
+    #[serde(default)]
+    pub dpdk: Option<String>,
+    /// OpenFlow versions spoken, as `1.3`.
+    pub openflow: Vec<String>,
+}
