@@ -1,0 +1,255 @@
+//! What the network shall be: everything the flows of any node derive from.
+//!
+//! All maps are ordered and all values compare, so that two states can be told apart object by
+//! object, and the same cluster always gives the same state.
+
+use std::collections::BTreeMap;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+use ipnet::{IpNet, Ipv4Net, Ipv6Net};
+use net::{MacAddr, VlanId, Vni};
+
+use crate::name::NamespacedName;
+use crate::problem::Problem;
+
+/// The whole network.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct DesiredState {
+    /// Nodes by name.
+    pub nodes: BTreeMap<String, Node>,
+    /// Physical networks by name.
+    pub provider_networks: BTreeMap<String, ProviderNetwork>,
+    /// Subnets in force, by name; no two overlap.
+    pub subnets: BTreeMap<String, Subnet>,
+    /// Pods that have node, subnet, addresses and MAC, by name.
+    pub pods: BTreeMap<NamespacedName, Pod>,
+    /// Services with at least one cluster IP, by name; those without ready endpoints included.
+    pub services: BTreeMap<NamespacedName, Service>,
+    /// Pods that cannot have a port yet, and what each waits for or why it is refused.
+    pub waiting: BTreeMap<NamespacedName, Waiting>,
+    /// Everything that was asked for and not done, by object and field.
+    pub problems: Vec<Problem>,
+}
+
+/// One node.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Node {
+    /// Its name, which is also the datapath description of its switch.
+    pub name: String,
+    /// Its tunnel endpoint; without one it takes no part in overlays.
+    pub vtep: Option<IpAddr>,
+    /// `topology.kubernetes.io/zone`
+    pub zone: Option<String>,
+}
+
+/// One physical network that underlay subnets are on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ProviderNetwork {
+    /// Its name.
+    pub name: String,
+    /// Node name to the name of the port on that node which is the uplink; a node that is not here
+    /// has no part in this network.
+    pub uplinks: BTreeMap<String, String>,
+}
+
+/// One subnet.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Subnet {
+    /// Its name.
+    pub name: String,
+    /// Its IPv4 range; at least one of `v4` and `v6` is there.
+    pub v4: Option<Prefix4>,
+    /// Its IPv6 range.
+    pub v6: Option<Prefix6>,
+    /// How its packets travel between nodes.
+    pub kind: SubnetKind,
+    /// The Ethernet address of the router that the pods see: the same on every node, different in
+    /// every subnet.
+    pub router_mac: MacAddr,
+    /// Bytes of L3 payload.
+    pub mtu: u16,
+}
+
+/// An IPv4 range and its gateway.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Prefix4 {
+    /// The range.
+    pub cidr: Ipv4Net,
+    /// The default gateway: our router in an overlay, a machine of the physical network in an underlay.
+    pub gateway: Ipv4Addr,
+}
+
+/// An IPv6 range and its gateway.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Prefix6 {
+    /// The range.
+    pub cidr: Ipv6Net,
+    /// The default gateway, as in [`Prefix4`].
+    pub gateway: Ipv6Addr,
+}
+
+impl Subnet {
+    /// Each range with its gateway, IPv4 first.
+    pub fn prefixes(&self) -> impl Iterator<Item = (IpNet, IpAddr)> {
+        let v4 = self.v4.map(|p| (IpNet::V4(p.cidr), IpAddr::V4(p.gateway)));
+        let v6 = self.v6.map(|p| (IpNet::V6(p.cidr), IpAddr::V6(p.gateway)));
+        v4.into_iter().chain(v6)
+    }
+
+    /// True if the address belongs to one of the ranges.
+    pub fn contains(&self, address: IpAddr) -> bool {
+        self.prefixes().any(|(cidr, _)| cidr.contains(&address))
+    }
+}
+
+/// How packets of a subnet travel between nodes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum SubnetKind {
+    /// In Geneve between the nodes' tunnel endpoints.
+    Overlay {
+        /// The network identifier that the tunnel header carries.
+        vni: Vni,
+    },
+    /// On a physical network, beside machines that know nothing of us.
+    Underlay {
+        /// The provider network's name.
+        provider: String,
+        /// The 802.1Q tag; `None` is untagged.
+        vlan: Option<VlanId>,
+    },
+}
+
+/// One pod's port.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Pod {
+    /// The pod's name.
+    pub name: NamespacedName,
+    /// The node it runs on; always a key of [`DesiredState::nodes`].
+    pub node: String,
+    /// The name of its port on that node, [`crate::port_name`] for `eth0`.
+    pub port: String,
+    /// The subnet; always a key of [`DesiredState::subnets`].
+    pub subnet: String,
+    /// Its Ethernet address, unique in the subnet.
+    pub mac: MacAddr,
+    /// Its IPv4 address, in `subnet.v4`.
+    pub v4: Option<Ipv4Addr>,
+    /// Its IPv6 address, in `subnet.v6`.
+    pub v6: Option<Ipv6Addr>,
+    /// Bandwidth limits.
+    pub qos: Qos,
+}
+
+impl Pod {
+    /// Its addresses, IPv4 first.
+    pub fn addresses(&self) -> impl Iterator<Item = IpAddr> {
+        let v4 = self.v4.map(IpAddr::V4);
+        v4.into_iter().chain(self.v6.map(IpAddr::V6))
+    }
+}
+
+/// Bandwidth limits of a pod; `None` is no limit.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Qos {
+    /// To the pod (`ingress_rate`, `ingress_burst`).
+    pub ingress: Option<Rate>,
+    /// From the pod (`egress_rate`, `egress_burst`).
+    pub egress: Option<Rate>,
+}
+
+/// A rate with its burst, in the units of an OpenFlow meter band (OpenFlow 1.3.5, 7.3.4.4).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Rate {
+    /// 1,000 bits a second.
+    pub kbps: u32,
+    /// 1,000 bits.
+    pub burst_kbit: u32,
+}
+
+/// The protocol of a Service port.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Protocol {
+    /// IP protocol 6
+    Tcp,
+    /// IP protocol 17
+    Udp,
+    /// IP protocol 132
+    Sctp,
+}
+
+impl Protocol {
+    /// The name as Kubernetes writes it.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Protocol::Tcp => "TCP",
+            Protocol::Udp => "UDP",
+            Protocol::Sctp => "SCTP",
+        }
+    }
+
+    /// The number in the IP header (IANA protocol numbers).
+    pub const fn number(self) -> u8 {
+        match self {
+            Protocol::Tcp => 6,
+            Protocol::Udp => 17,
+            Protocol::Sctp => 132,
+        }
+    }
+}
+
+impl std::fmt::Display for Protocol {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// One Service that is reached by a virtual address.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Service {
+    /// Its name.
+    pub name: NamespacedName,
+    /// Its virtual addresses, at most one of each family, the primary first.
+    pub cluster_ips: Vec<IpAddr>,
+    /// Its ports, in the order of the manifest.
+    pub ports: Vec<ServicePort>,
+}
+
+/// One port of a Service.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ServicePort {
+    /// Its name; empty where the Service has one port only.
+    pub name: String,
+    /// TCP, UDP or SCTP.
+    pub protocol: Protocol,
+    /// The port at the virtual address.
+    pub port: u16,
+    /// Where it leads, ordered by address and port; both families, to be matched with the family
+    /// of the virtual address.
+    pub endpoints: Vec<Endpoint>,
+}
+
+/// One place a Service port leads to.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Endpoint {
+    /// Address of the pod or machine.
+    pub ip: IpAddr,
+    /// Port there.
+    pub port: u16,
+    /// The node it is on, if that is known.
+    pub node: Option<String>,
+    /// Takes new connections.
+    pub ready: bool,
+    /// Answers, ready or not (EndpointSlice condition `serving`).
+    pub serving: bool,
+    /// Is going away (EndpointSlice condition `terminating`).
+    pub terminating: bool,
+}
+
+/// Why a pod has no port.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Waiting {
+    /// It will come by itself; completes "waiting for ...".
+    For(String),
+    /// It will not come before somebody changes something; what and how.
+    Refused(String),
+}

@@ -1,0 +1,336 @@
+//! What the cluster says, as read: one consistent picture of every object that we use, reduced to
+//! the fields that we use, not yet judged.
+//!
+//! Texts stay texts here (addresses, prefixes): whether they make sense is decided, and reported
+//! on the object, where the desired state is computed.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::desired::Protocol;
+use crate::name::NamespacedName;
+use crate::problem::Problem;
+
+/// Every object of the cluster that concerns the network.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ClusterView {
+    /// `v1` Node
+    pub nodes: BTreeMap<String, Node>,
+    /// `v1` Namespace
+    pub namespaces: BTreeMap<String, Namespace>,
+    /// `v1` Pod
+    pub pods: BTreeMap<NamespacedName, Pod>,
+    /// `v1` Service
+    pub services: BTreeMap<NamespacedName, Service>,
+    /// `discovery.k8s.io/v1` EndpointSlice
+    pub endpoint_slices: BTreeMap<NamespacedName, EndpointSlice>,
+    /// `kubeovn.io/v1` Subnet
+    pub subnets: BTreeMap<String, Subnet>,
+    /// `kubeovn.io/v1` Vlan
+    pub vlans: BTreeMap<String, Vlan>,
+    /// `kubeovn.io/v1` ProviderNetwork
+    pub provider_networks: BTreeMap<String, ProviderNetwork>,
+    /// What reading found: fields of our own kinds that nobody knows, for instance.
+    pub problems: Vec<Problem>,
+    /// False while something could not be read and has no earlier version to stand for it. What
+    /// is absent from an incomplete view may still exist, so nothing is freed on its word.
+    pub complete: bool,
+}
+
+/// What every object has.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Meta {
+    /// `metadata.uid`, which manifests in a folder do not have.
+    pub uid: Option<String>,
+    /// `metadata.creationTimestamp`, seconds since 1970.
+    pub created: Option<i64>,
+    /// True from `metadata.deletionTimestamp` on.
+    pub deleting: bool,
+    /// `metadata.labels`
+    pub labels: BTreeMap<String, String>,
+    /// `metadata.annotations`
+    pub annotations: BTreeMap<String, String>,
+}
+
+/// A machine.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Node {
+    /// Labels and annotations.
+    pub meta: Meta,
+    /// `status.addresses` of type `InternalIP`, in order.
+    pub internal_ips: Vec<String>,
+}
+
+/// A namespace.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Namespace {
+    /// Labels and annotations.
+    pub meta: Meta,
+}
+
+/// A pod.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Pod {
+    /// Labels and annotations.
+    pub meta: Meta,
+    /// `spec.nodeName`; `None` until it is scheduled.
+    pub node: Option<String>,
+    /// `spec.hostNetwork`
+    pub host_network: bool,
+    /// `status.phase` is `Succeeded` or `Failed`: its address is free again.
+    pub finished: bool,
+    /// `status.conditions[type=Ready]`; `None` where the manifest has no status.
+    pub ready: Option<bool>,
+    /// `spec.containers[*].ports[*]`
+    pub ports: Vec<ContainerPort>,
+}
+
+/// A port that a container declares.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ContainerPort {
+    /// Its name, for `targetPort` to refer to.
+    pub name: Option<String>,
+    /// `TCP` unless said otherwise.
+    pub protocol: Protocol,
+    /// The number.
+    pub port: u16,
+}
+
+/// A Service.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Service {
+    /// Labels and annotations.
+    pub meta: Meta,
+    /// `spec.clusterIPs`, or `spec.clusterIP` alone; `["None"]` is headless.
+    pub cluster_ips: Vec<String>,
+    /// `spec.selector`; `None` and empty: endpoints come from elsewhere.
+    pub selector: BTreeMap<String, String>,
+    /// `spec.ports`
+    pub ports: Vec<ServicePort>,
+    /// `spec.type` is `ExternalName`: a DNS alias, nothing to do.
+    pub external_name: bool,
+    /// `spec.publishNotReadyAddresses`
+    pub publish_not_ready: bool,
+    /// Fields that ask for something not done yet, with the value: reported, never silently dropped.
+    pub unsupported: Vec<(String, String)>,
+}
+
+/// A port of a Service.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ServicePort {
+    /// Empty where there is one port only.
+    pub name: String,
+    /// `TCP` unless said otherwise.
+    pub protocol: Protocol,
+    /// The port at the virtual address.
+    pub port: u16,
+    /// The port at the pod; `None` is the same number.
+    pub target: Option<TargetPort>,
+}
+
+/// `spec.ports[].targetPort`
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum TargetPort {
+    /// The same number on every pod.
+    Number(u16),
+    /// What the pod's containers call so.
+    Name(String),
+}
+
+/// A part of a Service's endpoints.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct EndpointSlice {
+    /// Labels and annotations.
+    pub meta: Meta,
+    /// Label `kubernetes.io/service-name`.
+    pub service: Option<String>,
+    /// `addressType` is `FQDN`: not for us.
+    pub fqdn: bool,
+    /// `endpoints`
+    pub endpoints: Vec<SliceEndpoint>,
+    /// `ports`
+    pub ports: Vec<SlicePort>,
+}
+
+/// An entry of `endpoints` of a slice.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct SliceEndpoint {
+    /// `addresses`; consumers use all of them alike.
+    pub addresses: Vec<String>,
+    /// `nodeName`
+    pub node: Option<String>,
+    /// `conditions.ready`; unknown counts as true.
+    pub ready: Option<bool>,
+    /// `conditions.serving`; unknown counts as `ready`.
+    pub serving: Option<bool>,
+    /// `conditions.terminating`; unknown counts as false.
+    pub terminating: Option<bool>,
+}
+
+/// An entry of `ports` of a slice.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SlicePort {
+    /// The Service port it belongs to, by name.
+    pub name: String,
+    /// `TCP` unless said otherwise.
+    pub protocol: Protocol,
+    /// The number; `None` is "all ports", which is not for us.
+    pub port: Option<u16>,
+}
+
+/// `kubeovn.io/v1` Subnet.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Subnet {
+    /// Labels and annotations.
+    pub meta: Meta,
+    /// `spec.default`: for namespaces that no other subnet names.
+    pub default: bool,
+    /// `spec.cidrBlock`: one prefix, or `v4,v6`.
+    pub cidr_block: String,
+    /// `spec.gateway`: one address for each prefix, comma between; empty: the first address.
+    pub gateway: String,
+    /// `spec.excludeIps`: addresses and ranges `first..last`.
+    pub exclude_ips: Vec<String>,
+    /// `spec.namespaces`
+    pub namespaces: BTreeSet<String>,
+    /// `spec.namespaceSelectors`
+    pub namespace_selectors: Vec<LabelSelector>,
+    /// `spec.vlan`: the Vlan that makes it an underlay subnet; empty: an overlay.
+    pub vlan: String,
+    /// `spec.mtu`
+    pub mtu: Option<u32>,
+}
+
+/// `kubeovn.io/v1` Vlan.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Vlan {
+    /// Labels and annotations.
+    pub meta: Meta,
+    /// `spec.id`; 0 is untagged.
+    pub id: i64,
+    /// `spec.provider`: the ProviderNetwork.
+    pub provider: String,
+}
+
+/// `kubeovn.io/v1` ProviderNetwork.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ProviderNetwork {
+    /// Labels and annotations.
+    pub meta: Meta,
+    /// `spec.defaultInterface`: the uplink on nodes that `custom_interfaces` does not name.
+    pub default_interface: String,
+    /// `spec.customInterfaces`
+    pub custom_interfaces: Vec<CustomInterface>,
+    /// `spec.excludeNodes`
+    pub exclude_nodes: BTreeSet<String>,
+    /// `spec.nodeSelector`; `None`: every node.
+    pub node_selector: Option<LabelSelector>,
+}
+
+/// An entry of `spec.customInterfaces`.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct CustomInterface {
+    /// The uplink.
+    pub interface: String,
+    /// On these nodes.
+    pub nodes: BTreeSet<String>,
+}
+
+/// A label selector (`metav1.LabelSelector`): every part must match, and an empty one matches all.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct LabelSelector {
+    /// `matchLabels`
+    pub match_labels: BTreeMap<String, String>,
+    /// `matchExpressions`
+    pub match_expressions: Vec<Requirement>,
+}
+
+/// An entry of `matchExpressions`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Requirement {
+    /// The label.
+    pub key: String,
+    /// What must hold of it.
+    pub operator: Operator,
+}
+
+/// What must hold of a label.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Operator {
+    /// Its value is one of these.
+    In(BTreeSet<String>),
+    /// It is absent, or its value is none of these.
+    NotIn(BTreeSet<String>),
+    /// It is there.
+    Exists,
+    /// It is absent.
+    DoesNotExist,
+}
+
+impl LabelSelector {
+    /// True if every part of the selector holds of the labels.
+    pub fn matches(&self, labels: &BTreeMap<String, String>) -> bool {
+        has_all(labels, &self.match_labels)
+            && self.match_expressions.iter().all(|requirement| {
+                let value = labels.get(&requirement.key);
+                match &requirement.operator {
+                    Operator::In(values) => value.is_some_and(|v| values.contains(v)),
+                    Operator::NotIn(values) => value.is_none_or(|v| !values.contains(v)),
+                    Operator::Exists => value.is_some(),
+                    Operator::DoesNotExist => value.is_none(),
+                }
+            })
+    }
+}
+
+/// True if `labels` has every pair of `wanted`.
+pub fn has_all(labels: &BTreeMap<String, String>, wanted: &BTreeMap<String, String>) -> bool {
+    wanted
+        .iter()
+        .all(|(key, value)| labels.get(key) == Some(value))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn labels(pairs: &[(&str, &str)]) -> BTreeMap<String, String> {
+        pairs
+            .iter()
+            .map(|(k, v)| (k.to_string(), v.to_string()))
+            .collect()
+    }
+
+    #[test]
+    fn a_selector_matches_when_every_part_of_it_holds() {
+        let requirement = |key: &str, operator| Requirement {
+            key: key.into(),
+            operator,
+        };
+        let values = |list: &[&str]| list.iter().map(|v| v.to_string()).collect();
+        let selector = LabelSelector {
+            match_labels: labels(&[("app", "web")]),
+            match_expressions: vec![
+                requirement("tier", Operator::In(values(&["front", "edge"]))),
+                requirement("zone", Operator::NotIn(values(&["b"]))),
+                requirement("owner", Operator::Exists),
+                requirement("retired", Operator::DoesNotExist),
+            ],
+        };
+        let good = labels(&[("app", "web"), ("tier", "edge"), ("owner", "x")]);
+        assert!(selector.matches(&good));
+        for (key, value) in [
+            ("app", "db"),
+            ("tier", "back"),
+            ("zone", "b"),
+            ("retired", ""),
+        ] {
+            let mut bad = good.clone();
+            bad.insert(key.into(), value.into());
+            assert!(!selector.matches(&bad), "{key}={value}");
+        }
+        let mut without_owner = good.clone();
+        without_owner.remove("owner");
+        assert!(!selector.matches(&without_owner));
+        assert!(LabelSelector::default().matches(&labels(&[])));
+    }
+}
