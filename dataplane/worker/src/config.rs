@@ -1,0 +1,51 @@
+//! What the operator can set for the workers.
+
+use std::time::Duration;
+
+/// How a worker waits for packets.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Poll {
+    /// Spin all the time: lowest latency, one whole core.
+    Busy,
+    /// Sleep when nothing comes, longer and longer up to this cap; the first packet ends it.
+    Adaptive {
+        /// Longest sleep.
+        cap: Duration,
+    },
+}
+
+impl Default for Poll {
+    fn default() -> Self {
+        Poll::Adaptive {
+            cap: Duration::from_micros(500),
+        }
+    }
+}
+
+/// Settings of all workers.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Config {
+    /// Cores, one worker each; empty: one worker, not pinned.
+    pub cpus: Vec<usize>,
+    /// How workers wait.
+    pub poll: Poll,
+    /// Flows in each worker's cache, rounded up to a power of two; 0 turns the cache off.
+    pub cache_entries: usize,
+    /// Packets that may wait for the controller.
+    pub packet_in_queue: usize,
+    /// Seed of the select groups' hash. The same on every node, so that all nodes choose the same
+    /// bucket for the same connection.
+    pub select_seed: u64,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Config {
+            cpus: Vec::new(),
+            poll: Poll::default(),
+            cache_entries: 1 << 17,
+            packet_in_queue: 1024,
+            select_seed: 0x536c_7569_6365_4c42,
+        }
+    }
+}

@@ -1,0 +1,119 @@
+//! Why a packet was dropped.
+
+macro_rules! reasons {
+    ($($(#[doc = $doc:literal])+ $variant:ident $name:literal,)*) => {
+        /// Why a packet was dropped: one counter per worker and variant, and the same words in the
+        /// CLI, in metrics and in traces.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+        #[repr(u8)]
+        pub enum DropReason { $($(#[doc = $doc])+ $variant),* }
+
+        impl DropReason {
+            /// Every reason, in the order of declaration.
+            pub const ALL: &'static [DropReason] = &[$(DropReason::$variant),*];
+
+            /// The reason's name in the CLI, in metrics and in traces.
+            pub const fn name(self) -> &'static str {
+                match self { $(DropReason::$variant => $name),* }
+            }
+
+            /// One sentence on what it means.
+            pub const fn explain(self) -> &'static str {
+                match self { $(DropReason::$variant => concat!($($doc),+)),* }
+            }
+        }
+    };
+}
+
+reasons! {
+    /// The frame is too short for an Ethernet header, or its headers contradict its length.
+    Malformed "malformed",
+    /// No flow matched in a table, and the table has no flow for misses.
+    TableMiss "table_miss",
+    /// The flows that matched send the packet nowhere: dropped by rule.
+    Rule "rule",
+    /// More than 64 nested resubmits, groups or clones, or more than 4096 lookups for one packet.
+    TooDeep "too_deep",
+    /// An action or field that this dataplane cannot carry out on this packet.
+    Unsupported "unsupported",
+    /// A flow sends to a group that does not exist.
+    NoGroup "no_group",
+    /// The group has no bucket that may be used (none at all, weight 0, or nothing live).
+    NoBucket "no_bucket",
+    /// A meter's rate was exceeded.
+    Meter "meter",
+    /// The time to live or hop limit ran out.
+    TtlExpired "ttl_expired",
+    /// A flow sends to a port that does not exist.
+    NoPort "no_port",
+    /// A flow sends back to the port the packet came from, without naming IN_PORT.
+    SamePort "same_port",
+    /// The port it came from takes no packets (OFPPC_NO_RECV): not opened by the controller yet.
+    PortNoRecv "port_no_recv",
+    /// The port it goes to sends no packets (OFPPC_NO_FWD): not opened by the controller yet.
+    PortNoFwd "port_no_fwd",
+    /// The port is administratively down (OFPPC_PORT_DOWN).
+    PortDown "port_down",
+    /// The port could not take more packets.
+    PortFull "port_full",
+    /// Longer than the MTU of the port it goes to, and not to be fragmented.
+    TooBig "too_big",
+    /// No packet memory left for a copy, a new header or a segment.
+    NoMemory "no_memory",
+    /// A frame of several segments that could not be split for a port that needs it.
+    Segmentation "segmentation",
+    /// The connection table, or the zone's share of it, is full.
+    ConntrackFull "conntrack_full",
+    /// No free address and port left for the translation.
+    NatExhausted "nat_exhausted",
+    /// Sent into a tunnel without a tunnel destination.
+    TunnelNoDestination "tunnel_no_destination",
+    /// No tunnel endpoint of the destination's address family on this node.
+    TunnelNoEndpoint "tunnel_no_endpoint",
+    /// The tunnel destination is off link and the endpoint has no gateway.
+    TunnelNoRoute "tunnel_no_route",
+    /// The next hop's link-layer address could not be found out.
+    NeighborFailed "neighbor_failed",
+    /// Too many packets wait for the next hop's link-layer address.
+    NeighborQueueFull "neighbor_queue_full",
+    /// A tunnel packet for this node, but no tunnel port takes its key and sender.
+    TunnelNoPort "tunnel_no_port",
+    /// A tunnel packet for this node with a malformed header or a critical option nobody knows.
+    TunnelMalformed "tunnel_malformed",
+    /// The queue of packets to the controller is full.
+    PacketInFull "packet_in_full",
+    /// The queue to the worker that owns the output port is full.
+    HandoverFull "handover_full",
+}
+
+impl DropReason {
+    /// Number of reasons.
+    pub const COUNT: usize = Self::ALL.len();
+}
+
+impl std::fmt::Display for DropReason {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_unique_words_that_metrics_accept() {
+        let names: std::collections::BTreeSet<_> =
+            DropReason::ALL.iter().map(|r| r.name()).collect();
+        assert_eq!(names.len(), DropReason::COUNT);
+        assert!(
+            names
+                .iter()
+                .all(|n| n.bytes().all(|b| b.is_ascii_lowercase() || b == b'_'))
+        );
+        for (at, reason) in DropReason::ALL.iter().enumerate() {
+            assert_eq!(*reason as usize, at, "{reason}");
+            assert!(reason.explain().len() > reason.name().len());
+        }
+    }
+}

@@ -1,0 +1,3 @@
+//! Tunnels: this node's endpoints, next hops on the underlay, wrapping and unwrapping.
+
+pub(crate) mod config;
