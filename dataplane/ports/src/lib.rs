@@ -1,1 +1,25 @@
-//! Placeholder; replaced by its owner in the first commits.
+//! Ports: where packets enter and leave.
+//!
+//! A [`Port`] is what one worker polls and sends to; its [`PortControl`] is what the control plane
+//! reads and sets meanwhile. Backends: a DPDK device (feature `dpdk`), `vnet` (a tap or a veth with
+//! the virtio offload header, frames of up to 64 KB carried whole), and [`mem`] (queues, for tests).
+#![cfg_attr(
+    not(test),
+    deny(
+        clippy::unwrap_used,
+        clippy::expect_used,
+        clippy::panic,
+        clippy::indexing_slicing
+    )
+)]
+
+mod counters;
+mod error;
+pub mod mem;
+mod port;
+mod spec;
+
+pub use counters::PortStats;
+pub use error::PortError;
+pub use port::{BURST, Burst, Caps, Pools, Port, PortControl};
+pub use spec::{PortKind, PortSpec, SpecError, TunnelKind, TunnelSpec};

@@ -1,0 +1,191 @@
+//! A port made of two queues: packets in and out of a worker without a device.
+
+use crate::counters::Counters;
+use crate::{Burst, Caps, Port, PortControl, PortError, PortStats};
+use crossbeam_queue::ArrayQueue;
+use net::MacAddr;
+use packet::Packet;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU16, Ordering::Relaxed};
+
+/// Packets each queue holds; more are dropped and counted.
+pub const QUEUE: usize = 4096;
+
+/// A port over queues in memory.
+pub struct MemPort {
+    rx: Arc<ArrayQueue<Packet>>,
+    tx: Arc<ArrayQueue<Packet>>,
+    state: Arc<MemControl>,
+    control: Arc<dyn PortControl>,
+}
+
+/// The other side of a [`MemPort`]: what the wire is to a device.
+#[derive(Clone)]
+pub struct MemWire {
+    to_port: Arc<ArrayQueue<Packet>>,
+    from_port: Arc<ArrayQueue<Packet>>,
+    state: Arc<MemControl>,
+}
+
+struct MemControl {
+    name: String,
+    mac: MacAddr,
+    caps: Caps,
+    mtu: AtomicU16,
+    up: AtomicBool,
+    counters: Counters,
+}
+
+impl MemPort {
+    /// A port and the wire it hangs on. The port's address is made from its name.
+    pub fn new(name: &str, caps: Caps) -> (MemPort, MemWire) {
+        let to_port = Arc::new(ArrayQueue::new(QUEUE));
+        let from_port = Arc::new(ArrayQueue::new(QUEUE));
+        let port = Self::over(name, caps, Arc::clone(&to_port), Arc::clone(&from_port));
+        let state = Arc::clone(&port.state);
+        let wire = MemWire {
+            to_port,
+            from_port,
+            state,
+        };
+        (port, wire)
+    }
+
+    /// Two ports joined by a cable.
+    pub fn pair(a: &str, b: &str, caps: Caps) -> (MemPort, MemPort) {
+        let a_to_b = Arc::new(ArrayQueue::new(QUEUE));
+        let b_to_a = Arc::new(ArrayQueue::new(QUEUE));
+        (
+            Self::over(a, caps, Arc::clone(&b_to_a), Arc::clone(&a_to_b)),
+            Self::over(b, caps, a_to_b, b_to_a),
+        )
+    }
+
+    fn over(
+        name: &str,
+        caps: Caps,
+        rx: Arc<ArrayQueue<Packet>>,
+        tx: Arc<ArrayQueue<Packet>>,
+    ) -> MemPort {
+        let state = Arc::new(MemControl {
+            name: name.to_owned(),
+            mac: mac_for(name),
+            caps,
+            mtu: AtomicU16::new(1500),
+            up: AtomicBool::new(true),
+            counters: Counters::default(),
+        });
+        let control: Arc<dyn PortControl> = Arc::clone(&state) as _;
+        MemPort {
+            rx,
+            tx,
+            state,
+            control,
+        }
+    }
+}
+
+impl Port for MemPort {
+    fn rx(&mut self, burst: &mut Burst) {
+        let counters = &self.state.counters;
+        while !burst.is_full() {
+            let Some(packet) = self.rx.pop() else { break };
+            counters.rx_packets.add(1);
+            counters.rx_bytes.add(packet.len());
+            burst.push(packet);
+        }
+    }
+
+    fn tx(&mut self, burst: &mut Burst) {
+        let counters = &self.state.counters;
+        for packet in burst.drain(..) {
+            let bytes = packet.len();
+            if self.state.up.load(Relaxed) && self.tx.push(packet).is_ok() {
+                counters.tx_packets.add(1);
+                counters.tx_bytes.add(bytes);
+            } else {
+                counters.tx_dropped.add(1);
+            }
+        }
+    }
+
+    fn control(&self) -> &Arc<dyn PortControl> {
+        &self.control
+    }
+}
+
+impl MemWire {
+    /// Sends a packet to the port; gives it back if the port's queue is full.
+    pub fn inject(&self, packet: Packet) -> Result<(), Packet> {
+        self.to_port.push(packet)
+    }
+
+    /// The next packet the port sent.
+    pub fn collect(&self) -> Option<Packet> {
+        self.from_port.pop()
+    }
+
+    /// All packets the port has sent so far.
+    pub fn collect_all(&self) -> Vec<Packet> {
+        std::iter::from_fn(|| self.collect()).collect()
+    }
+
+    /// Packets not yet taken by the port.
+    pub fn pending(&self) -> usize {
+        self.to_port.len()
+    }
+
+    /// Sets the port's carrier.
+    pub fn set_link(&self, up: bool) {
+        self.state.up.store(up, Relaxed);
+    }
+}
+
+impl PortControl for MemControl {
+    fn name(&self) -> &str {
+        &self.name
+    }
+
+    fn mac(&self) -> MacAddr {
+        self.mac
+    }
+
+    fn mtu(&self) -> u16 {
+        self.mtu.load(Relaxed)
+    }
+
+    fn link_up(&self) -> bool {
+        self.up.load(Relaxed)
+    }
+
+    fn speed(&self) -> u32 {
+        0
+    }
+
+    fn caps(&self) -> Caps {
+        self.caps
+    }
+
+    fn stats(&self) -> PortStats {
+        self.counters.read()
+    }
+
+    fn set_up(&self, up: bool) -> Result<(), PortError> {
+        self.up.store(up, Relaxed);
+        Ok(())
+    }
+
+    fn set_mtu(&self, mtu: u16) -> Result<(), PortError> {
+        self.mtu.store(mtu, Relaxed);
+        Ok(())
+    }
+}
+
+/// A locally administered address that differs between names (FNV-1a, 32 bits).
+fn mac_for(name: &str) -> MacAddr {
+    let hash = name.bytes().fold(0x811c_9dc5_u32, |h, b| {
+        (h ^ u32::from(b)).wrapping_mul(0x0100_0193)
+    });
+    let [a, b, c, d] = hash.to_be_bytes();
+    MacAddr([0x02, 0x51, a, b, c, d])
+}

@@ -1,0 +1,127 @@
+//! Ports are spelled as the contract says, and a mistake is explained.
+
+use net::{PortNo, Vni};
+use ports::{PortKind, PortSpec, TunnelKind, TunnelSpec};
+
+fn spec(text: &str) -> PortSpec {
+    text.parse().unwrap()
+}
+
+fn reason(text: &str) -> String {
+    text.parse::<PortSpec>().unwrap_err().to_string()
+}
+
+#[test]
+fn everything_after_dev_belongs_to_dpdk() {
+    let port = spec("uplink0,ofport=1,dev=net_af_packet0,iface=eth1,blocksz=4096");
+    assert_eq!(
+        (port.name.as_str(), port.ofport),
+        ("uplink0", Some(PortNo(1)))
+    );
+    let devargs = "net_af_packet0,iface=eth1,blocksz=4096".to_owned();
+    assert_eq!(port.kind, PortKind::Dpdk { devargs });
+    let devargs = "0000:3b:00.0".to_owned();
+    assert_eq!(
+        spec("n,mtu=9000,dev=0000:3b:00.0").kind,
+        PortKind::Dpdk { devargs }
+    );
+}
+
+#[test]
+fn taps_and_veths_take_our_own_keys() {
+    let port = spec("pod1,dev=tap,iface=pod1if,closed=true,mtu=1400");
+    let iface = "pod1if".to_owned();
+    assert_eq!(port.kind, PortKind::Tap { iface });
+    assert_eq!(
+        (port.closed, port.mtu, port.ofport),
+        (true, Some(1400), None)
+    );
+    let iface = "pod1".to_owned();
+    assert_eq!(spec("pod1,dev=tap").kind, PortKind::Tap { iface });
+    let iface = "v0".to_owned();
+    assert_eq!(
+        spec("pod1,closed=true,dev=veth,iface=v0").kind,
+        PortKind::Veth { iface }
+    );
+}
+
+#[test]
+fn tunnels_default_to_what_flows_set() {
+    let any = TunnelSpec {
+        kind: TunnelKind::Geneve,
+        remote: None,
+        key: None,
+    };
+    assert_eq!(
+        spec("geneve0,ofport=2,tunnel=geneve").kind,
+        PortKind::Tunnel(any)
+    );
+    assert_eq!(
+        spec("geneve0,tunnel=geneve,remote=flow,key=flow").kind,
+        PortKind::Tunnel(any)
+    );
+    let fixed = TunnelSpec {
+        kind: TunnelKind::Vxlan,
+        remote: Some("fd00::1".parse().unwrap()),
+        key: Some(Vni::new(77).unwrap()),
+    };
+    assert_eq!(
+        spec("vx,tunnel=vxlan,remote=fd00::1,key=77").kind,
+        PortKind::Tunnel(fixed)
+    );
+}
+
+#[test]
+fn the_printed_form_reads_back() {
+    for text in [
+        "uplink0,ofport=1,dev=net_af_packet0,iface=eth1",
+        "pod1,ofport=1000,closed=true,mtu=1400,dev=tap,iface=pod1",
+        "pod2,dev=veth,iface=v0",
+        "geneve0,ofport=2,tunnel=geneve",
+        "vx,tunnel=vxlan,remote=192.0.2.1,key=5",
+    ] {
+        assert_eq!(spec(text).to_string(), text);
+    }
+}
+
+#[test]
+fn a_mistake_is_named_with_what_to_write_instead() {
+    for (text, expected) in [
+        ("uplink0", "needs a name and a device"),
+        (",dev=tap", "1 to 15 printable"),
+        ("a-name-too-long-for-linux,dev=tap", "1 to 15 printable"),
+        (
+            "p,ofport=0,dev=tap",
+            "ofport '0' is not a number from 1 to 4294967039",
+        ),
+        ("p,ofport=4294967040,dev=tap", "ofport '4294967040'"),
+        (
+            "p,colour=red,dev=tap",
+            "unknown key 'colour'; keys are ofport",
+        ),
+        (
+            "p,dev=tap,ifce=x",
+            "dev=tap takes iface, closed, mtu; not 'ifce=x'",
+        ),
+        ("p,dev=veth", "needs iface="),
+        ("p,dev=", "dev= is empty"),
+        ("p,ofport=3", "neither dev= nor tunnel="),
+        ("p,tunnel=geneve,dev=tap", "both dev= and tunnel="),
+        ("p,remote=10.0.0.1,dev=tap", "belong to tunnel="),
+        ("p,tunnel=gre", "tunnel 'gre' is not geneve or vxlan"),
+        (
+            "p,tunnel=geneve,key=16777216",
+            "VNI 16777216 is outside 0..=16777215",
+        ),
+        (
+            "p,tunnel=geneve,remote=nowhere",
+            "neither an IP address nor 'flow'",
+        ),
+        ("p,mtu=9,dev=tap", "mtu '9' is not 68 to 65000"),
+        ("p,closed=maybe,dev=tap", "closed is true or false"),
+    ] {
+        let said = reason(text);
+        assert!(said.starts_with(&format!("port '{text}': ")), "{said}");
+        assert!(said.contains(expected), "'{text}' said: {said}");
+    }
+}
