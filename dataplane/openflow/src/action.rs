@@ -76,8 +76,14 @@ pub enum Action {
         /// Value, at bit 0 of the range.
         value: u64,
     },
+    /// Push bits of a field on the packet's stack (NXAST_STACK_PUSH).
+    StackPush(SubField),
+    /// Pop them from it; an empty stack gives zeros (NXAST_STACK_POP).
+    StackPop(SubField),
     /// Decrement the time to live or hop limit; drop, or send to the controller, when it runs out.
     DecNwTtl,
+    /// Likewise, and it goes to these controllers (NXAST_DEC_TTL_CNT_IDS).
+    DecNwTtlIds(Vec<u16>),
     /// Set it.
     SetNwTtl(u8),
     /// Decrement the MPLS time to live.
@@ -109,8 +115,105 @@ pub enum Action {
     Clone(Vec<Action>),
     /// Remember a note; does nothing (NXAST_NOTE).
     Note(Vec<u8>),
+    /// One clause of a conjunctive match (NXAST_CONJUNCTION).
+    Conjunction(Conjunction),
+    /// Add or change a flow made from the packet (NXAST_LEARN, NXAST_LEARN2).
+    Learn(Box<Learn>),
+    /// Shorten the flow's timeouts when it sees FIN or RST (NXAST_FIN_TIMEOUT).
+    FinTimeout {
+        /// Seconds; 0: leave alone.
+        idle: u16,
+        /// Seconds; 0: leave alone.
+        hard: u16,
+    },
+    /// Write one bit: is the packet longer (NXAST_CHECK_PKT_LARGER)?
+    CheckPktLarger {
+        /// Bytes.
+        len: u16,
+        /// One bit.
+        dst: SubField,
+    },
     /// Stop (NXAST_EXIT).
     Exit,
+}
+
+/// One clause of a conjunctive match (ovs-fields(7), "Conjunctive Match Fields").
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Conjunction {
+    /// Number of the conjunction.
+    pub id: u32,
+    /// Which clause this flow belongs to, from 0.
+    pub clause: u8,
+    /// Clauses in all, 2..=64.
+    pub n_clauses: u8,
+}
+
+/// OFPFF-like: ask for a flow-removed message (NX_LEARN_F_SEND_FLOW_REM).
+pub const LEARN_SEND_REMOVED: u16 = 1;
+/// Remove the learned flows with this one (NX_LEARN_F_DELETE_LEARNED).
+pub const LEARN_DELETE_LEARNED: u16 = 2;
+/// Write to a bit whether it succeeded (NX_LEARN_F_WRITE_RESULT).
+pub const LEARN_WRITE_RESULT: u16 = 4;
+
+/// The `learn` action: a template for a flow (ovs-actions(7)).
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Learn {
+    /// Seconds; 0: never.
+    pub idle_timeout: u16,
+    /// Seconds; 0: never.
+    pub hard_timeout: u16,
+    /// Seconds, after FIN or RST.
+    pub fin_idle_timeout: u16,
+    /// Seconds, after FIN or RST.
+    pub fin_hard_timeout: u16,
+    /// Higher wins.
+    pub priority: u16,
+    /// Name of the learned flow.
+    pub cookie: u64,
+    /// LEARN_*.
+    pub flags: u16,
+    /// Table it goes to.
+    pub table: TableId,
+    /// How many flows with the cookie the table may hold; 0: any number (NXAST_LEARN2).
+    pub limit: u32,
+    /// Where the result goes, with [`LEARN_WRITE_RESULT`].
+    pub result: Option<SubField>,
+    /// What the flow matches and does.
+    pub specs: Vec<LearnSpec>,
+}
+
+/// One line of the template.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct LearnSpec {
+    /// Where the bits come from.
+    pub src: LearnSource,
+    /// What becomes of them.
+    pub dst: LearnTarget,
+}
+
+/// Where a learned flow's bits come from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum LearnSource {
+    /// The packet.
+    Field(SubField),
+    /// A constant of so many bits.
+    Value {
+        /// The constant.
+        value: u128,
+        /// Its bits.
+        bits: u16,
+    },
+}
+
+/// What becomes of them in the learned flow.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum LearnTarget {
+    /// Matched.
+    Match(SubField),
+    /// Loaded.
+    Load(SubField),
+    /// Output to the port.
+    Output,
 }
 
 /// To the controller, with a reason and data of its own.

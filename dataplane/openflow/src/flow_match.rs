@@ -56,7 +56,11 @@ impl Match {
         };
         match (self.fields.binary_search_by_key(&field, |f| f.field), mask) {
             (Ok(at), 0) => drop(self.fields.remove(at)),
-            (Ok(at), _) => self.fields[at] = entry,
+            (Ok(at), _) => {
+                if let Some(place) = self.fields.get_mut(at) {
+                    *place = entry;
+                }
+            }
             (Err(_), 0) => {}
             (Err(at), _) => self.fields.insert(at, entry),
         }

@@ -1,0 +1,136 @@
+//! Every message of the protocol, both directions, independent of version.
+//!
+//! What a version cannot say is refused when it is encoded; what a version says differently (bundles
+//! are an experimenter message on 1.3 and native on 1.4) is one variant here.
+
+mod bundle;
+mod multipart;
+mod packet;
+mod stats;
+mod switch;
+mod table_features;
+
+pub use bundle::{
+    BUNDLE_ATOMIC, BUNDLE_ORDERED, BundleAdd, BundleControl, BundleControlType, CookieLabels,
+};
+pub use multipart::{
+    ExperimenterMultipart, FlowStatsRequest, MultipartReply, MultipartRequest, ReplyBody,
+    RequestBody,
+};
+pub use packet::{
+    FlowRemoved, PacketIn, PacketIn2, PacketInFormat, PacketInReason, PacketOut, RemovedReason,
+};
+pub use stats::{
+    AggregateStats, BandStats, BucketStats, FlowStats, GroupDesc, GroupFeatures, GroupStats,
+    MeterConfig, MeterFeatures, MeterStats, PortStats, QueueStats, SwitchDesc, TableStats,
+};
+pub use switch::{
+    AsyncConfig, AsyncMasks, CAP_FLOW_STATS, CAP_GROUP_STATS, CAP_IP_REASM, CAP_PORT_BLOCKED,
+    CAP_PORT_STATS, CAP_QUEUE_STATS, CAP_TABLE_STATS, ErrorMsg, Hello, PacketQueue, PortMod,
+    PortReason, PortStatus, Role, RoleRequest, SwitchConfig, SwitchFeatures, TableMod,
+};
+pub use table_features::{FeatureAction, FeatureInstruction, FeatureOxm, TableFeatures};
+
+use net::PortNo;
+
+use crate::model::{FlowMod, GroupMod, MeterMod};
+
+/// Experimenter number of Open vSwitch's extensions (NX_VENDOR_ID).
+pub const NICIRA: u32 = 0x0000_2320;
+/// Experimenter number of the ONF (bundles on 1.3).
+pub const ONF: u32 = 0x4f4e_4600;
+/// Experimenter number of our own messages ("SLC").
+pub const SLUICE: u32 = 0x0053_4c43;
+
+/// A message without its header.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Message {
+    /// OFPT_HELLO: versions.
+    Hello(Hello),
+    /// OFPT_ERROR.
+    Error(ErrorMsg),
+    /// OFPT_ECHO_REQUEST with its data.
+    EchoRequest(Vec<u8>),
+    /// OFPT_ECHO_REPLY with the request's data.
+    EchoReply(Vec<u8>),
+    /// An experimenter message that has no variant of its own.
+    Experimenter {
+        /// Who defines it.
+        experimenter: u32,
+        /// Which of theirs.
+        exp_type: u32,
+        /// The rest.
+        data: Vec<u8>,
+    },
+    /// OFPT_FEATURES_REQUEST.
+    FeaturesRequest,
+    /// OFPT_FEATURES_REPLY.
+    FeaturesReply(SwitchFeatures),
+    /// OFPT_GET_CONFIG_REQUEST.
+    GetConfigRequest,
+    /// OFPT_GET_CONFIG_REPLY.
+    GetConfigReply(SwitchConfig),
+    /// OFPT_SET_CONFIG.
+    SetConfig(SwitchConfig),
+    /// OFPT_PACKET_IN.
+    PacketIn(PacketIn),
+    /// OFPT_FLOW_REMOVED.
+    FlowRemoved(FlowRemoved),
+    /// OFPT_PORT_STATUS.
+    PortStatus(PortStatus),
+    /// OFPT_PACKET_OUT.
+    PacketOut(PacketOut),
+    /// OFPT_FLOW_MOD.
+    FlowMod(FlowMod),
+    /// OFPT_GROUP_MOD.
+    GroupMod(GroupMod),
+    /// OFPT_PORT_MOD.
+    PortMod(PortMod),
+    /// OFPT_TABLE_MOD.
+    TableMod(TableMod),
+    /// OFPT_METER_MOD.
+    MeterMod(MeterMod),
+    /// OFPT_MULTIPART_REQUEST.
+    MultipartRequest(MultipartRequest),
+    /// OFPT_MULTIPART_REPLY.
+    MultipartReply(MultipartReply),
+    /// OFPT_BARRIER_REQUEST.
+    BarrierRequest,
+    /// OFPT_BARRIER_REPLY.
+    BarrierReply,
+    /// OFPT_QUEUE_GET_CONFIG_REQUEST for a port, or [`PortNo::ANY`].
+    QueueGetConfigRequest(PortNo),
+    /// OFPT_QUEUE_GET_CONFIG_REPLY.
+    QueueGetConfigReply {
+        /// Port that was asked for.
+        port: PortNo,
+        /// Its queues.
+        queues: Vec<PacketQueue>,
+    },
+    /// OFPT_ROLE_REQUEST.
+    RoleRequest(RoleRequest),
+    /// OFPT_ROLE_REPLY.
+    RoleReply(RoleRequest),
+    /// OFPT_GET_ASYNC_REQUEST.
+    GetAsyncRequest,
+    /// OFPT_GET_ASYNC_REPLY.
+    GetAsyncReply(AsyncConfig),
+    /// OFPT_SET_ASYNC.
+    SetAsync(AsyncConfig),
+    /// Bundle control: ONF 2300 on 1.3, OFPT_BUNDLE_CONTROL on 1.4.
+    BundleControl(BundleControl),
+    /// A message put into a bundle: ONF 2301 on 1.3, OFPT_BUNDLE_ADD_MESSAGE on 1.4.
+    BundleAdd(BundleAdd),
+    /// NXT_SET_PACKET_IN_FORMAT.
+    SetPacketInFormat(PacketInFormat),
+    /// NXT_SET_CONTROLLER_ID.
+    SetControllerId(u16),
+    /// NXT_PACKET_IN2.
+    PacketIn2(PacketIn2),
+    /// NXT_RESUME: the packet-in to go on with.
+    Resume(PacketIn2),
+    /// NXT_CT_FLUSH_ZONE.
+    CtFlushZone(u16),
+    /// Names of the objects behind cookies (ours).
+    CookieLabels(CookieLabels),
+}
