@@ -3,10 +3,25 @@
 //!
 //! Nothing here allocates, does I/O or knows of ports, tables or Kubernetes.
 #![cfg_attr(not(test), no_std)]
+#![cfg_attr(
+    not(test),
+    deny(
+        clippy::unwrap_used,
+        clippy::expect_used,
+        clippy::panic,
+        clippy::indexing_slicing
+    )
+)]
 
+pub mod csum;
+pub mod edit;
+pub mod exact;
+pub mod headers;
+pub mod icmp;
 pub mod ids;
 pub mod key;
 pub mod mac;
+pub mod parse;
 
 pub use ids::{GroupId, IdError, MeterId, PortNo, TableId, VlanId, Vni};
 pub use key::{FlowKey, KEY_WORDS};
