@@ -251,6 +251,15 @@ impl Frame {
     }
 }
 
+/// So many cases; a failing one is printed whole, so no file need remember it.
+pub fn config(cases: u32) -> ProptestConfig {
+    ProptestConfig {
+        cases,
+        failure_persistence: None,
+        ..ProptestConfig::default()
+    }
+}
+
 /// The Internet checksum by etherparse.
 pub fn oracle_checksum(parts: &[&[u8]]) -> [u8; 2] {
     let joined = parts.concat();
