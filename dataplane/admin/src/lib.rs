@@ -20,8 +20,8 @@ mod request;
 
 pub use client::{Client, Error};
 pub use reply::{
-    Bucket, Cache, Connection, Core, Drop, Flow, Group, Meter, Neighbor, Port, PortStats, Reply,
-    Session, Show, Table, Tuple, Version,
+    Band, Bucket, Cache, Connection, Core, Drop, Flow, Group, Meter, Neighbor, Port, PortStats,
+    Reply, Session, Show, Table, Tuple, Version,
 };
 pub use request::Request;
 

@@ -170,7 +170,7 @@ pub struct Group {
     pub text: String,
 }
 
-/// Counters of a bucket (or of a meter's band).
+/// Counters of a bucket.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Bucket {
     /// Packets.
@@ -195,10 +195,27 @@ pub struct Meter {
     pub bytes: u64,
     /// Nanoseconds since it was added.
     pub duration_ns: u64,
-    /// Per band, what was above its rate.
-    pub bands: Vec<Bucket>,
+    /// Unit of rates: `kbps` or `pktps`.
+    pub unit: String,
+    /// Bands, in order.
+    pub bands: Vec<Band>,
     /// The whole text of `ovs-ofctl dump-meters` for it; may have several lines.
     pub text: String,
+}
+
+/// A band of a meter.
+#[derive(Clone, Debug, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Band {
+    /// `drop`, `dscp_remark`.
+    pub kind: String,
+    /// Rate, in the meter's unit.
+    pub rate: u32,
+    /// Burst, kbit or packets; 0: not given.
+    pub burst: u32,
+    /// Packets above the rate.
+    pub packets: u64,
+    /// Bytes above the rate.
+    pub bytes: u64,
 }
 
 /// A flow table.
