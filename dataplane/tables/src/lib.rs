@@ -1,1 +1,42 @@
-//! Placeholder; replaced by its owner in the first commits.
+//! The OpenFlow tables: what the agent writes and the workers read.
+//!
+//! [`Tables`] is the writer: it applies flow, group and meter modifications with OpenFlow's
+//! semantics to a [`Pipeline`] and publishes it. A [`Pipeline`] is immutable once published; the
+//! next one shares everything that did not change with it, so that one rule costs the path to it
+//! and not the table. Workers keep an `Arc<Pipeline>` and compare [`Published::generation`] once
+//! per burst; nothing they do blocks the writer, or the other way round.
+//!
+//! [`mod@reference`] is the slow, obvious twin of the lookup and the oracle of its tests.
+#![cfg_attr(
+    not(test),
+    deny(
+        clippy::unwrap_used,
+        clippy::expect_used,
+        clippy::panic,
+        clippy::indexing_slicing
+    )
+)]
+
+mod classifier;
+mod error;
+mod expiry;
+mod group;
+mod maglev;
+mod mask;
+mod meter;
+mod pipeline;
+pub mod reference;
+mod rule;
+mod trie;
+mod writer;
+
+pub use classifier::Table;
+pub use error::Refused;
+pub use group::{Group, GroupBucket, GroupStats};
+pub use mask::Mask;
+pub use meter::{BandStats, Meter, Verdict};
+pub use pipeline::{Pipeline, Published, TableStats};
+pub use rule::{Counters, Rule, RuleStats};
+pub use writer::{
+    Change, FlowFilter, MAX_FLOWS, MAX_GROUPS, MAX_METERS, RemovedReason, Saved, TABLES, Tables,
+};

@@ -1,0 +1,313 @@
+//! The writer: OpenFlow's modifications applied to the next pipeline.
+
+mod flows;
+mod groups;
+mod meters;
+
+use std::cmp::Reverse;
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+
+use net::{FlowKey, GroupId, MeterId, PortNo, TableId};
+use openflow::{Action, Field, Match};
+
+use crate::expiry::Expiry;
+use crate::rule::MaskedKey;
+use crate::{Mask, Pipeline, Published, Rule, Table};
+
+/// Number of tables: 0..=253, as many as Open vSwitch shows.
+pub const TABLES: u8 = 254;
+/// Most flows in one table.
+pub const MAX_FLOWS: usize = 2_000_000;
+/// Most groups.
+pub const MAX_GROUPS: usize = 1_000_000;
+/// Most meters.
+pub const MAX_METERS: usize = 1_000_000;
+
+/// Why a flow went (OFPRR_*).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RemovedReason {
+    /// No packet for its idle timeout.
+    IdleTimeout,
+    /// Its hard timeout passed.
+    HardTimeout,
+    /// A flow-mod deleted it.
+    Delete,
+    /// Its group was deleted.
+    GroupDelete,
+    /// Its meter was deleted.
+    MeterDelete,
+}
+
+/// What a modification did to one flow.
+#[derive(Clone, Debug)]
+pub enum Change {
+    /// Added, perhaps in the place of one of the same match and priority.
+    Added(Arc<Rule>),
+    /// Has new instructions.
+    Modified(Arc<Rule>),
+    /// Gone. Counters are final once the workers have given up theirs.
+    Removed(Arc<Rule>, RemovedReason),
+}
+
+/// Which flows a request is about.
+#[derive(Clone, Debug)]
+pub struct FlowFilter {
+    /// Table, or [`TableId::ALL`].
+    pub table: TableId,
+    /// Flows that match nothing else than this does.
+    pub matching: Match,
+    /// Cookie under `cookie_mask`.
+    pub cookie: u64,
+    /// Bits of the cookie that must agree.
+    pub cookie_mask: u64,
+    /// Only flows with an output there, unless [`PortNo::ANY`].
+    pub out_port: PortNo,
+    /// Only flows with that group, unless [`GroupId::ANY`].
+    pub out_group: GroupId,
+}
+
+impl Default for FlowFilter {
+    fn default() -> Self {
+        FlowFilter {
+            table: TableId::ALL,
+            matching: Match::any(),
+            cookie: 0,
+            cookie_mask: 0,
+            out_port: PortNo::ANY,
+            out_group: GroupId::ANY,
+        }
+    }
+}
+
+/// Forms of matches, each kept once.
+type Forms = HashSet<Arc<[(Field, u128)]>>;
+
+/// The one writer. Modifications gather until [`Tables::publish`].
+#[derive(Debug)]
+pub struct Tables {
+    next: Pipeline,
+    changed: bool,
+    published: Arc<Published>,
+    /// Earlier pipelines that a worker may still hold: freed here, not on a worker.
+    retired: Vec<Arc<Pipeline>>,
+    expiry: Expiry,
+    forms: Forms,
+    /// Flows that use a group or a meter, counted.
+    group_users: HashMap<GroupId, usize>,
+    meter_users: HashMap<MeterId, usize>,
+}
+
+/// A state to go back to; see [`Tables::save`].
+#[derive(Debug)]
+pub struct Saved {
+    next: Pipeline,
+    changed: bool,
+    group_users: HashMap<GroupId, usize>,
+    meter_users: HashMap<MeterId, usize>,
+}
+
+impl Default for Tables {
+    fn default() -> Self {
+        Tables::new()
+    }
+}
+
+impl Tables {
+    /// Empty tables, published as generation 1.
+    pub fn new() -> Self {
+        let mut pipeline = Pipeline::new(TABLES);
+        pipeline.generation = 1;
+        let published = Arc::new(pipeline.clone());
+        pipeline.generation = 2;
+        Tables {
+            next: pipeline,
+            changed: false,
+            published: Arc::new(Published::new(published)),
+            retired: Vec::new(),
+            expiry: Expiry::default(),
+            forms: Forms::new(),
+            group_users: HashMap::new(),
+            meter_users: HashMap::new(),
+        }
+    }
+
+    /// Where readers find the newest pipeline.
+    pub fn published(&self) -> Arc<Published> {
+        self.published.clone()
+    }
+
+    /// What readers will see after the next publication.
+    pub fn pipeline(&self) -> &Pipeline {
+        &self.next
+    }
+
+    /// True if there is something to publish.
+    pub fn is_changed(&self) -> bool {
+        self.changed
+    }
+
+    /// Makes all modifications so far visible at once. Gives the generation that holds them.
+    pub fn publish(&mut self) -> u64 {
+        self.retired.retain(|old| Arc::strong_count(old) > 1);
+        if !self.changed {
+            return self.published.generation();
+        }
+        self.changed = false;
+        let generation = self.next.generation;
+        self.retired.push(self.published.load());
+        self.published.store(Arc::new(self.next.clone()));
+        self.next.generation = generation + 1;
+        generation
+    }
+
+    /// Frees earlier pipelines that no worker holds any more; gives how many are still held.
+    pub fn reclaim(&mut self) -> usize {
+        self.retired.retain(|old| Arc::strong_count(old) > 1);
+        self.retired.len()
+    }
+
+    /// Remembers the state before a bundle.
+    pub fn save(&self) -> Saved {
+        Saved {
+            next: self.next.clone(),
+            changed: self.changed,
+            group_users: self.group_users.clone(),
+            meter_users: self.meter_users.clone(),
+        }
+    }
+
+    /// Goes back to a state, as if nothing had happened since. Must not be used across a
+    /// publication or [`Tables::expire`].
+    pub fn restore(&mut self, saved: Saved) {
+        self.next = saved.next;
+        self.changed = saved.changed;
+        self.group_users = saved.group_users;
+        self.meter_users = saved.meter_users;
+    }
+
+    /// The flows a request is about, as they will be after the next publication; by table, then
+    /// highest priority first, then oldest first.
+    pub fn flows(&self, filter: &FlowFilter) -> Vec<Arc<Rule>> {
+        let key = self.peek_key(&filter.matching);
+        let mut found: Vec<Arc<Rule>> = self
+            .tables_of(filter.table)
+            .flat_map(|(_, table)| table.within(&key))
+            .filter(|rule| filter.selects(rule))
+            .cloned()
+            .collect();
+        let order = |r: &Arc<Rule>| (r.table, Reverse(r.priority), r.created, r.cookie);
+        found.sort_by(|a, b| (order(a), &a.key.value).cmp(&(order(b), &b.key.value)));
+        found
+    }
+
+    /// The earliest time (nanoseconds) at which [`Tables::expire`] may have something to do.
+    pub fn next_expiry(&self) -> Option<u64> {
+        self.expiry.next()
+    }
+
+    /// Removes flows whose timeout has passed. Workers should have given up their counters just
+    /// before, as these hold when a flow was used last.
+    pub fn expire(&mut self, now: u64) -> Vec<Change> {
+        let mut changes = Vec::new();
+        loop {
+            let next = &self.next;
+            let Some((rule, reason)) = self.expiry.pop(now, |rule| is_installed(next, rule)) else {
+                return changes;
+            };
+            self.take_out(&rule);
+            changes.push(Change::Removed(rule, reason));
+        }
+    }
+
+    fn tables_of(&self, table: TableId) -> impl Iterator<Item = (TableId, &Table)> {
+        let tables = self.next.tables();
+        tables.filter(move |(id, _)| table == TableId::ALL || *id == table)
+    }
+
+    /// The table, to be changed in the next generation.
+    fn table_mut(&mut self, table: TableId) -> Option<&mut Table> {
+        let generation = self.next.generation;
+        let table = Arc::make_mut(self.next.tables.get_mut(usize::from(table.0))?);
+        table.generation = generation;
+        self.changed = true;
+        Some(table)
+    }
+
+    fn take_out(&mut self, rule: &Rule) {
+        let removed = self
+            .table_mut(rule.table)
+            .and_then(|table| table.remove(&rule.key, rule.priority));
+        if let Some(removed) = removed {
+            self.forget_users(&removed);
+        }
+    }
+
+    /// A key for comparing.
+    fn peek_key(&self, matching: &Match) -> MaskedKey {
+        let (value, mask) = matching.to_keys();
+        masked_key(matching, &value, Arc::new(Mask::new(&mask)))
+    }
+
+    /// A key to be kept: shares what other rules have alike.
+    fn shared_key(&mut self, table: TableId, matching: &Match) -> MaskedKey {
+        let (value, mask) = matching.to_keys();
+        let mask = Mask::new(&mask);
+        let shared = self.next.table(table).and_then(|t| t.shared_mask(&mask));
+        let mut key = masked_key(matching, &value, shared.unwrap_or_else(|| Arc::new(mask)));
+        match self.forms.get(&key.fields) {
+            Some(form) => key.fields = form.clone(),
+            None => {
+                if self.forms.len() >= self.forms.capacity() {
+                    self.forms.retain(|form| Arc::strong_count(form) > 1);
+                }
+                self.forms.insert(key.fields.clone());
+            }
+        }
+        key
+    }
+}
+
+fn masked_key(matching: &Match, value: &FlowKey, mask: Arc<Mask>) -> MaskedKey {
+    MaskedKey {
+        fields: matching.iter().map(|f| (f.field, f.mask)).collect(),
+        value: mask.pack(value),
+        mask,
+    }
+}
+
+fn is_installed(pipeline: &Pipeline, rule: &Arc<Rule>) -> bool {
+    pipeline
+        .table(rule.table)
+        .and_then(|table| table.exact(&rule.key, rule.priority))
+        .is_some_and(|now| Arc::ptr_eq(now, rule))
+}
+
+impl FlowFilter {
+    /// True where cookie and outputs fit; the match is looked at elsewhere.
+    fn selects(&self, rule: &Rule) -> bool {
+        (rule.cookie ^ self.cookie) & self.cookie_mask == 0
+            && (self.out_port == PortNo::ANY
+                || any_action(
+                    rule,
+                    &|a| matches!(a, Action::Output { port, .. } if *port == self.out_port),
+                ))
+            && (self.out_group == GroupId::ANY
+                || any_action(rule, &|a| *a == Action::Group(self.out_group)))
+    }
+}
+
+/// True if an action of the rule, nested ones included, is of that kind.
+fn any_action(rule: &Rule, is_it: &dyn Fn(&Action) -> bool) -> bool {
+    let written = rule.instructions.write.iter().flatten();
+    any_in(rule.instructions.apply.iter().chain(written), is_it)
+}
+
+fn any_in<'a>(
+    mut actions: impl Iterator<Item = &'a Action>,
+    is_it: &dyn Fn(&Action) -> bool,
+) -> bool {
+    actions.any(|action| {
+        is_it(action) || matches!(action, Action::Clone(inner) if any_in(inner.iter(), is_it))
+    })
+}
