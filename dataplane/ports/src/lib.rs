@@ -14,12 +14,17 @@
 )]
 
 mod counters;
+mod egress;
 mod error;
 pub mod mem;
+mod open;
 mod port;
 mod spec;
+mod vnet;
 
 pub use counters::PortStats;
 pub use error::PortError;
+pub use open::open;
 pub use port::{BURST, Burst, Caps, Pools, Port, PortControl};
 pub use spec::{PortKind, PortSpec, SpecError, TunnelKind, TunnelSpec};
+pub use vnet::VnetPort;

@@ -1,6 +1,7 @@
 //! A port made of two queues: packets in and out of a worker without a device.
 
 use crate::counters::Counters;
+use crate::egress::Finisher;
 use crate::{Burst, Caps, Port, PortControl, PortError, PortStats};
 use crossbeam_queue::ArrayQueue;
 use net::MacAddr;
@@ -17,6 +18,7 @@ pub struct MemPort {
     tx: Arc<ArrayQueue<Packet>>,
     state: Arc<MemControl>,
     control: Arc<dyn PortControl>,
+    finisher: Finisher,
 }
 
 /// The other side of a [`MemPort`]: what the wire is to a device.
@@ -81,6 +83,7 @@ impl MemPort {
             tx,
             state,
             control,
+            finisher: Finisher::new(caps),
         }
     }
 }
@@ -99,13 +102,16 @@ impl Port for MemPort {
     fn tx(&mut self, burst: &mut Burst) {
         let counters = &self.state.counters;
         for packet in burst.drain(..) {
-            let bytes = packet.len();
-            if self.state.up.load(Relaxed) && self.tx.push(packet).is_ok() {
-                counters.tx_packets.add(1);
-                counters.tx_bytes.add(bytes);
-            } else {
-                counters.tx_dropped.add(1);
-            }
+            let sent = self.finisher.finish(packet, &mut |packet| {
+                let bytes = packet.len();
+                if self.state.up.load(Relaxed) && self.tx.push(packet).is_ok() {
+                    counters.tx_packets.add(1);
+                    counters.tx_bytes.add(bytes);
+                } else {
+                    counters.tx_dropped.add(1);
+                }
+            });
+            counters.tx_errors.add(usize::from(!sent));
         }
     }
 

@@ -1,0 +1,188 @@
+//! Kernel interfaces as ports: a tap of our own or a packet socket on an existing interface, both with
+//! the virtio offload header, so that frames of up to 64 KB pass whole between pods.
+
+mod control;
+mod header;
+
+use crate::egress::Finisher;
+use crate::{Burst, Pools, Port, PortControl, PortError, PortKind, PortSpec};
+use arrayvec::ArrayVec;
+use control::VnetControl;
+use os::VNET_HEADER;
+use packet::Packet;
+use std::io::{ErrorKind, IoSlice};
+use std::sync::Arc;
+
+/// Most segments one frame may have when it is written, offload header included.
+const MAX_PARTS: usize = 64;
+/// Bytes of the two Ethernet addresses; a VLAN tag stands behind them (IEEE 802.1Q-2018, 9.3).
+const ADDRESSES: usize = 12;
+
+/// A port over a tap or a packet socket.
+pub struct VnetPort {
+    state: Arc<VnetControl>,
+    control: Arc<dyn PortControl>,
+    pools: Pools,
+    finisher: Finisher,
+    /// Buffers for the next read, kept so that a poll that finds nothing allocates nothing.
+    head: Option<Packet>,
+    big: Option<Packet>,
+}
+
+/// Why one frame could not be read.
+enum Unread {
+    /// There is none, or none can be had.
+    Stop,
+    /// This one is lost; the next may be well.
+    Skip,
+}
+
+impl VnetPort {
+    /// Opens the interface that a tap or veth specification names.
+    pub fn open(spec: &PortSpec, pools: &Pools) -> Result<VnetPort, PortError> {
+        let state = Arc::new(match &spec.kind {
+            PortKind::Tap { iface } => VnetControl::tap(spec, iface)?,
+            PortKind::Veth { iface } => VnetControl::veth(spec, iface)?,
+            PortKind::Dpdk { .. } | PortKind::Tunnel(_) => {
+                return Err(PortError::Unsupported {
+                    port: spec.name.clone(),
+                    reason: format!("{} is not a kernel interface", spec.kind),
+                });
+            }
+        });
+        let control: Arc<dyn PortControl> = Arc::clone(&state) as _;
+        Ok(VnetPort {
+            finisher: Finisher::new(control.caps()),
+            state,
+            control,
+            pools: pools.clone(),
+            head: None,
+            big: None,
+        })
+    }
+
+    fn read(&mut self) -> Result<Packet, Unread> {
+        let counters = &self.state.counters;
+        let Some(mut head) = self.head.take().or_else(|| self.pools.frames.alloc()) else {
+            return Err(Unread::Stop); // out of buffers: the frame stays in the kernel's queue
+        };
+        if self.big.is_none() {
+            self.big = self.pools.big.alloc();
+        }
+        let mut header = [0; VNET_HEADER];
+        let tail = self.big.as_mut().map_or(&mut [][..], |big| {
+            big.set_headroom(0);
+            big.spare_mut()
+        });
+        let received = match self.state.device.recv(&mut header, head.spare_mut(), tail) {
+            Ok(received) => received,
+            Err(e) if e.kind() == ErrorKind::WouldBlock => {
+                self.head = Some(head);
+                return Err(Unread::Stop);
+            }
+            Err(_) => {
+                // The interface is down or gone; the control plane sees it by link_up.
+                self.head = Some(head);
+                return Err(Unread::Stop);
+            }
+        };
+        if received.truncated {
+            counters.rx_dropped.add(1);
+            self.head = Some(head);
+            return Err(Unread::Skip);
+        }
+        let in_head = received.len.min(head.spare_mut().len());
+        head.grow(in_head);
+        if received.len > in_head
+            && let Some(mut big) = self.big.take()
+        {
+            big.grow(received.len - in_head);
+            if head.chain(big).is_err() {
+                counters.rx_dropped.add(1); // pools of two kinds: a fault of the caller's
+                return Err(Unread::Skip);
+            }
+        }
+        if !header::apply(&header, &mut head) {
+            counters.rx_errors.add(1);
+            return Err(Unread::Skip);
+        }
+        if let Some((tpid, tci)) = received.vlan
+            && !put_tag_back(&mut head, tpid, tci)
+        {
+            counters.rx_errors.add(1);
+            return Err(Unread::Skip);
+        }
+        Ok(head)
+    }
+}
+
+impl Port for VnetPort {
+    fn rx(&mut self, burst: &mut Burst) {
+        while !burst.is_full() {
+            match self.read() {
+                Ok(packet) => {
+                    self.state.counters.rx_packets.add(1);
+                    self.state.counters.rx_bytes.add(packet.len());
+                    burst.push(packet);
+                }
+                Err(Unread::Skip) => {}
+                Err(Unread::Stop) => break,
+            }
+        }
+    }
+
+    fn tx(&mut self, burst: &mut Burst) {
+        let state = &self.state;
+        let finisher = &self.finisher;
+        for packet in burst.drain(..) {
+            let finished = finisher.finish(packet, &mut |packet| write(state, &packet));
+            state.counters.tx_errors.add(usize::from(!finished));
+        }
+    }
+
+    fn control(&self) -> &Arc<dyn PortControl> {
+        &self.control
+    }
+}
+
+fn write(state: &VnetControl, packet: &Packet) {
+    let counters = &state.counters;
+    let header = header::of(packet);
+    let mut parts: ArrayVec<IoSlice<'_>, MAX_PARTS> = ArrayVec::new();
+    parts.push(IoSlice::new(&header));
+    for segment in packet.segments() {
+        if parts.try_push(IoSlice::new(segment)).is_err() {
+            counters.tx_errors.add(1);
+            return;
+        }
+    }
+    match state.device.send(&parts) {
+        Ok(_) => {
+            counters.tx_packets.add(1);
+            counters.tx_bytes.add(packet.len());
+        }
+        Err(e) if refuses_the_frame(&e) => counters.tx_errors.add(1),
+        Err(_) => counters.tx_dropped.add(1),
+    }
+}
+
+/// True if the kernel objects to the frame itself, not to the moment.
+fn refuses_the_frame(error: &std::io::Error) -> bool {
+    matches!(error.kind(), ErrorKind::InvalidInput) || error.raw_os_error() == Some(EMSGSIZE)
+}
+
+/// Longer than the interface's MTU allows.
+const EMSGSIZE: i32 = 90;
+
+/// Puts a tag that the device took out back behind the addresses.
+pub(crate) fn put_tag_back(packet: &mut Packet, tpid: u16, tci: u16) -> bool {
+    let Some(addresses) = packet.head().first_chunk::<ADDRESSES>().copied() else {
+        return false;
+    };
+    let [a, b] = tpid.to_be_bytes();
+    let [c, d] = tci.to_be_bytes();
+    // A prepended segment may hold four bytes only, so write by offset.
+    packet.prepend(4).is_some()
+        && packet.write_at(0, &addresses)
+        && packet.write_at(ADDRESSES, &[a, b, c, d])
+}
