@@ -256,6 +256,7 @@ pub fn config(cases: u32) -> ProptestConfig {
     ProptestConfig {
         cases,
         failure_persistence: None,
+        max_global_rejects: 100_000,
         ..ProptestConfig::default()
     }
 }
