@@ -1,4 +1,9 @@
-//! What ICMP and ICMPv6 errors carry: the start of the packet that caused them.
+//! ICMP and ICMPv6: what errors carry (the start of the packet that caused them), and the answers
+//! that a router gives.
+
+mod answer;
+
+pub use answer::{ERROR_BYTES, Problem, echo_reply, error};
 
 use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 

@@ -13,6 +13,7 @@
     )
 )]
 
+pub mod arp;
 pub mod csum;
 pub mod edit;
 pub mod exact;
@@ -21,7 +22,9 @@ pub mod icmp;
 pub mod ids;
 pub mod key;
 pub mod mac;
+pub mod nd;
 pub mod parse;
+pub mod tunnel;
 
 pub use ids::{GroupId, IdError, MeterId, PortNo, TableId, VlanId, Vni};
 pub use key::{FlowKey, KEY_WORDS};

@@ -1,0 +1,356 @@
+//! Geneve and VXLAN: the outer headers as a template with three patches, and what an arriving
+//! tunnel packet says.
+
+// Template offsets are constants or were written by the constructor, all below TEMPLATE_BYTES.
+#![allow(clippy::indexing_slicing)]
+
+use core::fmt;
+use core::net::IpAddr;
+
+use zerocopy::IntoBytes;
+
+use crate::headers::{
+    Ethernet, Geneve, Ipv4, Ipv6, Udp, VlanTag, Vxlan, ethertype, proto, view, view_mut,
+};
+use crate::parse::{Layout, Transport};
+use crate::{MacAddr, Vni, csum};
+
+/// UDP port of Geneve (RFC 8926 3.3).
+pub const GENEVE_PORT: u16 = 6081;
+/// UDP port of VXLAN (RFC 7348 5).
+pub const VXLAN_PORT: u16 = 4789;
+/// Most bytes of outer headers: Ethernet, one tag, IPv6, UDP, Geneve with 48 bytes of options.
+pub const TEMPLATE_BYTES: usize = 122;
+
+/// The encapsulation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Encapsulation {
+    /// RFC 8926.
+    Geneve,
+    /// RFC 7348.
+    Vxlan,
+}
+
+impl Encapsulation {
+    /// Its UDP destination port.
+    pub const fn port(self) -> u16 {
+        match self {
+            Encapsulation::Geneve => GENEVE_PORT,
+            Encapsulation::Vxlan => VXLAN_PORT,
+        }
+    }
+}
+
+/// The outer headers of a tunnel, without what changes from packet to packet.
+#[derive(Clone, Copy, Debug)]
+pub struct Outer<'a> {
+    /// Encapsulation.
+    pub encapsulation: Encapsulation,
+    /// MAC address of the next hop.
+    pub eth_dst: MacAddr,
+    /// Our own.
+    pub eth_src: MacAddr,
+    /// VLAN tag of the underlay: priority and identifier.
+    pub vlan: Option<u16>,
+    /// Our tunnel address.
+    pub src: IpAddr,
+    /// The other end's, of the same family.
+    pub dst: IpAddr,
+    /// DSCP and ECN.
+    pub tos: u8,
+    /// Time to live or hop limit.
+    pub ttl: u8,
+    /// Don't fragment (IPv4).
+    pub dont_fragment: bool,
+    /// Virtual network.
+    pub vni: Vni,
+    /// Geneve options as they are on the wire, a multiple of 4 bytes, at most 48; empty for VXLAN.
+    pub options: &'a [u8],
+}
+
+/// Addresses of two families, or options that do not fit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct BadOuter;
+
+impl fmt::Display for BadOuter {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("tunnel ends of different families, or options that do not fit")
+    }
+}
+
+impl core::error::Error for BadOuter {}
+
+/// Outer headers ready to be copied in front of a packet.
+///
+/// The UDP checksum is left zero. Over IPv4 that is a complete packet; over IPv6 receivers expect
+/// a checksum (RFC 6935), which [`Template::udp_checksum`] computes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Template {
+    bytes: [u8; TEMPLATE_BYTES],
+    len: u8,
+    l3: u8,
+    ipv4: bool,
+}
+
+impl Template {
+    /// Lays the headers out.
+    ///
+    /// # Errors
+    /// [`BadOuter`] for addresses of different families, or options of a wrong length.
+    pub fn new(outer: &Outer<'_>) -> Result<Self, BadOuter> {
+        let options = outer.options.len();
+        let options_allowed = match outer.encapsulation {
+            Encapsulation::Geneve => 48,
+            Encapsulation::Vxlan => 0,
+        };
+        if options > options_allowed || !options.is_multiple_of(4) {
+            return Err(BadOuter);
+        }
+        let mut writer = Writer::default();
+        let ethertype = if outer.src.is_ipv4() {
+            ethertype::IPV4
+        } else {
+            ethertype::IPV6
+        };
+        writer.put(&Ethernet {
+            dst: outer.eth_dst,
+            src: outer.eth_src,
+            ethertype: outer.vlan.map_or(ethertype, |_| ethertype::VLAN).into(),
+        });
+        if let Some(tci) = outer.vlan {
+            writer.put(&VlanTag {
+                tci: tci.into(),
+                ethertype: ethertype.into(),
+            });
+        }
+        let l3 = writer.len;
+        match (outer.src, outer.dst) {
+            (IpAddr::V4(src), IpAddr::V4(dst)) => {
+                let mut ip = Ipv4 {
+                    version_ihl: 0x45,
+                    tos: outer.tos,
+                    total_len: 0.into(),
+                    id: 0.into(),
+                    fragment: if outer.dont_fragment {
+                        Ipv4::DONT_FRAGMENT.into()
+                    } else {
+                        0.into()
+                    },
+                    ttl: outer.ttl,
+                    proto: proto::UDP,
+                    checksum: 0.into(),
+                    src: src.octets(),
+                    dst: dst.octets(),
+                };
+                ip.checksum = csum::ipv4_header(ip.as_bytes()).into();
+                writer.put(&ip);
+            }
+            (IpAddr::V6(src), IpAddr::V6(dst)) => writer.put(&Ipv6 {
+                version_class_label: (0x6000_0000 | u32::from(outer.tos) << 20).into(),
+                payload_len: 0.into(),
+                next_header: proto::UDP,
+                hop_limit: outer.ttl,
+                src: src.octets(),
+                dst: dst.octets(),
+            }),
+            _ => return Err(BadOuter),
+        }
+        writer.put(&Udp {
+            src: 0.into(),
+            dst: outer.encapsulation.port().into(),
+            len: 0.into(),
+            checksum: 0.into(),
+        });
+        let vni = (outer.vni.get() << 8).into();
+        match outer.encapsulation {
+            Encapsulation::Geneve => {
+                writer.put(&Geneve {
+                    version_options: (options / 4) as u8,
+                    flags: 0,
+                    protocol: ethertype::BRIDGED.into(),
+                    vni,
+                });
+                writer.put(outer.options);
+            }
+            Encapsulation::Vxlan => writer.put(&Vxlan {
+                flags: 0x08,
+                reserved: [0; 3],
+                vni,
+            }),
+        }
+        Ok(Template {
+            bytes: writer.bytes,
+            len: writer.len as u8,
+            l3: l3 as u8,
+            ipv4: outer.src.is_ipv4(),
+        })
+    }
+
+    /// Bytes to prepend to a packet. Never empty.
+    #[allow(clippy::len_without_is_empty)]
+    pub fn len(&self) -> usize {
+        self.len.into()
+    }
+
+    /// Where the outer network header is.
+    pub fn l3(&self) -> usize {
+        self.l3.into()
+    }
+
+    /// Writes the outer headers of a packet of `inner_len` bytes into `place`, the first
+    /// [`Template::len`] bytes of the packet. `src_port` should follow from a hash of the inner
+    /// flow (RFC 8926 3.3); `id` is the IPv4 identification. False if `place` is too short.
+    pub fn write(&self, place: &mut [u8], inner_len: usize, src_port: u16, id: u16) -> bool {
+        let len = self.len();
+        let Some(place) = place.get_mut(..len) else {
+            return false;
+        };
+        place.copy_from_slice(&self.bytes[..len]);
+        let l3 = self.l3();
+        let after_l3 = len - l3 + inner_len;
+        let l4 = if self.ipv4 {
+            if let Some(ip) = view_mut::<Ipv4>(place, l3) {
+                // The template was summed with these two fields zero.
+                let total = after_l3 as u16;
+                let sum = csum::update16(ip.checksum.get(), 0, total);
+                ip.checksum.set(csum::update16(sum, 0, id));
+                ip.total_len.set(total);
+                ip.id.set(id);
+            }
+            l3 + Ipv4::LEN
+        } else {
+            if let Some(ip) = view_mut::<Ipv6>(place, l3) {
+                ip.payload_len.set((after_l3 - Ipv6::LEN) as u16);
+            }
+            l3 + Ipv6::LEN
+        };
+        if let Some(udp) = view_mut::<Udp>(place, l4) {
+            udp.src.set(src_port);
+            udp.len.set((len - l4 + inner_len) as u16);
+        }
+        true
+    }
+
+    /// The outer UDP checksum of a whole encapsulated packet whose bytes from the outer UDP header
+    /// on are `segments`, the checksum field in them being zero, and where in the packet it
+    /// belongs. Inner checksums must be complete before.
+    pub fn udp_checksum<'a>(&self, segments: impl IntoIterator<Item = &'a [u8]>) -> (usize, u16) {
+        let l3 = self.l3();
+        let mut len = 0usize;
+        let mut sum = csum::Sum::default();
+        for segment in segments {
+            len += segment.len();
+            sum = sum.bytes(segment);
+        }
+        let (addresses, l4) = if self.ipv4 {
+            (l3 + 12..l3 + 20, l3 + Ipv4::LEN)
+        } else {
+            (l3 + 8..l3 + 40, l3 + Ipv6::LEN)
+        };
+        let pseudo = csum::Sum::default()
+            .bytes(&self.bytes[addresses])
+            .word(proto::UDP.into())
+            .word((len >> 16) as u16)
+            .word(len as u16);
+        let checksum = sum.word(pseudo.partial()).nonzero_checksum();
+        (l4 + core::mem::offset_of!(Udp, checksum), checksum)
+    }
+}
+
+struct Writer {
+    bytes: [u8; TEMPLATE_BYTES],
+    len: usize,
+}
+
+impl Default for Writer {
+    fn default() -> Self {
+        Writer {
+            bytes: [0; TEMPLATE_BYTES],
+            len: 0,
+        }
+    }
+}
+
+impl Writer {
+    fn put<T: IntoBytes + zerocopy::Immutable + ?Sized>(&mut self, header: &T) {
+        let bytes = header.as_bytes();
+        self.bytes[self.len..self.len + bytes.len()].copy_from_slice(bytes);
+        self.len += bytes.len();
+    }
+}
+
+/// What an arriving tunnel packet says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Arrived {
+    /// Virtual network.
+    pub vni: Vni,
+    /// Where the inner Ethernet frame begins, from the first byte of the outer packet.
+    pub inner: u16,
+    /// Geneve's control bit: the packet is for the tunnel's end, not for who is behind it.
+    pub oam: bool,
+}
+
+/// Why a packet to a tunnel port is not taken out of its tunnel.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum TunnelFault {
+    /// The headers are cut off or not of this encapsulation.
+    Malformed,
+    /// A Geneve option that we do not know is critical (RFC 8926 3.5: must be dropped).
+    CriticalOption,
+    /// The payload is not Ethernet.
+    NotEthernet,
+    /// A fragment; tunnels are not reassembled.
+    Fragment,
+}
+
+/// Reads the tunnel header of a packet that [`crate::parse::extract`] found to be UDP to the
+/// tunnel's port.
+///
+/// # Errors
+/// [`TunnelFault`]; the packet is to be dropped.
+pub fn arrived(
+    head: &[u8],
+    layout: &Layout,
+    encapsulation: Encapsulation,
+) -> Result<Arrived, TunnelFault> {
+    if layout.fragment.is_some() {
+        return Err(TunnelFault::Fragment);
+    }
+    if layout.transport != Transport::Udp {
+        return Err(TunnelFault::Malformed);
+    }
+    let at = usize::from(layout.payload);
+    let head = head.get(..layout.end as usize).unwrap_or(head);
+    let (vni, len, oam) = match encapsulation {
+        Encapsulation::Geneve => {
+            let geneve: &Geneve = view(head, at).ok_or(TunnelFault::Malformed)?;
+            if geneve.version_options >> 6 != 0 {
+                return Err(TunnelFault::Malformed);
+            }
+            if geneve.flags & 0x40 != 0 {
+                return Err(TunnelFault::CriticalOption);
+            }
+            if geneve.protocol.get() != ethertype::BRIDGED {
+                return Err(TunnelFault::NotEthernet);
+            }
+            let options = usize::from(geneve.version_options & 0x3f) * 4;
+            (geneve.vni, Geneve::LEN + options, geneve.flags & 0x80 != 0)
+        }
+        Encapsulation::Vxlan => {
+            let vxlan: &Vxlan = view(head, at).ok_or(TunnelFault::Malformed)?;
+            if vxlan.flags & 0x08 == 0 {
+                return Err(TunnelFault::Malformed);
+            }
+            (vxlan.vni, Vxlan::LEN, false)
+        }
+    };
+    let inner = at + len;
+    if inner + Ethernet::LEN > layout.end as usize {
+        return Err(TunnelFault::Malformed);
+    }
+    Ok(Arrived {
+        vni: Vni::new(vni.get() >> 8).map_err(|_| TunnelFault::Malformed)?,
+        inner: inner as u16,
+        oam,
+    })
+}
