@@ -1,3 +1,252 @@
-//! Placeholder; replaced by its owner in the first commits.
+//! sluicectl: looks into a dataplane and changes it, over its admin socket or over OpenFlow.
 
-fn main() {}
+mod args;
+mod columns;
+mod print;
+mod source;
+mod switch;
+mod target;
+
+use std::io::Write;
+use std::process::ExitCode;
+
+use admin::{Reply, Request};
+use clap::Parser;
+
+use args::{Cli, Command, CtCommand, Neighbor, Port};
+use source::Source;
+
+/// Why nothing was done.
+#[derive(Debug)]
+enum Failure {
+    /// It cannot be asked for in this way: exit status 2.
+    Usage(String),
+    /// It was asked and refused, or nobody answered: exit status 1.
+    Failed(String),
+}
+
+impl From<admin::Error> for Failure {
+    fn from(error: admin::Error) -> Self {
+        Failure::Failed(error.to_string())
+    }
+}
+
+fn main() -> ExitCode {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(e) => return usage(&e),
+    };
+    let (text, status) = match run(&cli) {
+        Ok(output) => {
+            // A reader that left, as `| head` does, is no failure.
+            drop(std::io::stdout().write_all(output.as_bytes()));
+            return ExitCode::SUCCESS;
+        }
+        Err(Failure::Usage(text)) => (text, 2),
+        Err(Failure::Failed(text)) => (text, 1),
+    };
+    drop(writeln!(std::io::stderr(), "sluicectl: {text}"));
+    ExitCode::from(status)
+}
+
+/// Help as clap lays it out; anything wrong in one line.
+fn usage(error: &clap::Error) -> ExitCode {
+    if !error.use_stderr() {
+        drop(error.print());
+        return ExitCode::SUCCESS;
+    }
+    if error.kind() == clap::error::ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand {
+        drop(error.print());
+        return ExitCode::from(2);
+    }
+    // The first paragraph says it all; after it come tips and the usage.
+    let text = error.render().to_string();
+    let lines: Vec<&str> = text
+        .lines()
+        .map(str::trim)
+        .take_while(|l| !l.is_empty())
+        .collect();
+    let what = lines.join(" ");
+    let what = what.strip_prefix("error: ").unwrap_or(&what);
+    let line = format!("sluicectl: {what}; `sluicectl help` shows what there is");
+    drop(writeln!(std::io::stderr(), "{line}"));
+    ExitCode::from(2)
+}
+
+fn run(cli: &Cli) -> Result<String, Failure> {
+    let later = |what: &str| {
+        let text =
+            format!("{what} comes in a later version; see `sluicectl help` for what is here");
+        Err(Failure::Usage(text))
+    };
+    match &cli.command {
+        Command::Trace { .. } => return later("trace"),
+        Command::Top { .. } => return later("top"),
+        Command::Mirror { .. } => return later("mirror"),
+        Command::Capture { .. } => return later("capture"),
+        Command::Version => return version(cli),
+        _ => {}
+    }
+    let mut source = Source::open(cli)?;
+    match &cli.command {
+        Command::DumpFlows(arguments) => {
+            let mut flows = source.flows(arguments.filter.as_deref())?;
+            print::sort_flows(&mut flows, arguments);
+            output(cli, &flows, || print::flows(&flows, arguments))
+        }
+        Command::DumpGroups { group } => {
+            let mut groups = source.groups()?;
+            groups.retain(|g| group.is_none_or(|wanted| wanted == g.id));
+            output(cli, &groups, || print::groups(&groups))
+        }
+        Command::DumpMeters { meter } => {
+            let wanted = meter.as_deref().map(meter_number).transpose()?;
+            let mut meters = source.meters()?;
+            meters.retain(|m| wanted.is_none_or(|wanted| wanted == m.id));
+            output(cli, &meters, || print::meters(&meters))
+        }
+        Command::DumpPorts { port } => {
+            let ports = choose(source.ports()?, port.as_deref())?;
+            output(cli, &ports, || print::port_counters(&ports))
+        }
+        Command::DumpTables => {
+            let tables = source.tables()?;
+            output(cli, &tables, || print::tables(&tables))
+        }
+        Command::Show => {
+            let show = source.show()?;
+            output(cli, &show, || print::show(&show))
+        }
+        Command::Ct(ct) => match ct.command {
+            None => match source.ask("ct", &Request::CtList { zone: ct.zone })? {
+                Reply::Connections(list) => output(cli, &list, || print::connections(&list)),
+                other => Err(source.odd(&other)),
+            },
+            Some(CtCommand::Flush) => {
+                match source.ask("ct", &Request::CtFlush { zone: ct.zone })? {
+                    Reply::CtFlushed { count } => {
+                        let what = serde_json::json!({ "flushed": count });
+                        let plural = if count == 1 { "" } else { "s" };
+                        output(cli, &what, || {
+                            format!("{count} connection{plural} forgotten\n")
+                        })
+                    }
+                    other => Err(source.odd(&other)),
+                }
+            }
+        },
+        Command::Drops => match source.ask("drops", &Request::Drops)? {
+            Reply::Drops(drops) => output(cli, &drops, || print::drops(&drops)),
+            other => Err(source.odd(&other)),
+        },
+        Command::Cores => match source.ask("cores", &Request::Cores)? {
+            Reply::Cores(cores) => output(cli, &cores, || print::cores(&cores)),
+            other => Err(source.odd(&other)),
+        },
+        Command::Cache => match source.ask("cache", &Request::Cache)? {
+            Reply::Caches(caches) => output(cli, &caches, || print::caches(&caches)),
+            other => Err(source.odd(&other)),
+        },
+        Command::Neighbor(command) => neighbor(cli, &mut source, command),
+        Command::Port(command) => port(cli, &mut source, command),
+        Command::Version
+        | Command::Trace { .. }
+        | Command::Top { .. }
+        | Command::Mirror { .. }
+        | Command::Capture { .. } => Ok(String::new()), // answered above
+    }
+}
+
+fn neighbor(cli: &Cli, source: &mut Source, command: &Neighbor) -> Result<String, Failure> {
+    let request = match command {
+        Neighbor::List => Request::NeighborList,
+        Neighbor::Set { ip, mac } => Request::NeighborSet {
+            ip: ip.to_string(),
+            mac: mac.to_string(),
+        },
+        Neighbor::Del { ip } => Request::NeighborDel { ip: ip.to_string() },
+    };
+    match source.ask("neighbor", &request)? {
+        Reply::Neighbors(list) => output(cli, &list, || print::neighbors(&list)),
+        Reply::Done {} => Ok(String::new()),
+        other => Err(source.odd(&other)),
+    }
+}
+
+fn port(cli: &Cli, source: &mut Source, command: &Port) -> Result<String, Failure> {
+    let request = match command {
+        Port::List => {
+            let ports = source.ports()?;
+            return output(cli, &ports, || print::ports(&ports));
+        }
+        Port::Add { spec } => Request::PortAdd { spec: spec.clone() },
+        Port::Del { name } => Request::PortDel { name: name.clone() },
+    };
+    match source.ask("port add and port del", &request)? {
+        Reply::Port { port, created } => output(cli, &port, || {
+            let (name, number) = (&port.name, port.ofport);
+            let how = if created {
+                "added"
+            } else {
+                "was there already"
+            };
+            format!("port {name} {how}, number {number}\n")
+        }),
+        Reply::PortDeleted { existed: true } => Ok(String::new()),
+        Reply::PortDeleted { existed: false } => {
+            let name = match command {
+                Port::Del { name } => name,
+                _ => "",
+            };
+            let text = format!("there is no port {name}; `sluicectl port list` shows them");
+            Err(Failure::Failed(text))
+        }
+        other => Err(source.odd(&other)),
+    }
+}
+
+/// The dataplane's version is told if one answers; asking for ours must not need one.
+fn version(cli: &Cli) -> Result<String, Failure> {
+    let own = env!("CARGO_PKG_VERSION");
+    let dataplane = Source::open(cli).and_then(|mut s| s.ask("version", &Request::Version));
+    let dataplane = match dataplane {
+        Ok(Reply::Version(version)) => Some(version),
+        _ => None,
+    };
+    let document = serde_json::json!({ "sluicectl": own, "dataplane": &dataplane });
+    output(cli, &document, || print::version(own, dataplane.as_ref()))
+}
+
+fn output<T: serde::Serialize>(
+    cli: &Cli,
+    document: &T,
+    text: impl FnOnce() -> String,
+) -> Result<String, Failure> {
+    if !cli.json {
+        return Ok(text());
+    }
+    let json = serde_json::to_string_pretty(document);
+    json.map(|json| json + "\n")
+        .map_err(|e| Failure::Failed(format!("cannot print as JSON: {e}")))
+}
+
+fn choose(ports: Vec<admin::Port>, wanted: Option<&str>) -> Result<Vec<admin::Port>, Failure> {
+    let Some(wanted) = wanted else {
+        return Ok(ports);
+    };
+    let found: Vec<_> = ports
+        .into_iter()
+        .filter(|p| p.name == wanted || wanted.parse() == Ok(p.ofport))
+        .collect();
+    if found.is_empty() {
+        let text = format!("there is no port {wanted}; `sluicectl port list` shows them");
+        return Err(Failure::Failed(text));
+    }
+    Ok(found)
+}
+
+fn meter_number(text: &str) -> Result<u32, Failure> {
+    let number = text.strip_prefix("meter=").unwrap_or(text);
+    let wrong = || Failure::Usage(format!("meter {text:?} is not a number nor meter=N"));
+    number.parse().map_err(|_| wrong())
+}

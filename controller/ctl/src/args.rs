@@ -1,0 +1,193 @@
+//! The command line.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+
+/// Looks into a Sluice dataplane and changes it.
+#[derive(Debug, Parser)]
+#[command(name = "sluicectl", version)]
+pub struct Cli {
+    /// Speak OpenFlow 1.3 to a switch instead: tcp:HOST[:PORT], unix:PATH
+    #[arg(long, value_name = "TARGET", global = true, conflicts_with = "admin")]
+    pub target: Option<String>,
+    /// Admin socket of the dataplane
+    #[arg(long, value_name = "PATH", global = true, default_value = admin::DEFAULT_PATH)]
+    pub admin: PathBuf,
+    /// Print JSON
+    #[arg(long, global = true)]
+    pub json: bool,
+    /// Seconds to wait for an answer
+    #[arg(long, value_name = "SECONDS", global = true, default_value_t = 10)]
+    pub timeout: u64,
+    /// What to do
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// Every command.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Flows with their counters and the object each came from
+    DumpFlows(DumpFlows),
+    /// Groups, as ovs-ofctl prints them, and the object each came from
+    DumpGroups {
+        /// Only this group
+        group: Option<u32>,
+    },
+    /// Meters: rates, counters and the object each came from
+    DumpMeters {
+        /// Only this meter; as a number or as meter=N
+        meter: Option<String>,
+    },
+    /// Counters of ports
+    DumpPorts {
+        /// Only this port; name or number
+        port: Option<String>,
+    },
+    /// Flow tables that hold flows or saw packets
+    DumpTables,
+    /// The switch in one picture
+    Show,
+    /// Tracked connections
+    Ct(Ct),
+    /// Dropped packets by reason
+    Drops,
+    /// What each worker does
+    Cores,
+    /// Flow caches of the workers
+    Cache,
+    /// Underlay next hops
+    #[command(subcommand)]
+    Neighbor(Neighbor),
+    /// Ports: add, remove, list
+    #[command(subcommand)]
+    Port(Port),
+    /// Versions of this program and of the dataplane
+    Version,
+    /// What the tables would do with a packet (comes in a later version)
+    #[command(trailing_var_arg = true)]
+    Trace {
+        /// A flow, as ovs-ofctl writes it
+        arguments: Vec<String>,
+    },
+    /// Live rates (comes in a later version)
+    #[command(trailing_var_arg = true)]
+    Top {
+        /// Not yet
+        arguments: Vec<String>,
+    },
+    /// Mirrors (comes in a later version)
+    #[command(trailing_var_arg = true)]
+    Mirror {
+        /// Not yet
+        arguments: Vec<String>,
+    },
+    /// Packet capture (comes in a later version)
+    #[command(trailing_var_arg = true)]
+    Capture {
+        /// Not yet
+        arguments: Vec<String>,
+    },
+}
+
+/// Arguments of dump-flows, as ovs-ofctl takes them.
+#[derive(Debug, Args)]
+pub struct DumpFlows {
+    /// Only flows this one covers, e.g. "table=0,ip,nw_dst=10.16.0.0/16"
+    pub filter: Option<String>,
+    /// Leave out duration and counters
+    #[arg(long)]
+    pub no_stats: bool,
+    /// Sort by rising priority over all tables
+    #[arg(long, conflicts_with = "rsort")]
+    pub sort: bool,
+    /// Sort by falling priority over all tables
+    #[arg(long)]
+    pub rsort: bool,
+    /// Leave out the object each flow came from
+    #[arg(long)]
+    pub no_objects: bool,
+}
+
+/// Arguments of ct.
+#[derive(Debug, Args)]
+pub struct Ct {
+    /// What to do; without it, connections are listed
+    #[command(subcommand)]
+    pub command: Option<CtCommand>,
+    /// Only this zone
+    #[arg(long, global = true)]
+    pub zone: Option<u16>,
+}
+
+/// Commands of ct.
+#[derive(Clone, Copy, Debug, Subcommand)]
+pub enum CtCommand {
+    /// Forget connections
+    Flush,
+}
+
+/// Commands of neighbor.
+#[derive(Debug, Subcommand)]
+pub enum Neighbor {
+    /// Every next hop
+    List,
+    /// Pin a next hop
+    Set {
+        /// IPv4 or IPv6 address
+        ip: std::net::IpAddr,
+        /// Ethernet address
+        mac: net::MacAddr,
+    },
+    /// Forget a next hop
+    Del {
+        /// IPv4 or IPv6 address
+        ip: std::net::IpAddr,
+    },
+}
+
+/// Commands of port.
+#[derive(Debug, Subcommand)]
+pub enum Port {
+    /// Add a port
+    Add {
+        /// As in --port of sluice-dataplane, e.g. uplink0,ofport=1,dev=net_af_packet0,iface=eth1
+        spec: String,
+    },
+    /// Remove a port
+    Del {
+        /// Its name
+        name: String,
+    },
+    /// Every port
+    List,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_well_formed() {
+        use clap::CommandFactory;
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn options_may_follow_the_command() {
+        let cli = Cli::parse_from(["sluicectl", "dump-flows", "table=0,ip", "--json", "--rsort"]);
+        assert!(cli.json);
+        let Command::DumpFlows(arguments) = cli.command else {
+            panic!("another command");
+        };
+        assert_eq!(arguments.filter.as_deref(), Some("table=0,ip"));
+        assert!(arguments.rsort && !arguments.sort);
+    }
+
+    #[test]
+    fn target_and_admin_exclude_each_other() {
+        let both = ["sluicectl", "--target", "tcp:::1", "--admin", "/x", "show"];
+        assert!(Cli::try_parse_from(both).is_err());
+    }
+}

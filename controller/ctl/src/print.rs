@@ -1,0 +1,596 @@
+//! How everything looks: one function per kind of answer, from data to text.
+
+use std::fmt::Write;
+
+use admin::{
+    Cache, Connection, Core, Drop, Flow, Group, Meter, Neighbor, Port, Show, Table, Tuple, Version,
+};
+
+use crate::args::DumpFlows;
+use crate::columns::{Columns, percent, span};
+
+/// Sorts flows by priority if asked to; otherwise the switch's order stays.
+pub fn sort_flows(flows: &mut [Flow], arguments: &DumpFlows) {
+    if arguments.sort {
+        flows.sort_by_key(|f| (f.priority, f.table));
+    } else if arguments.rsort {
+        flows.sort_by_key(|f| (std::cmp::Reverse(f.priority), f.table));
+    }
+}
+
+/// `ovs-ofctl dump-flows`, each flow followed by the object it came from as a comment.
+pub fn flows(flows: &[Flow], arguments: &DumpFlows) -> String {
+    let mut text = String::new();
+    for flow in flows {
+        let line = if arguments.no_stats {
+            without_stats(flow)
+        } else {
+            flow.text.clone()
+        };
+        let object = flow.object.as_deref().filter(|_| !arguments.no_objects);
+        annotated(&mut text, &line, object);
+    }
+    text
+}
+
+/// `ovs-ofctl dump-groups`, each group followed by its object.
+pub fn groups(groups: &[Group]) -> String {
+    let mut text = String::new();
+    for group in groups {
+        annotated(&mut text, &group.text, group.object.as_deref());
+    }
+    text
+}
+
+fn annotated(text: &mut String, line: &str, object: Option<&str>) {
+    let line = line.trim();
+    let written = match object {
+        Some(object) => writeln!(text, " {line}  # {object}"),
+        None => writeln!(text, " {line}"),
+    };
+    debug_assert!(written.is_ok());
+}
+
+/// As `ovs-ofctl --no-stats` prints it: what does not change by itself.
+fn without_stats(flow: &Flow) -> String {
+    let mut line = String::new();
+    let mut part = |text: String| line.push_str(&text);
+    if flow.cookie != 0 {
+        part(format!("cookie={:#x}, ", flow.cookie));
+    }
+    if flow.table != 0 {
+        part(format!("table={}, ", flow.table));
+    }
+    for (name, timeout) in [("idle", flow.idle_timeout), ("hard", flow.hard_timeout)] {
+        if timeout != 0 {
+            part(format!("{name}_timeout={timeout}, "));
+        }
+    }
+    // OFP_DEFAULT_PRIORITY is left out, as ovs-ofctl does.
+    let priority = match flow.priority {
+        0x8000 => String::new(),
+        other => format!("priority={other}"),
+    };
+    let comma = if priority.is_empty() || flow.matching.is_empty() {
+        ""
+    } else {
+        ","
+    };
+    part(format!(
+        "{priority}{comma}{} actions={}",
+        flow.matching, flow.actions
+    ));
+    line
+}
+
+/// Meters and what their bands took.
+pub fn meters(meters: &[Meter]) -> String {
+    let mut table = Columns::new(&[
+        ">METER",
+        "BAND",
+        ">RATE",
+        ">BURST",
+        ">PACKETS",
+        ">BYTES",
+        ">OVER",
+        ">OVER BYTES",
+        "OBJECT",
+    ]);
+    for meter in meters {
+        let (rate, burst) = match meter.unit.as_str() {
+            "pktps" => ("packets/s", "packets"),
+            _ => ("kbit/s", "kbit"),
+        };
+        for band in &meter.bands {
+            table.row([
+                meter.id.to_string(),
+                band.kind.clone(),
+                format!("{} {rate}", band.rate),
+                match band.burst {
+                    0 => String::new(),
+                    size => format!("{size} {burst}"),
+                },
+                meter.packets.to_string(),
+                meter.bytes.to_string(),
+                band.packets.to_string(),
+                band.bytes.to_string(),
+                meter.object.clone().unwrap_or_default(),
+            ]);
+        }
+    }
+    or_none(&table, "no meters")
+}
+
+/// Counters of ports.
+pub fn port_counters(ports: &[Port]) -> String {
+    let mut table = Columns::new(&[
+        ">PORT",
+        "NAME",
+        ">RX PACKETS",
+        ">RX BYTES",
+        ">RX DROPS",
+        ">RX ERRORS",
+        ">TX PACKETS",
+        ">TX BYTES",
+        ">TX DROPS",
+        ">TX ERRORS",
+    ]);
+    for port in ports {
+        let s = port.stats;
+        table.row([
+            port.ofport.to_string(),
+            port.name.clone(),
+            s.rx_packets.to_string(),
+            s.rx_bytes.to_string(),
+            s.rx_drops.to_string(),
+            s.rx_errors.to_string(),
+            s.tx_packets.to_string(),
+            s.tx_bytes.to_string(),
+            s.tx_drops.to_string(),
+            s.tx_errors.to_string(),
+        ]);
+    }
+    or_none(&table, "no ports")
+}
+
+/// What ports are and whether they work.
+pub fn ports(ports: &[Port]) -> String {
+    or_none(&port_columns(ports), "no ports")
+}
+
+fn port_columns(ports: &[Port]) -> Columns {
+    let mut table = Columns::new(&[">PORT", "NAME", "KIND", "STATE", "MAC", ">MTU", "DEVICE"]);
+    for port in ports {
+        table.row([
+            port.ofport.to_string(),
+            port.name.clone(),
+            port.kind.clone(),
+            port_state(port),
+            port.mac.clone(),
+            match port.mtu {
+                0 => String::new(),
+                mtu => mtu.to_string(),
+            },
+            port.device.clone(),
+        ]);
+    }
+    table
+}
+
+fn port_state(port: &Port) -> String {
+    match (&port.error, port.open, port.link_up) {
+        (Some(error), _, _) => format!("failed: {error}"),
+        (None, false, _) => "closed".into(),
+        (None, true, false) => "open, no link".into(),
+        (None, true, true) => "open".into(),
+    }
+}
+
+/// Flow tables.
+pub fn tables(tables: &[Table]) -> String {
+    let mut table = Columns::new(&[">TABLE", "NAME", ">FLOWS", ">LOOKUPS", ">MATCHED", ">SHARE"]);
+    for t in tables {
+        table.row([
+            t.id.to_string(),
+            t.name.clone(),
+            t.active.to_string(),
+            t.lookups.to_string(),
+            t.matched.to_string(),
+            percent(t.matched, t.lookups),
+        ]);
+    }
+    or_none(&table, "no table holds a flow")
+}
+
+/// The switch in one picture.
+pub fn show(show: &Show) -> String {
+    let mut text = String::new();
+    let mut fact = |name: &str, value: String| {
+        if !value.is_empty() {
+            let written = writeln!(text, "{name:<12} {value}");
+            debug_assert!(written.is_ok());
+        }
+    };
+    fact("switch", show.name.clone());
+    fact("datapath id", format!("{:016x}", show.dpid));
+    fact("version", show.version.clone());
+    if show.uptime_s > 0 {
+        fact("up for", span(show.uptime_s * 1000));
+    }
+    let cpus: Vec<String> = show.cpus.iter().map(u32::to_string).collect();
+    fact(
+        "workers on",
+        if cpus.is_empty() {
+            String::new()
+        } else {
+            format!("cpu {}", cpus.join(", "))
+        },
+    );
+    fact("vtep", show.vtep.clone().unwrap_or_default());
+    let count = |n: u64, one: &str, many: &str| format!("{n} {}", if n == 1 { one } else { many });
+    let contents = [
+        count(show.flows, "flow", "flows"),
+        count(show.groups, "group", "groups"),
+        count(show.meters, "meter", "meters"),
+        count(show.connections, "connection", "connections"),
+    ];
+    fact("holds", contents.join(", "));
+
+    if !show.sessions.is_empty() {
+        let mut sessions = Columns::new(&["OPENFLOW", "STATE", "ROLE"]);
+        for session in &show.sessions {
+            sessions.row([
+                session.target.clone(),
+                session.state.clone(),
+                session.role.clone().unwrap_or_default(),
+            ]);
+        }
+        text.push('\n');
+        text.push_str(&sessions.render(""));
+    }
+    if !show.ports.is_empty() {
+        text.push('\n');
+        text.push_str(&port_columns(&show.ports).render(""));
+    }
+    text
+}
+
+/// Tracked connections.
+pub fn connections(list: &[Connection]) -> String {
+    let mut table = Columns::new(&[
+        ">ZONE", "PROTO", "STATE", "ORIGINAL", "REPLY", ">MARK", ">EXPIRES",
+    ]);
+    for c in list {
+        let icmp = c.protocol.starts_with("icmp");
+        table.row([
+            c.zone.to_string(),
+            c.protocol.clone(),
+            c.state.clone(),
+            direction(&c.original, icmp),
+            direction(&c.reply, icmp),
+            match c.mark {
+                0 => String::new(),
+                mark => format!("{mark:#x}"),
+            },
+            span(c.expires_ms),
+        ]);
+    }
+    or_none(&table, "no connections")
+}
+
+fn direction(tuple: &Tuple, icmp: bool) -> String {
+    let host = |ip: &str| match ip.contains(':') {
+        true => format!("[{ip}]"),
+        false => ip.to_owned(),
+    };
+    let (src, dst) = (host(&tuple.src), host(&tuple.dst));
+    if icmp {
+        format!("{src} > {dst} id {}", tuple.sport)
+    } else {
+        format!("{src}:{} > {dst}:{}", tuple.sport, tuple.dport)
+    }
+}
+
+/// Drops, summed over the workers.
+pub fn drops(drops: &[Drop]) -> String {
+    let mut sums: Vec<(&str, &str, u64)> = Vec::new();
+    for drop in drops.iter().filter(|d| d.packets > 0) {
+        match sums.iter_mut().find(|(reason, ..)| *reason == drop.reason) {
+            Some((.., packets)) => *packets += drop.packets,
+            None => sums.push((&drop.reason, &drop.explanation, drop.packets)),
+        }
+    }
+    sums.sort_by_key(|(reason, _, packets)| (std::cmp::Reverse(*packets), *reason));
+    let mut table = Columns::new(&[">PACKETS", "REASON", "MEANING"]);
+    for (reason, explanation, packets) in sums {
+        table.row([packets.to_string(), reason.into(), explanation.into()]);
+    }
+    or_none(&table, "nothing was dropped")
+}
+
+/// Workers.
+pub fn cores(cores: &[Core]) -> String {
+    let mut table = Columns::new(&[
+        ">CPU",
+        ">BUSY",
+        ">PACKETS",
+        ">PER BURST",
+        ">IDLE POLLS",
+        ">NAPS",
+        "PORTS",
+    ]);
+    for core in cores {
+        let tenths = (u128::from(core.packets) * 10).checked_div(u128::from(core.bursts));
+        table.row([
+            core.cpu.to_string(),
+            format!("{:.1} %", core.busy_percent),
+            core.packets.to_string(),
+            tenths.map_or(String::new(), |t| format!("{}.{}", t / 10, t % 10)),
+            core.idle_polls.to_string(),
+            core.sleeps.to_string(),
+            core.ports.join(" "),
+        ]);
+    }
+    or_none(&table, "no workers")
+}
+
+/// Flow caches.
+pub fn caches(caches: &[Cache]) -> String {
+    let mut table = Columns::new(&[
+        ">CPU",
+        ">ENTRIES",
+        ">CAPACITY",
+        ">HITS",
+        ">MISSES",
+        ">STALE",
+        ">UNCACHEABLE",
+        ">HIT RATE",
+    ]);
+    for cache in caches {
+        let all = cache.hits + cache.misses + cache.stale + cache.uncacheable;
+        table.row([
+            cache.cpu.to_string(),
+            cache.entries.to_string(),
+            cache.capacity.to_string(),
+            cache.hits.to_string(),
+            cache.misses.to_string(),
+            cache.stale.to_string(),
+            cache.uncacheable.to_string(),
+            percent(cache.hits, all),
+        ]);
+    }
+    or_none(&table, "no workers")
+}
+
+/// Underlay next hops.
+pub fn neighbors(list: &[Neighbor]) -> String {
+    let mut table = Columns::new(&["ADDRESS", "MAC", "STATE", "PORT", ">AGE"]);
+    for n in list {
+        table.row([
+            n.ip.clone(),
+            n.mac.clone().unwrap_or_default(),
+            n.state.clone(),
+            n.port.clone(),
+            match n.state.as_str() {
+                "static" => String::new(),
+                _ => span(n.age_ms),
+            },
+        ]);
+    }
+    or_none(&table, "no neighbors")
+}
+
+/// Versions.
+pub fn version(own: &str, dataplane: Option<&Version>) -> String {
+    let mut text = format!("sluicectl         {own}\n");
+    match dataplane {
+        None => text.push_str("sluice-dataplane  not reached\n"),
+        Some(version) => {
+            text.push_str(&format!("sluice-dataplane  {}\n", version.version));
+            let dpdk = version.dpdk.as_deref().unwrap_or("not built in");
+            text.push_str(&format!("DPDK              {dpdk}\n"));
+            text.push_str(&format!(
+                "OpenFlow          {}\n",
+                version.openflow.join(", ")
+            ));
+        }
+    }
+    text
+}
+
+fn or_none(table: &Columns, none: &str) -> String {
+    if table.is_empty() {
+        format!("{none}\n")
+    } else {
+        table.render("")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::args::{Cli, Command};
+    use admin::{Band, PortStats, Session};
+    use clap::Parser;
+
+    fn dump_flows(arguments: &[&str]) -> DumpFlows {
+        let cli = Cli::parse_from([&["sluicectl", "dump-flows"], arguments].concat());
+        match cli.command {
+            Command::DumpFlows(arguments) => arguments,
+            _ => panic!("another command"),
+        }
+    }
+
+    fn flow(table: u8, priority: u16, object: Option<&str>) -> Flow {
+        Flow {
+            table,
+            priority,
+            cookie: 0x2a,
+            object: object.map(str::to_owned),
+            matching: "in_port=1000".into(),
+            actions: "goto_table:1".into(),
+            text: format!(
+                "cookie=0x2a, duration=1.000s, table={table}, n_packets=3, n_bytes=294, \
+                 priority={priority},in_port=1000 actions=goto_table:1"
+            ),
+            ..Flow::default()
+        }
+    }
+
+    #[test]
+    fn a_flow_is_the_line_of_ovs_ofctl_and_then_names_its_object() {
+        let list = [flow(0, 100, Some("Pod bank/web-1")), flow(1, 7, None)];
+        assert_eq!(
+            flows(&list, &dump_flows(&[])),
+            " cookie=0x2a, duration=1.000s, table=0, n_packets=3, n_bytes=294, \
+             priority=100,in_port=1000 actions=goto_table:1  # Pod bank/web-1\n \
+             cookie=0x2a, duration=1.000s, table=1, n_packets=3, n_bytes=294, \
+             priority=7,in_port=1000 actions=goto_table:1\n"
+        );
+        assert_eq!(
+            flows(&list[..1], &dump_flows(&["--no-stats", "--no-objects"])),
+            " cookie=0x2a, priority=100,in_port=1000 actions=goto_table:1\n"
+        );
+    }
+
+    #[test]
+    fn flows_sort_by_priority_over_all_tables() {
+        let order = |argument: &str| {
+            let mut list = [flow(0, 5, None), flow(1, 9, None), flow(2, 1, None)];
+            sort_flows(&mut list, &dump_flows(&[argument]));
+            list.map(|f| f.priority)
+        };
+        assert_eq!(order("--sort"), [1, 5, 9]);
+        assert_eq!(order("--rsort"), [9, 5, 1]);
+    }
+
+    #[test]
+    fn show_is_one_calm_picture() {
+        let show_ = Show {
+            dpid: 1,
+            name: "node1".into(),
+            version: "0.1.0".into(),
+            flows: 42,
+            groups: 1,
+            cpus: vec![1],
+            vtep: Some("172.30.0.1/24 on uplink0".into()),
+            uptime_s: 61,
+            sessions: vec![Session {
+                target: "tcp:127.0.0.1:6653".into(),
+                state: "connected".into(),
+                role: Some("equal".into()),
+            }],
+            ports: vec![Port {
+                name: "uplink0".into(),
+                ofport: 1,
+                kind: "dpdk".into(),
+                mac: "02:00:00:00:00:01".into(),
+                mtu: 1500,
+                open: true,
+                link_up: true,
+                device: "net_af_packet0,iface=eth1".into(),
+                ..Port::default()
+            }],
+            ..Show::default()
+        };
+        let wanted = "\
+switch       node1
+datapath id  0000000000000001
+version      0.1.0
+up for       1m 1s
+workers on   cpu 1
+vtep         172.30.0.1/24 on uplink0
+holds        42 flows, 1 group, 0 meters, 0 connections
+
+OPENFLOW            STATE      ROLE
+tcp:127.0.0.1:6653  connected  equal
+
+PORT  NAME     KIND  STATE  MAC                 MTU  DEVICE
+   1  uplink0  dpdk  open   02:00:00:00:00:01  1500  net_af_packet0,iface=eth1
+";
+        assert_eq!(show(&show_), wanted);
+    }
+
+    #[test]
+    fn drops_of_all_cores_are_summed_the_most_first() {
+        let drop = |cpu, reason: &str, packets| Drop {
+            cpu: Some(cpu),
+            reason: reason.into(),
+            explanation: format!("about {reason}"),
+            packets,
+        };
+        let list = [
+            drop(0, "no_match", 2),
+            drop(0, "ttl", 3),
+            drop(1, "no_match", 5),
+        ];
+        assert_eq!(
+            drops(&list),
+            "PACKETS  REASON    MEANING\n      7  no_match  about no_match\n      \
+             3  ttl       about ttl\n"
+        );
+        assert_eq!(drops(&[]), "nothing was dropped\n");
+    }
+
+    #[test]
+    fn a_meter_tells_rates_in_its_unit_and_what_was_over() {
+        let meter = Meter {
+            id: 7,
+            object: Some("Pod bank/slow".into()),
+            packets: 100,
+            bytes: 150_000,
+            unit: "kbps".into(),
+            bands: vec![Band {
+                kind: "drop".into(),
+                rate: 50_000,
+                burst: 40_000,
+                packets: 9,
+                bytes: 13_500,
+            }],
+            ..Meter::default()
+        };
+        let text = meters(&[meter]);
+        let row = text.lines().nth(1).unwrap();
+        let cells: Vec<_> = row
+            .split("  ")
+            .filter(|c| !c.is_empty())
+            .map(str::trim)
+            .collect();
+        let wanted = [
+            "7",
+            "drop",
+            "50000 kbit/s",
+            "40000 kbit",
+            "100",
+            "150000",
+            "9",
+            "13500",
+            "Pod bank/slow",
+        ];
+        assert_eq!(cells, wanted);
+    }
+
+    #[test]
+    fn a_failed_port_says_why_and_a_closed_one_that_it_is() {
+        let port = Port::default();
+        assert_eq!(port_state(&port), "closed");
+        let failed = Port {
+            error: Some("no such device".into()),
+            stats: PortStats::default(),
+            ..port
+        };
+        assert_eq!(port_state(&failed), "failed: no such device");
+    }
+
+    #[test]
+    fn an_icmp_connection_shows_its_identifier() {
+        let tuple = Tuple {
+            src: "fd00::1".into(),
+            dst: "fd00::2".into(),
+            sport: 77,
+            dport: 0x8000,
+        };
+        assert_eq!(direction(&tuple, true), "[fd00::1] > [fd00::2] id 77");
+        assert_eq!(direction(&tuple, false), "[fd00::1]:77 > [fd00::2]:32768");
+    }
+}
