@@ -2,10 +2,7 @@
 
 use std::fs::File;
 use std::io;
-use std::os::fd::AsFd;
 use std::path::Path;
-
-use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 
 use crate::failure::{Failure, code};
 use crate::netlink::Netlink;
@@ -52,12 +49,8 @@ impl Netns {
     /// # Errors
     /// Names the path.
     pub fn netlink(&self) -> Result<Netlink, Failure> {
-        let inside = || {
-            move_into_link_name_space(self.file.as_fd(), Some(LinkNameSpaceType::Network))?;
-            Netlink::open()
-        };
-        let opened = std::thread::scope(|threads| threads.spawn(inside).join());
-        let opened = opened.unwrap_or_else(|_| Err(io::Error::other("the thread inside panicked")));
+        let opened = os::in_netns(Path::new(&self.path), Netlink::open);
+        let opened = opened.map_err(io::Error::other).and_then(|opened| opened);
         opened.map_err(|e| {
             let msg = format!("cannot enter the network namespace {}", self.path);
             Failure::new(code::IO, msg).with(e)
