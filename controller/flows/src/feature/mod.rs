@@ -1,0 +1,37 @@
+//! One file per feature, each a pure function from what a node sees to flows.
+
+pub mod arp;
+pub mod classify;
+pub mod conntrack;
+pub mod hairpin;
+pub mod l2;
+pub mod nd;
+pub mod output;
+pub mod pipeline;
+pub mod qos;
+pub mod routing;
+pub mod service;
+pub mod spoof_guard;
+pub mod tunnel;
+
+use crate::flow::FlowSet;
+use crate::view::View;
+
+/// What a feature is: it adds its flows, groups and meters to the set.
+pub type Compile = fn(&View<'_>, &mut FlowSet);
+
+/// Every feature that depends on the cluster.
+pub const ALL: &[Compile] = &[
+    classify::flows,
+    spoof_guard::flows,
+    arp::flows,
+    nd::flows,
+    conntrack::flows,
+    service::flows,
+    routing::flows,
+    hairpin::flows,
+    qos::flows,
+    l2::flows,
+    tunnel::flows,
+    output::flows,
+];

@@ -1,0 +1,161 @@
+//! Registers, connection marks and zones, each with a name. Nothing else in this crate writes a
+//! register's number.
+
+use openflow::{Field, SubField};
+
+/// Bits of a register or of the connection's mark, by what they say.
+#[derive(Clone, Copy, Debug)]
+pub struct Named {
+    /// The name, as goldens and documents write it.
+    pub name: &'static str,
+    /// The register.
+    pub field: Field,
+    /// Lowest bit.
+    pub low: u8,
+    /// Width.
+    pub bits: u8,
+    /// What it says, one sentence.
+    pub what: &'static str,
+    /// Names of its values.
+    pub values: &'static [(u32, &'static str)],
+}
+
+impl Named {
+    /// The bits, as a move or load addresses them.
+    pub const fn sub(&self) -> SubField {
+        SubField::range(self.field, self.low, self.low + self.bits - 1)
+    }
+
+    /// Ones for the bits, at the field's bit 0.
+    pub const fn mask(&self) -> u128 {
+        self.sub().ones() << self.low
+    }
+
+    /// A value of the bits, at the field's bit 0.
+    pub const fn place(&self, value: u32) -> u128 {
+        (value as u128) << self.low
+    }
+
+    /// The name of a value, if it has one.
+    pub fn value_name(&self, value: u32) -> Option<&'static str> {
+        let named = self.values.iter().find(|(v, _)| *v == value);
+        named.map(|(_, name)| *name)
+    }
+
+    /// First and last bit in the flow key, so that aliases (xreg0 and reg0) are seen as one place.
+    const fn span(&self) -> (u32, u32) {
+        let slot = self.field.info().slot;
+        let end = (slot.offset as u32 + slot.bytes as u32) * 8 - slot.shift as u32;
+        let last = end - self.low as u32 - 1;
+        (last + 1 - self.bits as u32, last)
+    }
+
+    const fn overlaps(&self, other: &Named) -> bool {
+        let (a, b) = (self.span(), other.span());
+        a.0 <= b.1 && b.0 <= a.1
+    }
+}
+
+macro_rules! named {
+    ($($(#[doc = $doc:literal])+ $name:ident = $field:ident[$low:literal, $bits:literal] $values:tt;)*) => {
+        $($(#[doc = $doc])+
+        pub const $name: Named = Named {
+            name: stringify!($name),
+            field: Field::$field,
+            low: $low,
+            bits: $bits,
+            what: concat!($($doc),+),
+            values: &$values,
+        };)*
+
+        /// Every named field.
+        pub const NAMED: &[Named] = &[$($name),*];
+    };
+}
+
+/// [`FROM`]: a pod's port of this node.
+pub const FROM_POD: u32 = 1;
+/// [`FROM`]: the uplink of a provider network.
+pub const FROM_UPLINK: u32 = 2;
+/// [`FROM`]: a tunnel from another node.
+pub const FROM_TUNNEL: u32 = 3;
+
+named! {
+    /// Where the packet comes from.
+    FROM = Reg0[0, 3] [(1, "pod"), (2, "uplink"), (3, "tunnel")];
+    /// The packet is for the router: its destination is looked up by IP address.
+    ROUTE = Reg0[3, 1] [(0, "no"), (1, "yes")];
+    /// The packet may cross between overlay and underlay, because it belongs to a Service's connection.
+    CROSS = Reg0[4, 1] [(0, "no"), (1, "yes")];
+    /// The packet goes back to the port it came from.
+    HAIRPIN = Reg0[5, 1] [(0, "no"), (1, "yes")];
+    /// The network the packet is in: a VNI, or 0x80000000 and up for a VLAN of a provider network.
+    NET = Reg1[0, 32] [];
+    /// The local port it will leave by.
+    OUT_PORT = Reg2[0, 32] [];
+    /// The node it will be tunnelled to, by a hash of its name.
+    NODE = Reg3[0, 32] [];
+    /// The connection goes to a Service, and its destination was translated.
+    CT_SERVICE = CtMark[0, 1] [(0, "no"), (1, "yes")];
+    /// Replies of the connection are routed, whatever MAC address they are sent to.
+    CT_ROUTED = CtMark[1, 1] [(0, "no"), (1, "yes")];
+}
+
+const _: () = {
+    let mut a = 0;
+    while a < NAMED.len() {
+        assert!(NAMED[a].low + NAMED[a].bits <= NAMED[a].field.info().slot.bits);
+        let mut b = 0;
+        while b < a {
+            assert!(!NAMED[a].overlaps(&NAMED[b]), "two named fields overlap");
+            b += 1;
+        }
+        a += 1;
+    }
+};
+
+/// A zone of the connection tracker.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Zone {
+    /// Its name.
+    pub name: &'static str,
+    /// Its number, fixed for ever.
+    pub number: u16,
+    /// What is tracked in it.
+    pub what: &'static str,
+}
+
+/// Connections of pods; Services translate destinations here.
+pub const ZONE_PODS: Zone = Zone {
+    name: "pods",
+    number: 0x5301,
+    what: "Connections of pods; Services translate destinations here.",
+};
+/// Pods that reach themselves through a Service: sources are translated here.
+pub const ZONE_HAIRPIN: Zone = Zone {
+    name: "hairpin",
+    number: 0x5302,
+    what: "Pods that reach themselves through a Service: sources are translated here.",
+};
+
+/// Every zone.
+pub const ZONES: &[Zone] = &[ZONE_PODS, ZONE_HAIRPIN];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_overlap_check_sees_neighbours_and_aliases_apart() {
+        let half = |field, low| Named {
+            field,
+            low,
+            bits: 16,
+            ..FROM
+        };
+        assert!(!half(Field::Reg0, 0).overlaps(&half(Field::Reg0, 16)));
+        assert!(half(Field::Reg0, 0).overlaps(&half(Field::Reg0, 15)));
+        assert!(half(Field::Reg1, 0).overlaps(&half(Field::Xreg0, 0)));
+        assert!(!half(Field::Reg0, 0).overlaps(&half(Field::Xreg0, 0)));
+    }
+}

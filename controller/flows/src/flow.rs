@@ -1,0 +1,414 @@
+//! Flows, groups and meters, and the set of them that one node shall have.
+
+use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
+use std::net::IpAddr;
+
+use cluster::Problem;
+use ipnet::IpNet;
+use net::{GroupId, MeterId, PortNo, TableId};
+use openflow::action::{Ct, CtZone};
+use openflow::model::{Band, BandKind, Bucket, GroupType, METER_BURST, METER_KBPS};
+use openflow::{Action, Field, Instructions, Match, SubField};
+
+use crate::fields::{Named, Zone};
+use crate::origin::{Origin, hash64};
+use crate::tables::Table;
+
+/// What makes a flow the same flow (OpenFlow 1.3.5, 6.4: table, priority, match).
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct FlowId {
+    /// Table.
+    pub table: TableId,
+    /// Higher wins.
+    pub priority: u16,
+    /// Which packets.
+    pub matching: Match,
+}
+
+/// A flow.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Flow {
+    /// Table.
+    pub table: Table,
+    /// Higher wins.
+    pub priority: u16,
+    /// What it is for, one sentence.
+    pub intent: &'static str,
+    /// Which packets.
+    pub matching: Match,
+    /// What happens to them.
+    pub instructions: Instructions,
+}
+
+impl Flow {
+    /// A flow that matches everything and drops it, to begin with.
+    pub fn new(table: Table, priority: u16, intent: &'static str) -> Self {
+        Flow {
+            table,
+            priority,
+            intent,
+            matching: Match::any(),
+            instructions: Instructions::drop(),
+        }
+    }
+
+    /// Only packets with this value.
+    pub fn when(mut self, field: Field, value: impl Into<u128>) -> Self {
+        self.matching = self.matching.with(field, value);
+        self
+    }
+
+    /// Only packets with these bits.
+    pub fn when_masked(
+        mut self,
+        field: Field,
+        value: impl Into<u128>,
+        mask: impl Into<u128>,
+    ) -> Self {
+        self.matching = self.matching.with_masked(field, value, mask);
+        self
+    }
+
+    /// Only packets whose register bits have this value.
+    pub fn is(mut self, named: &Named, value: u32) -> Self {
+        // Several named fields may share a register: add to what is matched of it already.
+        let old = self.matching.get(named.field);
+        let (old_value, old_mask) = old.map_or((0, 0), |f| (f.value, f.mask));
+        self.matching = self.matching.with_masked(
+            named.field,
+            old_value | named.place(value),
+            old_mask | named.mask(),
+        );
+        self
+    }
+
+    /// Only packets in that state of their connection: bits that are set and bits that are not.
+    pub fn ct_state(self, set: u32, unset: u32) -> Self {
+        self.when_masked(Field::CtState, set, set | unset)
+    }
+
+    /// Only packets of that Ethernet type.
+    pub fn ether(self, ethertype: u16) -> Self {
+        self.when(Field::EthType, ethertype)
+    }
+
+    /// Only IP packets of the address's family that come from it.
+    pub fn ip_src(self, address: IpAddr) -> Self {
+        let (ethertype, source, _) = family(address);
+        self.ether(ethertype).when(source, bits(address))
+    }
+
+    /// Only IP packets of the address's family that go to it.
+    pub fn ip_dst(self, address: IpAddr) -> Self {
+        let (ethertype, _, destination) = family(address);
+        self.ether(ethertype).when(destination, bits(address))
+    }
+
+    /// Only IP packets that come from the range.
+    pub fn ip_src_in(self, range: IpNet) -> Self {
+        let (ethertype, source, _) = family(range.addr());
+        self.ether(ethertype)
+            .when_masked(source, bits(range.network()), bits(range.netmask()))
+    }
+
+    /// Only IP packets that go to the range.
+    pub fn ip_dst_in(self, range: IpNet) -> Self {
+        let (ethertype, _, destination) = family(range.addr());
+        self.ether(ethertype)
+            .when_masked(destination, bits(range.network()), bits(range.netmask()))
+    }
+
+    /// Writes register bits.
+    pub fn load(self, named: &Named, value: u32) -> Self {
+        self.act(load(named, value))
+    }
+
+    /// Writes a field.
+    pub fn set(self, field: Field, value: impl Into<u128>) -> Self {
+        self.act(set_field(field, value))
+    }
+
+    /// Runs an action.
+    pub fn act(mut self, action: Action) -> Self {
+        self.instructions.apply.push(action);
+        self.instructions.has_apply = true;
+        self
+    }
+
+    /// Sends to a port.
+    pub fn output(self, port: PortNo) -> Self {
+        self.act(output(port))
+    }
+
+    /// Goes through a meter first.
+    pub fn meter(mut self, meter: MeterId) -> Self {
+        self.instructions.meter = Some(meter);
+        self
+    }
+
+    /// Goes on with a table.
+    pub fn goto(mut self, table: Table) -> Self {
+        self.instructions.goto_table = Some(table.id());
+        self
+    }
+
+    /// What makes it the same flow.
+    pub fn id(&self) -> FlowId {
+        FlowId {
+            table: self.table.id(),
+            priority: self.priority,
+            matching: self.matching.clone(),
+        }
+    }
+}
+
+/// Writes register bits: a load of part of a register, a set_field of all of it (which is how Open
+/// vSwitch tells either back).
+pub fn load(named: &Named, value: u32) -> Action {
+    if named.bits == named.field.info().slot.bits {
+        return set_field(named.field, value);
+    }
+    Action::Load {
+        dst: named.sub(),
+        value: u64::from(value),
+    }
+}
+
+/// Writes all of a field.
+pub fn set_field(field: Field, value: impl Into<u128>) -> Action {
+    Action::SetField {
+        field,
+        value: value.into(),
+        mask: field.info().slot.ones(),
+    }
+}
+
+/// Copies all of a field to another.
+pub fn copy(from: Field, to: Field) -> Action {
+    Action::Move {
+        src: SubField::whole(from),
+        dst: SubField::whole(to),
+    }
+}
+
+/// Ethertype of IPv4 (IANA, IEEE 802 numbers).
+pub const IPV4: u16 = 0x0800;
+/// Ethertype of ARP.
+pub const ARP: u16 = 0x0806;
+/// Ethertype of IPv6.
+pub const IPV6: u16 = 0x86dd;
+
+/// Ethertype, source field and destination field of an address's family.
+pub fn family(address: IpAddr) -> (u16, Field, Field) {
+    match address {
+        IpAddr::V4(_) => (IPV4, Field::Ipv4Src, Field::Ipv4Dst),
+        IpAddr::V6(_) => (IPV6, Field::Ipv6Src, Field::Ipv6Dst),
+    }
+}
+
+/// An address as a field's value.
+pub fn bits(address: IpAddr) -> u128 {
+    match address {
+        IpAddr::V4(v4) => u128::from(v4.to_bits()),
+        IpAddr::V6(v6) => v6.to_bits(),
+    }
+}
+
+/// Sends to a port.
+pub fn output(port: PortNo) -> Action {
+    Action::Output { port, max_len: 0 }
+}
+
+/// Sends through the connection tracker and on to a table; `actions` are its translation and its
+/// writes to the connection's mark.
+pub fn ct(zone: Zone, commit: bool, actions: Vec<Action>, table: Table) -> Action {
+    Action::Ct(Ct {
+        commit,
+        force: false,
+        zone: CtZone::Number(zone.number),
+        table: Some(table.id()),
+        alg: 0,
+        actions,
+    })
+}
+
+/// A group.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Group {
+    /// Kind.
+    pub kind: GroupType,
+    /// Buckets.
+    pub buckets: Vec<Bucket>,
+    /// The object it comes from, and for what of it.
+    pub label: String,
+}
+
+/// A bucket of weight 1.
+pub fn bucket(actions: Vec<Action>) -> Bucket {
+    Bucket {
+        id: 0,
+        weight: 1,
+        watch_port: PortNo::ANY,
+        watch_group: GroupId::ANY,
+        actions,
+    }
+}
+
+/// A meter.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Meter {
+    /// METER_* bits of `openflow::model`.
+    pub flags: u16,
+    /// Bands.
+    pub bands: Vec<Band>,
+    /// The object it comes from, and for what of it.
+    pub label: String,
+}
+
+impl Meter {
+    /// Drops what exceeds a rate.
+    pub fn drop_above(rate: cluster::desired::Rate, label: String) -> Self {
+        let band = Band {
+            kind: BandKind::Drop,
+            rate: rate.kbps,
+            burst: rate.burst_kbit,
+        };
+        Meter {
+            flags: METER_KBPS | METER_BURST,
+            bands: vec![band],
+            label,
+        }
+    }
+}
+
+/// A flow as it is installed: with the cookie of its origin.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Installed {
+    /// See [`Origin`].
+    pub cookie: u64,
+    /// What happens to its packets.
+    pub instructions: Instructions,
+    /// What it is for.
+    pub intent: &'static str,
+}
+
+/// A port of a pod, which may be opened when its flows are in force.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PodPort {
+    /// The pod, as `Pod namespace/name`.
+    pub label: String,
+}
+
+/// Everything one node's switch shall hold.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct FlowSet {
+    /// Flows.
+    pub flows: BTreeMap<FlowId, Installed>,
+    /// Groups.
+    pub groups: BTreeMap<GroupId, Group>,
+    /// Meters.
+    pub meters: BTreeMap<MeterId, Meter>,
+    /// Cookies and the objects they stand for.
+    pub labels: BTreeMap<u64, String>,
+    /// Ports to open when the flows are in force.
+    pub pod_ports: BTreeMap<PortNo, PodPort>,
+    /// What could not be done on this node.
+    pub problems: Vec<Problem>,
+    /// Flows that two objects want differently; the first one stands.
+    pub conflicts: Vec<String>,
+}
+
+impl FlowSet {
+    /// Adds a flow of an origin. The first of two different flows with one identity stands.
+    pub fn add(&mut self, origin: &Origin, flow: Flow) {
+        self.labels
+            .entry(origin.cookie)
+            .or_insert_with(|| origin.label.clone());
+        let wanted = Installed {
+            cookie: origin.cookie,
+            instructions: flow.instructions.clone(),
+            intent: flow.intent,
+        };
+        match self.flows.entry(flow.id()) {
+            Entry::Vacant(free) => {
+                free.insert(wanted);
+            }
+            Entry::Occupied(there) if *there.get() == wanted => {}
+            Entry::Occupied(there) => {
+                let first = &self.labels[&there.get().cookie];
+                self.conflicts.push(format!(
+                    "{origin} and {first} want the same packets treated differently in table {} \
+                     ({}); {first} has it",
+                    flow.table.name(),
+                    flow.intent,
+                ));
+            }
+        }
+    }
+
+    /// Adds a group under a name of its own and gives its number: the name's hash, or the next
+    /// free number where two names hash alike.
+    pub fn add_group(&mut self, kind: GroupType, label: String, buckets: Vec<Bucket>) -> GroupId {
+        let count = u64::from(GroupId::MAX.0); // 1..=MAX
+        let mut number = hash64(label.as_bytes()) % count;
+        while self.groups.contains_key(&GroupId(number as u32 + 1)) {
+            number = (number + 1) % count;
+        }
+        let id = GroupId(number as u32 + 1);
+        let group = Group {
+            kind,
+            buckets,
+            label,
+        };
+        self.groups.insert(id, group);
+        id
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::fields::{CROSS, FROM, FROM_POD, ROUTE};
+    use crate::origin::Feature;
+
+    #[test]
+    fn register_fields_of_one_register_are_matched_together() {
+        let flow = Flow::new(Table::Routing, 1, "test")
+            .is(&FROM, FROM_POD)
+            .is(&ROUTE, 1)
+            .is(&CROSS, 0);
+        let both = flow.matching.get(Field::Reg0).unwrap();
+        assert_eq!((both.value, both.mask), (0b0_1001, 0b1_1111));
+    }
+
+    #[test]
+    fn the_first_of_two_contradicting_flows_stands_and_the_second_is_told() {
+        let mut set = FlowSet::default();
+        let origin = |table| Origin::table(Feature::Pipeline, table);
+        let flow = || Flow::new(Table::Output, 1, "test");
+        set.add(&origin(Table::Output), flow());
+        set.add(&origin(Table::Output), flow());
+        assert!(set.conflicts.is_empty());
+        set.add(&origin(Table::Mirror), flow().goto(Table::Output));
+        assert_eq!(set.flows.len(), 1);
+        assert_eq!(
+            set.conflicts,
+            [
+                "Pipeline Mirror and Pipeline Output want the same packets treated differently in \
+                 table Output (test); Pipeline Output has it"
+            ]
+        );
+    }
+
+    #[test]
+    fn a_group_keeps_its_number_whatever_else_is_there() {
+        let mut alone = FlowSet::default();
+        let id = alone.add_group(GroupType::Select, "Service bank/web".into(), vec![]);
+        let mut more = FlowSet::default();
+        more.add_group(GroupType::Select, "Service bank/api".into(), vec![]);
+        let again = more.add_group(GroupType::Select, "Service bank/web".into(), vec![]);
+        assert_eq!(id, again);
+        assert!(id.0 > 0 && id <= GroupId::MAX);
+    }
+}

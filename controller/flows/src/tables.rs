@@ -1,0 +1,157 @@
+//! The tables of the pipeline.
+//!
+//! Numbers are fixed for ever: never by which features are on, never re-used, never moved. How to
+//! add one: choose a free number where the packet shall meet it (there are gaps), add a variant and
+//! its line in [`TABLES`], update the list in `tests/pipeline.rs` and run it once with
+//! `SLUICE_BLESS=1`, which also renews `docs/pipeline.md`.
+
+use net::TableId;
+
+/// A table, by what it decides.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[repr(u8)]
+#[allow(missing_docs)] // TABLES says what each is for
+pub enum Table {
+    Classify = 0,
+    SpoofGuard = 10,
+    ArpNd = 20,
+    NdReply = 22,
+    L3Classify = 25,
+    Conntrack = 30,
+    ConntrackState = 35,
+    Service = 40,
+    PolicyEgress = 50,
+    Routing = 60,
+    Gateway = 70,
+    PolicyIngress = 80,
+    QosFromPod = 90,
+    Mirror = 100,
+    L2Forward = 110,
+    TunnelOut = 120,
+    QosToPod = 125,
+    Output = 130,
+}
+
+/// What happens to a packet that no other flow of a table matches. There is always a flow that
+/// says so, so that its counter shows it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Miss {
+    /// It goes on.
+    Goto(Table),
+    /// It is dropped, because of this.
+    Drop(&'static str),
+}
+
+/// What is known of a table.
+#[derive(Clone, Copy, Debug)]
+pub struct Info {
+    /// Which.
+    pub table: Table,
+    /// Its name, as goldens and documents write it.
+    pub name: &'static str,
+    /// What it decides, one sentence.
+    pub purpose: &'static str,
+    /// What happens to a packet that it has no flow for.
+    pub miss: Miss,
+}
+
+macro_rules! tables {
+    ($($table:ident $purpose:literal => $miss:ident($arg:expr);)*) => {
+        /// Every table, in the order in which packets meet them.
+        pub const TABLES: &[Info] = &[$(Info {
+            table: Table::$table,
+            name: stringify!($table),
+            purpose: $purpose,
+            miss: Miss::$miss($arg),
+        }),*];
+    };
+}
+
+tables! {
+    Classify "Says where a packet comes from and which network it is in; takes the VLAN tag off."
+        => Drop("came in on a port that belongs to nothing");
+    SpoofGuard "Lets a pod send from its own MAC and IP addresses only."
+        => Drop("a pod's port without spoof guard");
+    ArpNd "Answers address resolution, or brings the question to the pod it is for."
+        => Drop("neither IP nor address resolution");
+    NdReply "Completes the neighbour advertisements that ArpNd has begun."
+        => Drop("an advertisement nobody completes");
+    L3Classify "Marks what is addressed to the router, and undoes hairpin source translation."
+        => Goto(Table::Conntrack);
+    Conntrack "Looks the packet up among the connections, and applies their translation."
+        => Drop("not IP, cannot be tracked");
+    ConntrackState "Sends established connections on their way, past Services and policies."
+        => Goto(Table::Service);
+    Service "Chooses an endpoint for new connections to a Service."
+        => Goto(Table::PolicyEgress);
+    PolicyEgress "What the sender's policies allow (nothing here yet)."
+        => Goto(Table::Routing);
+    Routing "Finds the network and MAC address of a destination beyond the router."
+        => Goto(Table::Gateway);
+    Gateway "Translates sources: so far, of pods that reach themselves through a Service."
+        => Goto(Table::PolicyIngress);
+    PolicyIngress "What the receiver's policies allow (nothing here yet)."
+        => Goto(Table::QosFromPod);
+    QosFromPod "Holds a pod to its egress rate."
+        => Goto(Table::Mirror);
+    Mirror "Copies packets to observers (nothing here yet)."
+        => Goto(Table::L2Forward);
+    L2Forward "Finds the port, or the node, that has the destination MAC address."
+        => Drop("in no network");
+    TunnelOut "Addresses the tunnel to the node that was found."
+        => Drop("to a node that cannot be reached through a tunnel");
+    QosToPod "Holds a pod to its ingress rate."
+        => Goto(Table::Output);
+    Output "Sends to the pod's port."
+        => Drop("to a port that is gone");
+}
+
+impl Table {
+    /// Its number on the wire.
+    pub const fn id(self) -> TableId {
+        TableId(self as u8)
+    }
+
+    /// What is known of it.
+    pub fn info(self) -> &'static Info {
+        let at = TABLES.partition_point(|info| info.table < self);
+        &TABLES[at]
+    }
+
+    /// Its name.
+    pub fn name(self) -> &'static str {
+        self.info().name
+    }
+
+    /// The table with that number.
+    pub fn from_id(id: TableId) -> Option<Table> {
+        let info = TABLES.iter().find(|info| info.table.id() == id);
+        info.map(|info| info.table)
+    }
+}
+
+// Numbers rise along the path, and a miss never leads backwards (OpenFlow forbids it, 5.9).
+const _: () = {
+    let mut at = 0;
+    while at < TABLES.len() {
+        assert!(at == 0 || (TABLES[at - 1].table as u8) < TABLES[at].table as u8);
+        if let Miss::Goto(next) = TABLES[at].miss {
+            assert!((TABLES[at].table as u8) < next as u8);
+        }
+        at += 1;
+    }
+};
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_table_is_found_by_variant_and_by_number() {
+        for info in TABLES {
+            assert_eq!(info.table.name(), info.name);
+            assert_eq!(Table::from_id(info.table.id()), Some(info.table));
+        }
+        assert_eq!(Table::from_id(TableId(1)), None);
+    }
+}

@@ -1,0 +1,303 @@
+//! The desired state as one node sees it: which pods are here, which elsewhere, and which networks
+//! this node takes part in.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use cluster::desired::{DesiredState, Node, Pod, Subnet, SubnetKind};
+use cluster::{Kind, ObjectRef, Problem};
+use net::{PortNo, VlanId, Vni};
+
+use crate::flow::{FlowSet, PodPort};
+use crate::ids;
+
+/// The ports a switch has: name to OpenFlow number.
+pub type Ports = BTreeMap<String, PortNo>;
+
+/// Names of tunnel ports begin so.
+pub const TUNNEL_PREFIX: &str = "geneve";
+
+/// VNIs from here to the last are for pods of underlay subnets, when a Service's connection brings
+/// overlay traffic to them; overlay subnets get theirs from below.
+pub const TRANSIT_VNI_FIRST: u32 = 0x00f0_0000;
+
+/// Networks that are VLANs have this bit; the low 12 bits are the tag, 0 for untagged.
+pub const SEGMENT: u32 = 0x8000_0000;
+
+/// A subnet as this node sees it.
+#[derive(Debug)]
+pub struct SubnetView<'a> {
+    /// The subnet.
+    pub subnet: &'a Subnet,
+    /// The network its pods send in.
+    pub net: u32,
+    /// The network, and VNI, in which routed traffic comes to its pods from other nodes: the same
+    /// for an overlay, one of its own for an underlay.
+    pub vni: Vni,
+    /// True for an underlay.
+    pub underlay: bool,
+    /// Some of its pods have a port here.
+    pub here: bool,
+}
+
+/// A VLAN of a provider network on this node.
+#[derive(Debug)]
+pub struct Segment<'a> {
+    /// The network number.
+    pub net: u32,
+    /// The provider network's name.
+    pub provider: &'a str,
+    /// The tag.
+    pub vlan: Option<VlanId>,
+    /// The port that leads to it; none if this node has no part in it, or lacks the port.
+    pub uplink: Option<PortNo>,
+    /// Its subnets.
+    pub subnets: Vec<&'a str>,
+    /// Ports of pods of this node in it.
+    pub pods: Vec<PortNo>,
+}
+
+/// Where a pod is, seen from this node.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Place {
+    /// Here, at this port.
+    Local(PortNo),
+    /// Here, but its port has not come yet.
+    Awaited,
+    /// On another node, by the hash of its name.
+    Remote(u32),
+}
+
+/// A pod as this node sees it.
+#[derive(Debug)]
+pub struct PodView<'a> {
+    /// The pod.
+    pub pod: &'a Pod,
+    /// Its subnet, an index for [`View::subnet`].
+    pub subnet: &'a str,
+    /// Where it is.
+    pub place: Place,
+}
+
+impl PodView<'_> {
+    /// The pod as an object.
+    pub fn object(&self) -> ObjectRef {
+        ObjectRef::namespaced(Kind::Pod, &self.pod.name)
+    }
+}
+
+/// The desired state as one node sees it.
+#[derive(Debug)]
+pub struct View<'a> {
+    /// The whole state.
+    pub state: &'a DesiredState,
+    /// This node.
+    pub node: &'a Node,
+    /// The tunnel port, if there is one.
+    pub tunnel: Option<PortNo>,
+    /// Every subnet, by name.
+    pub subnets: BTreeMap<&'a str, SubnetView<'a>>,
+    /// VLANs that have a pod here, by network number.
+    pub segments: BTreeMap<u32, Segment<'a>>,
+    /// Every pod.
+    pub pods: Vec<PodView<'a>>,
+    /// Other nodes that can be tunnelled to: name, hash.
+    pub remotes: BTreeMap<&'a str, u32>,
+}
+
+impl<'a> View<'a> {
+    /// None for a node that the state does not know. Ports to open and problems go to `set`.
+    pub fn new(
+        state: &'a DesiredState,
+        node: &str,
+        ports: &Ports,
+        set: &mut FlowSet,
+    ) -> Option<Self> {
+        let node = state.nodes.get(node)?;
+        let names = state.nodes.keys().map(String::as_str);
+        let nodes = ids::number(names, 1, u32::MAX, BTreeSet::new());
+        let mut view = View {
+            state,
+            node,
+            tunnel: tunnel_port(ports),
+            subnets: subnets(state),
+            segments: BTreeMap::new(),
+            pods: Vec::with_capacity(state.pods.len()),
+            remotes: BTreeMap::new(),
+        };
+        for pod in state.pods.values() {
+            let Some((name, subnet)) = view.subnets.get_key_value(pod.subnet.as_str()) else {
+                continue; // the state promises that the subnet is there
+            };
+            let name: &'a str = name;
+            let net = subnet.net;
+            let place = if pod.node != node.name {
+                Place::Remote(nodes.get(pod.node.as_str()).copied().unwrap_or(0))
+            } else if let Some(port) = ports.get(&pod.port) {
+                Place::Local(*port)
+            } else {
+                Place::Awaited
+            };
+            if let Place::Local(port) = place {
+                view.subnets.entry(name).and_modify(|s| s.here = true);
+                view.join_segment(name, net, port, ports);
+                let label = ObjectRef::namespaced(Kind::Pod, &pod.name).to_string();
+                set.pod_ports.insert(port, PodPort { label });
+            }
+            view.pods.push(PodView {
+                pod,
+                subnet: name,
+                place,
+            });
+        }
+        let others = state.nodes.values().filter(|other| other.name != node.name);
+        let reachable = others.filter(|other| other.vtep.is_some());
+        view.remotes = reachable
+            .filter_map(|other| Some((other.name.as_str(), *nodes.get(other.name.as_str())?)))
+            .collect();
+        view.report(set);
+        Some(view)
+    }
+
+    /// The subnet of a pod.
+    pub fn subnet(&self, pod: &PodView<'_>) -> &SubnetView<'a> {
+        &self.subnets[pod.subnet]
+    }
+
+    /// Pods that have their port here.
+    pub fn local_pods(&self) -> impl Iterator<Item = (&PodView<'a>, PortNo)> {
+        self.pods.iter().filter_map(|pod| match pod.place {
+            Place::Local(port) => Some((pod, port)),
+            Place::Awaited | Place::Remote(_) => None,
+        })
+    }
+
+    /// Overlay subnets that have a pod here.
+    pub fn overlays_here(&self) -> impl Iterator<Item = &SubnetView<'a>> {
+        self.subnets.values().filter(|s| s.here && !s.underlay)
+    }
+
+    /// Underlay subnets that have a pod here.
+    pub fn underlays_here(&self) -> impl Iterator<Item = &SubnetView<'a>> {
+        self.subnets.values().filter(|s| s.here && s.underlay)
+    }
+
+    fn join_segment(&mut self, subnet: &'a str, net: u32, port: PortNo, ports: &Ports) {
+        let kind = &self.subnets[subnet].subnet.kind;
+        let SubnetKind::Underlay { provider, vlan } = kind else {
+            return;
+        };
+        let uplinks = self.state.provider_networks.get(provider);
+        let uplink = uplinks.and_then(|p| p.uplinks.get(&self.node.name));
+        let segment = self.segments.entry(net).or_insert_with(|| Segment {
+            net,
+            provider,
+            vlan: *vlan,
+            uplink: uplink.and_then(|name| ports.get(name).copied()),
+            subnets: Vec::new(),
+            pods: Vec::new(),
+        });
+        segment.pods.push(port);
+        if !segment.subnets.contains(&subnet) {
+            segment.subnets.push(subnet);
+        }
+    }
+
+    fn report(&self, set: &mut FlowSet) {
+        let node = || ObjectRef::cluster(Kind::Node, &self.node.name);
+        let overlay = self.overlays_here().next();
+        if let (Some(subnet), None) = (overlay, self.tunnel) {
+            set.problems.push(Problem::refused(
+                node(),
+                "",
+                format!(
+                    "its dataplane has no tunnel port, so pods of Subnet {} here reach none on \
+                     other nodes",
+                    subnet.subnet.name
+                ),
+                "start sluice-dataplane with --port geneve0,ofport=2,tunnel=geneve",
+            ));
+        }
+        for segment in self.segments.values().filter(|s| s.uplink.is_none()) {
+            let provider = ObjectRef::cluster(Kind::ProviderNetwork, segment.provider);
+            let provider_network = self.state.provider_networks.get(segment.provider);
+            let problem = match provider_network.and_then(|p| p.uplinks.get(&self.node.name)) {
+                Some(uplink) => Problem::refused(
+                    provider,
+                    "spec.defaultInterface",
+                    format!(
+                        "the dataplane of Node {} has no port {uplink}; pods of {} there reach \
+                         nothing beyond the node",
+                        self.node.name,
+                        segment.subnets.join(", ")
+                    ),
+                    format!(
+                        "give it --port {uplink},ofport=1,dev=..., or name the port it has in \
+                         spec.customInterfaces"
+                    ),
+                ),
+                None => Problem::refused(
+                    provider,
+                    "spec",
+                    format!(
+                        "Node {} has no part in it, but pods of {} run there",
+                        self.node.name,
+                        segment.subnets.join(", ")
+                    ),
+                    "take the node out of excludeNodes, or schedule the pods elsewhere",
+                ),
+            };
+            set.problems.push(problem);
+        }
+    }
+}
+
+fn tunnel_port(ports: &Ports) -> Option<PortNo> {
+    let mut tunnels = ports
+        .iter()
+        .filter(|(name, _)| name.starts_with(TUNNEL_PREFIX));
+    tunnels.next().map(|(_, port)| *port)
+}
+
+fn subnets(state: &DesiredState) -> BTreeMap<&str, SubnetView<'_>> {
+    let underlay = |s: &&Subnet| matches!(s.kind, SubnetKind::Underlay { .. });
+    let names = state.subnets.values().filter(underlay);
+    let taken = state.subnets.values().filter_map(|s| match s.kind {
+        SubnetKind::Overlay { vni } => Some(vni.get()),
+        SubnetKind::Underlay { .. } => None,
+    });
+    let transit = ids::number(
+        names.map(|s| s.name.as_str()),
+        TRANSIT_VNI_FIRST,
+        Vni::MAX,
+        taken.collect(),
+    );
+    let providers = state.subnets.values().filter_map(|s| match &s.kind {
+        SubnetKind::Underlay { provider, .. } => Some(provider.as_str()),
+        SubnetKind::Overlay { .. } => None,
+    });
+    // 19 bits between the marking bit and the tag.
+    let providers = ids::number(providers, 0, (1 << 19) - 1, BTreeSet::new());
+    let mut views = BTreeMap::new();
+    for subnet in state.subnets.values() {
+        let (net, vni, underlay) = match &subnet.kind {
+            SubnetKind::Overlay { vni } => (vni.get(), *vni, false),
+            SubnetKind::Underlay { provider, vlan } => {
+                let tag = vlan.map_or(0, |id| u32::from(id.get()));
+                let provider = providers.get(provider.as_str()).copied().unwrap_or(0);
+                let transit = transit.get(subnet.name.as_str()).copied();
+                let vni = transit.and_then(|number| Vni::new(number).ok());
+                let Some(vni) = vni else { continue }; // more than 2^20 underlay subnets
+                (SEGMENT | provider << 12 | tag, vni, true)
+            }
+        };
+        let view = SubnetView {
+            subnet,
+            net,
+            vni,
+            underlay,
+            here: false,
+        };
+        views.insert(subnet.name.as_str(), view);
+    }
+    views
+}

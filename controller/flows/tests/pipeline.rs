@@ -1,0 +1,65 @@
+//! The pipeline's shape: numbers that never change, and documents and goldens that are current.
+
+mod common;
+
+use std::path::Path;
+
+use flows::tables::TABLES;
+use flows::{compile, doc, text};
+
+/// Every table number that was ever used. A line may be added; none may change or go, since a
+/// switch keeps its flows while we are upgraded.
+const EVER: &[(u8, &str)] = &[
+    (0, "Classify"),
+    (10, "SpoofGuard"),
+    (20, "ArpNd"),
+    (22, "NdReply"),
+    (25, "L3Classify"),
+    (30, "Conntrack"),
+    (35, "ConntrackState"),
+    (40, "Service"),
+    (50, "PolicyEgress"),
+    (60, "Routing"),
+    (70, "Gateway"),
+    (80, "PolicyIngress"),
+    (90, "QosFromPod"),
+    (100, "Mirror"),
+    (110, "L2Forward"),
+    (120, "TunnelOut"),
+    (125, "QosToPod"),
+    (130, "Output"),
+];
+
+#[test]
+fn no_table_is_renumbered_and_no_number_is_used_twice() {
+    for info in TABLES {
+        let number = info.table as u8;
+        let ever: Vec<_> = EVER
+            .iter()
+            .filter(|(n, name)| *n == number || *name == info.name)
+            .collect();
+        assert_eq!(
+            ever,
+            [&(number, info.name)],
+            "add it to EVER; never change a line there"
+        );
+    }
+}
+
+#[test]
+fn the_document_is_current() {
+    let state = common::bank();
+    let sets = ["node1", "node2"].map(|n| compile(&state, n, &common::ports(&state, n)));
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/pipeline.md");
+    common::golden(&path, &doc::pipeline(&sets));
+}
+
+#[test]
+fn the_flows_of_the_example_cluster_are_as_agreed() {
+    let state = common::bank();
+    let set = compile(&state, "node1", &common::ports(&state, "node1"));
+    assert_eq!(set.conflicts, [""; 0]);
+    assert_eq!(set.problems, []);
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/bank-node1.txt");
+    common::golden(&path, &text::render(&set));
+}
