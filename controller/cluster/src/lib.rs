@@ -1,14 +1,25 @@
 //! From what the cluster says ([`view::ClusterView`]) to what the network shall be
 //! ([`desired::DesiredState`]): plain data and pure functions, no I/O, no clock.
 //!
-//! Whatever an object asks for that cannot be done becomes a [`Problem`] on that object, naming the
-//! field and the remedy; it stops nothing else.
+//! [`resolve`] is the whole of it; what must outlive the process is in [`State`]. Whatever an
+//! object asks for that cannot be done becomes a [`Problem`] on that object, naming the field and
+//! the remedy; it stops nothing else.
 
+mod addr;
+mod annotations;
 pub mod desired;
+mod hash;
+mod ipam;
 pub mod name;
+mod nodes;
 pub mod podapi;
 pub mod portname;
 pub mod problem;
+mod qos;
+mod resolve;
+mod services;
+mod state;
+mod subnets;
 mod text;
 pub mod view;
 
@@ -16,4 +27,6 @@ pub use desired::DesiredState;
 pub use name::{Kind, NamespacedName, ObjectRef};
 pub use portname::{DEFAULT_INTERFACE, port_name};
 pub use problem::{Effect, Problem};
+pub use resolve::{Settings, resolve};
+pub use state::{Allocation, State, StateError};
 pub use view::ClusterView;

@@ -1,8 +1,6 @@
 //! The name of a pod's port: a fixed hash, so that controller and CNI plugin compute the same one
 //! without asking each other.
 
-use sha2::{Digest, Sha256};
-
 /// The interface of a pod that the cluster network serves, as every kubelet names it.
 pub const DEFAULT_INTERFACE: &str = "eth0";
 
@@ -17,15 +15,7 @@ const ALPHABET: &[u8; 32] = b"0123456789abcdefghjkmnpqrstvwxyz";
 /// The 13 characters are the first 65 bits of a SHA-256, so that nobody can choose a pod's name
 /// such that its port is called like another pod's.
 pub fn port_name(namespace: &str, pod: &str, interface: &str) -> String {
-    let mut hash = Sha256::new();
-    for part in [namespace, pod, interface] {
-        hash.update(part.as_bytes());
-        hash.update([0]); // a separator that no Kubernetes name contains
-    }
-    let digest = hash.finalize();
-    let mut bits = [0u8; 16];
-    bits.copy_from_slice(&digest[..16]);
-    let bits = u128::from_be_bytes(bits);
+    let bits = u128::from_be_bytes(crate::hash::bytes(&[namespace, pod, interface]));
     let mut name = String::with_capacity(MAX_LEN);
     name.push_str(PREFIX);
     for position in 1..=(MAX_LEN - PREFIX.len()) as u32 {

@@ -1,0 +1,222 @@
+//! Reading annotations: both spellings of Kube-OVN's prefix, ours, and those nobody knows.
+
+use std::fmt;
+
+use crate::name::ObjectRef;
+use crate::problem::Problem;
+use crate::view::Meta;
+
+/// Kube-OVN's prefix, and the one older write-ups use.
+const KUBE_OVN: [&str; 2] = ["ovn.kubernetes.io/", "kube-ovn.io/"];
+
+/// The prefix of what Kube-OVN has no word for.
+const OURS: &str = "sluice.io/";
+
+/// What Kube-OVN writes on objects to say what it did; manifests exported from its clusters carry
+/// these, and they ask for nothing.
+const STATUS: [&str; 16] = [
+    "allocated",
+    "bgp_status",
+    "chassis",
+    "cidr",
+    "exclude_ips",
+    "gateway",
+    "host_interface_name",
+    "logical_router",
+    "pod_nic_type",
+    "port_name",
+    "provider_network",
+    "routed",
+    "vlan_id",
+    "vpc",
+    "vpc_cidrs",
+    "network_type",
+];
+
+/// On nodes Kube-OVN writes these too, for its own `ovn0` interface.
+const NODE_STATUS: [&str; 3] = ["ip_address", "logical_switch", "mac_address"];
+
+/// What is read from Pods.
+pub(crate) const POD: &[&str] = &[
+    "egress_burst",
+    "egress_rate",
+    "ingress_burst",
+    "ingress_rate",
+    "ip_address",
+    "logical_switch",
+    "mac_address",
+];
+
+/// What is read from Namespaces.
+pub(crate) const NAMESPACE: &[&str] = &["logical_switch"];
+
+/// What is read from Nodes, under our own prefix.
+pub(crate) const NODE_OURS: &[&str] = &["vtep"];
+
+/// What is read from Subnets, under our own prefix.
+pub(crate) const SUBNET_OURS: &[&str] = &["vni"];
+
+/// An annotation with the key it was found under.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Annotation<'a> {
+    key: &'a str,
+    pub(crate) value: &'a str,
+}
+
+impl Annotation<'_> {
+    /// The path for a [`Problem`].
+    pub(crate) fn field(&self) -> String {
+        field(self.key)
+    }
+}
+
+fn field(key: impl fmt::Display) -> String {
+    format!("metadata.annotations[{key}]")
+}
+
+/// An annotation of Kube-OVN's in either spelling. An empty value is no annotation, as there.
+pub(crate) fn kube_ovn<'a>(meta: &'a Meta, name: &str) -> Option<Annotation<'a>> {
+    KUBE_OVN
+        .iter()
+        .find_map(|prefix| get(meta, &format!("{prefix}{name}")))
+}
+
+/// An annotation of ours.
+pub(crate) fn ours<'a>(meta: &'a Meta, name: &str) -> Option<Annotation<'a>> {
+    get(meta, &format!("{OURS}{name}"))
+}
+
+fn get<'a>(meta: &'a Meta, key: &str) -> Option<Annotation<'a>> {
+    let (key, value) = meta.annotations.get_key_value(key)?;
+    let value = value.trim();
+    (!value.is_empty()).then_some(Annotation { key, value })
+}
+
+/// Reports every annotation that speaks to us and is not read: unknown ones, those not supported,
+/// and the second spelling of one that is there twice.
+pub(crate) fn report_unread(
+    object: &ObjectRef,
+    meta: &Meta,
+    kube_ovn_read: &[&str],
+    ours_read: &[&str],
+    problems: &mut Vec<Problem>,
+) {
+    for key in meta.annotations.keys() {
+        let known = if let Some(name) = key.strip_prefix(OURS) {
+            ours_read.contains(&name)
+        } else if let Some(name) = key.strip_prefix(KUBE_OVN[0]) {
+            kube_ovn_read.contains(&name) || is_status(object, name)
+        } else if let Some(name) = key.strip_prefix(KUBE_OVN[1]) {
+            report_contradiction(object, meta, name, problems);
+            kube_ovn_read.contains(&name) || is_status(object, name)
+        } else {
+            // `<nad>.<namespace>.ovn.kubernetes.io/...` is the spelling for further interfaces.
+            let domain = key.split('/').next().unwrap_or_default();
+            !domain.ends_with(".ovn.kubernetes.io")
+        };
+        if !known {
+            problems.push(Problem::ignored(
+                object.clone(),
+                field(key),
+                "this annotation is not supported and has no effect",
+                "remove it, or correct its name if another was meant",
+            ));
+        }
+    }
+}
+
+fn is_status(object: &ObjectRef, name: &str) -> bool {
+    STATUS.contains(&name) || object.kind == crate::name::Kind::Node && NODE_STATUS.contains(&name)
+}
+
+fn report_contradiction(object: &ObjectRef, meta: &Meta, name: &str, problems: &mut Vec<Problem>) {
+    let [first, second] = KUBE_OVN.map(|prefix| format!("{prefix}{name}"));
+    if let (Some(first), Some(second)) = (get(meta, &first), get(meta, &second))
+        && first.value != second.value
+    {
+        problems.push(Problem::ignored(
+            object.clone(),
+            second.field(),
+            format!(
+                "{:?} contradicts {} ({:?}), which is followed",
+                second.value, first.key, first.value
+            ),
+            "keep one of the two",
+        ));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::name::{Kind, NamespacedName};
+
+    fn meta(pairs: &[(&str, &str)]) -> Meta {
+        Meta {
+            annotations: pairs
+                .iter()
+                .map(|(k, v)| (k.to_string(), v.to_string()))
+                .collect(),
+            ..Meta::default()
+        }
+    }
+
+    fn unread(pairs: &[(&str, &str)]) -> Vec<String> {
+        let pod = ObjectRef::namespaced(Kind::Pod, &NamespacedName::new("bank", "web-1"));
+        let mut problems = Vec::new();
+        report_unread(&pod, &meta(pairs), POD, &[], &mut problems);
+        problems.iter().map(|p| p.field.clone()).collect()
+    }
+
+    #[test]
+    fn both_spellings_are_read_and_an_empty_value_is_none() {
+        let value = |pairs| kube_ovn(&meta(pairs), "ip_address").map(|a| a.value.to_string());
+        assert_eq!(
+            value(&[("ovn.kubernetes.io/ip_address", " 10.0.0.1 ")]),
+            Some("10.0.0.1".into())
+        );
+        assert_eq!(
+            value(&[("kube-ovn.io/ip_address", "10.0.0.2")]),
+            Some("10.0.0.2".into())
+        );
+        assert_eq!(value(&[("ovn.kubernetes.io/ip_address", "")]), None);
+        assert_eq!(value(&[]), None);
+    }
+
+    #[test]
+    fn two_spellings_that_disagree_are_reported_and_the_current_one_is_followed() {
+        let pairs = [
+            ("kube-ovn.io/ip_address", "10.0.0.2"),
+            ("ovn.kubernetes.io/ip_address", "10.0.0.1"),
+        ];
+        assert_eq!(
+            kube_ovn(&meta(&pairs), "ip_address").unwrap().value,
+            "10.0.0.1"
+        );
+        assert_eq!(
+            unread(&pairs),
+            ["metadata.annotations[kube-ovn.io/ip_address]"]
+        );
+    }
+
+    #[test]
+    fn annotations_that_speak_to_us_and_are_not_read_are_reported() {
+        assert_eq!(
+            unread(&[
+                ("ovn.kubernetes.io/ip_pool", "a"),
+                ("kube-ovn.io/ip_adress", "typo"),
+                ("sluice.io/cell", "b"),
+                ("net1.bank.ovn.kubernetes.io/ip_address", "c"),
+                ("prometheus.io/scrape", "true"),
+                ("ovn.kubernetes.io/ip_address", "10.0.0.1"),
+                ("ovn.kubernetes.io/allocated", "true"),
+            ]),
+            [
+                "metadata.annotations[kube-ovn.io/ip_adress]",
+                "metadata.annotations[net1.bank.ovn.kubernetes.io/ip_address]",
+                "metadata.annotations[ovn.kubernetes.io/ip_pool]",
+                "metadata.annotations[sluice.io/cell]",
+            ]
+        );
+    }
+}

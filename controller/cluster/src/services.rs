@@ -1,0 +1,150 @@
+//! Services to virtual addresses and the places they lead to.
+
+mod endpoints;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
+
+use crate::addr::{Family, is_host};
+use crate::annotations;
+use crate::desired::{self, DesiredState};
+use crate::name::{Kind, NamespacedName, ObjectRef};
+use crate::nodes::by_age;
+use crate::problem::Problem;
+use crate::view::{ClusterView, Service};
+
+use endpoints::Endpoints;
+
+/// Every Service that has a virtual address.
+pub(crate) fn services(
+    view: &ClusterView,
+    desired: &DesiredState,
+    problems: &mut Vec<Problem>,
+) -> BTreeMap<NamespacedName, desired::Service> {
+    let endpoints = Endpoints::new(view, desired, problems);
+    let mut taken: BTreeMap<IpAddr, NamespacedName> = BTreeMap::new();
+    let mut services = BTreeMap::new();
+    for (name, service) in by_age(&view.services, |s| s.meta.created) {
+        let object = ObjectRef::namespaced(Kind::Service, name);
+        annotations::report_unread(&object, &service.meta, &[], &[], problems);
+        for (field, value) in &service.unsupported {
+            problems.push(Problem::ignored(
+                object.clone(),
+                field,
+                format!("{value} is not supported and has no effect; the cluster IP serves"),
+                "do without it",
+            ));
+        }
+        if service.external_name || is_headless(service) {
+            continue;
+        }
+        let cluster_ips = cluster_ips(&object, service, desired, &mut taken, name, problems);
+        if cluster_ips.is_empty() {
+            continue;
+        }
+        let ports = ports(&object, name, service, &endpoints, problems);
+        let name = name.clone();
+        services.insert(
+            name.clone(),
+            desired::Service {
+                name,
+                cluster_ips,
+                ports,
+            },
+        );
+    }
+    services
+}
+
+fn is_headless(service: &Service) -> bool {
+    service.cluster_ips.iter().any(|ip| ip == "None")
+}
+
+/// The virtual addresses that can be used, of those the manifest names.
+fn cluster_ips(
+    object: &ObjectRef,
+    service: &Service,
+    desired: &DesiredState,
+    taken: &mut BTreeMap<IpAddr, NamespacedName>,
+    name: &NamespacedName,
+    problems: &mut Vec<Problem>,
+) -> Vec<IpAddr> {
+    let mut refuse = |index: usize, message: String, remedy: &str| {
+        let field = format!("spec.clusterIPs[{index}]");
+        problems.push(Problem::refused(object.clone(), field, message, remedy));
+    };
+    if service.cluster_ips.is_empty() {
+        refuse(
+            0,
+            "the Service has no address, and here is no API server to give it one".into(),
+            "write spec.clusterIP",
+        );
+    }
+    let mut ips: Vec<IpAddr> = Vec::new();
+    for (index, text) in service.cluster_ips.iter().enumerate() {
+        let ip = match text.parse::<IpAddr>() {
+            Ok(ip) if is_host(ip) => ip,
+            _ => {
+                let message = format!("{text:?} is not an address that a Service can have");
+                refuse(index, message, "write it like 10.96.0.10");
+                continue;
+            }
+        };
+        if ips.iter().any(|other| Family::of(*other) == Family::of(ip)) {
+            let message = format!("{ip} is the second {} address", Family::of(ip));
+            refuse(index, message, "give one of each family");
+        } else if let Some(other) = taken.get(&ip) {
+            let message = format!("{ip} is Service {other}'s already");
+            refuse(index, message, "choose another address");
+        } else if let Some(subnet) = desired.subnets.values().find(|s| s.contains(ip)) {
+            let message = format!("{ip} is inside Subnet {}, where pods are", subnet.name);
+            refuse(index, message, "choose an address outside every Subnet");
+        } else {
+            taken.insert(ip, name.clone());
+            ips.push(ip);
+        }
+    }
+    ips
+}
+
+fn ports(
+    object: &ObjectRef,
+    name: &NamespacedName,
+    service: &Service,
+    endpoints: &Endpoints<'_>,
+    problems: &mut Vec<Problem>,
+) -> Vec<desired::ServicePort> {
+    let mut seen = BTreeSet::new();
+    let mut ports = Vec::with_capacity(service.ports.len());
+    for (index, port) in service.ports.iter().enumerate() {
+        let field = format!("spec.ports[{index}]");
+        if port.port == 0 {
+            problems.push(Problem::refused(
+                object.clone(),
+                format!("{field}.port"),
+                "0 is not a port",
+                "use 1 to 65535",
+            ));
+            continue;
+        }
+        if !seen.insert((port.protocol, port.port)) {
+            problems.push(Problem::refused(
+                object.clone(),
+                format!("{field}.port"),
+                format!(
+                    "{} {} is there twice; the first holds",
+                    port.protocol, port.port
+                ),
+                "remove one of the two",
+            ));
+            continue;
+        }
+        ports.push(desired::ServicePort {
+            name: port.name.clone(),
+            protocol: port.protocol,
+            port: port.port,
+            endpoints: endpoints.of(object, name, service, port, &field, problems),
+        });
+    }
+    ports
+}

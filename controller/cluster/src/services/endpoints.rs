@@ -1,0 +1,248 @@
+//! Where a Service port leads: to what its EndpointSlices say, or else to the pods it selects.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+
+use crate::addr::is_host;
+use crate::annotations;
+use crate::desired::{self, DesiredState, Endpoint, Protocol};
+use crate::name::{Kind, NamespacedName, ObjectRef};
+use crate::problem::Problem;
+use crate::view::{
+    self, ClusterView, EndpointSlice, Service, ServicePort, SliceEndpoint, TargetPort, has_all,
+};
+
+pub(super) struct Endpoints<'a> {
+    view: &'a ClusterView,
+    desired: &'a DesiredState,
+    slices: BTreeMap<NamespacedName, Vec<(&'a NamespacedName, &'a EndpointSlice)>>,
+    /// The node of each pod address.
+    node_of: BTreeMap<IpAddr, &'a str>,
+}
+
+impl<'a> Endpoints<'a> {
+    pub(super) fn new(
+        view: &'a ClusterView,
+        desired: &'a DesiredState,
+        problems: &mut Vec<Problem>,
+    ) -> Self {
+        let mut slices: BTreeMap<_, Vec<_>> = BTreeMap::new();
+        for (name, slice) in &view.endpoint_slices {
+            let object = ObjectRef::namespaced(Kind::EndpointSlice, name);
+            annotations::report_unread(&object, &slice.meta, &[], &[], problems);
+            let Some(service) = &slice.service else {
+                problems.push(Problem::ignored(
+                    object,
+                    "metadata.labels[kubernetes.io/service-name]",
+                    "the slice belongs to no Service",
+                    "set the label to the Service's name",
+                ));
+                continue;
+            };
+            if slice.fqdn {
+                problems.push(Problem::ignored(
+                    object,
+                    "addressType",
+                    "endpoints by DNS name are not supported and have no effect",
+                    "use IPv4 or IPv6",
+                ));
+                continue;
+            }
+            report_bad_addresses(&object, slice, problems);
+            let service = NamespacedName::new(&name.namespace, service);
+            slices.entry(service).or_default().push((name, slice));
+        }
+        let node_of = desired
+            .pods
+            .values()
+            .flat_map(|pod| pod.addresses().map(|address| (address, pod.node.as_str())))
+            .collect();
+        Endpoints {
+            view,
+            desired,
+            slices,
+            node_of,
+        }
+    }
+
+    /// The endpoints of one port, ordered, each once.
+    pub(super) fn of(
+        &self,
+        object: &ObjectRef,
+        name: &NamespacedName,
+        service: &Service,
+        port: &ServicePort,
+        field: &str,
+        problems: &mut Vec<Problem>,
+    ) -> Vec<Endpoint> {
+        let mut endpoints = match self.slices.get(name) {
+            Some(slices) => self.in_slices(slices, port),
+            None => self.by_selector(object, name, service, port, field, problems),
+        };
+        endpoints.sort();
+        endpoints.dedup_by_key(|endpoint| (endpoint.ip, endpoint.port));
+        endpoints
+    }
+
+    fn in_slices(
+        &self,
+        slices: &[(&NamespacedName, &EndpointSlice)],
+        port: &ServicePort,
+    ) -> Vec<Endpoint> {
+        let mut endpoints = Vec::new();
+        for (_, slice) in slices {
+            let numbers = slice
+                .ports
+                .iter()
+                .filter(|p| p.name == port.name && p.protocol == port.protocol)
+                .filter_map(|p| p.port.filter(|number| *number != 0));
+            for number in numbers {
+                for entry in &slice.endpoints {
+                    endpoints
+                        .extend(host_addresses(entry).map(|ip| self.endpoint(ip, number, entry)));
+                }
+            }
+        }
+        endpoints
+    }
+
+    /// Conditions that are not given mean what EndpointSlice's documentation says of `nil`.
+    fn endpoint(&self, ip: IpAddr, port: u16, entry: &SliceEndpoint) -> Endpoint {
+        let terminating = entry.terminating.unwrap_or(false);
+        let ready = entry.ready.unwrap_or(true);
+        Endpoint {
+            ip,
+            port,
+            node: entry
+                .node
+                .clone()
+                .or_else(|| self.node_of.get(&ip).map(|node| node.to_string())),
+            ready,
+            serving: entry.serving.unwrap_or(ready),
+            terminating,
+        }
+    }
+
+    /// What the API server's endpoint controller would write, from the pods as they shall be.
+    fn by_selector(
+        &self,
+        object: &ObjectRef,
+        name: &NamespacedName,
+        service: &Service,
+        port: &ServicePort,
+        field: &str,
+        problems: &mut Vec<Problem>,
+    ) -> Vec<Endpoint> {
+        if service.selector.is_empty() {
+            return Vec::new();
+        }
+        let mut endpoints = Vec::new();
+        let (mut selected, mut named) = (0, 0);
+        for (pod_name, pod) in self.pods_in(&name.namespace) {
+            if pod.finished || !has_all(&pod.meta.labels, &service.selector) {
+                continue;
+            }
+            if pod.host_network {
+                problems.push(Problem::ignored(
+                    object.clone(),
+                    "spec.selector",
+                    format!("Pod {pod_name} is on its node's own network and gets no connections"),
+                    "write an EndpointSlice, or take the pod off the host network",
+                ));
+                continue;
+            }
+            selected += 1;
+            let Some(number) = target(pod, port) else {
+                continue;
+            };
+            named += 1;
+            let Some(placed) = self.desired.pods.get(pod_name) else {
+                continue;
+            };
+            endpoints.extend(computed(placed, pod, number, service.publish_not_ready));
+        }
+        if let (Some(TargetPort::Name(target)), true, 0) = (&port.target, selected > 0, named) {
+            problems.push(Problem::ignored(
+                object.clone(),
+                format!("{field}.targetPort"),
+                format!(
+                    "no selected pod has a {} port called {target:?}",
+                    port.protocol
+                ),
+                "name it in the containers' ports, or use a number",
+            ));
+        }
+        endpoints
+    }
+
+    fn pods_in(&self, namespace: &str) -> impl Iterator<Item = (&NamespacedName, &view::Pod)> {
+        let first = NamespacedName::new(namespace, "");
+        self.view
+            .pods
+            .range(first..)
+            .take_while(move |(name, _)| name.namespace == namespace)
+    }
+}
+
+/// The port of a pod that a Service port leads to; `None` if the pod has none of that name.
+fn target(pod: &view::Pod, port: &ServicePort) -> Option<u16> {
+    match &port.target {
+        None => Some(port.port),
+        Some(TargetPort::Number(number)) => Some(*number),
+        Some(TargetPort::Name(name)) => pod
+            .ports
+            .iter()
+            .find(|p| p.protocol == port.protocol && p.name.as_ref() == Some(name))
+            .map(|p| p.port),
+    }
+}
+
+/// Where the manifest has no status, a pod that has its addresses counts as ready.
+fn computed(
+    placed: &desired::Pod,
+    pod: &view::Pod,
+    port: u16,
+    publish_not_ready: bool,
+) -> impl Iterator<Item = Endpoint> {
+    let serving = publish_not_ready || pod.ready.unwrap_or(true);
+    let terminating = pod.meta.deleting;
+    placed.addresses().map(move |ip| Endpoint {
+        ip,
+        port,
+        node: Some(placed.node.clone()),
+        ready: serving && (!terminating || publish_not_ready),
+        serving,
+        terminating,
+    })
+}
+
+fn host_addresses(entry: &SliceEndpoint) -> impl Iterator<Item = IpAddr> {
+    let parsed = entry.addresses.iter().filter_map(|text| text.parse().ok());
+    parsed.filter(|ip| is_host(*ip))
+}
+
+fn report_bad_addresses(object: &ObjectRef, slice: &EndpointSlice, problems: &mut Vec<Problem>) {
+    for (at, entry) in slice.endpoints.iter().enumerate() {
+        for (index, text) in entry.addresses.iter().enumerate() {
+            if !text.parse().is_ok_and(is_host) {
+                problems.push(Problem::refused(
+                    object.clone(),
+                    format!("endpoints[{at}].addresses[{index}]"),
+                    format!("{text:?} is not an address that an endpoint can have"),
+                    "correct it, or remove the entry",
+                ));
+            }
+        }
+    }
+    for (index, port) in slice.ports.iter().enumerate() {
+        if port.port.is_none_or(|number| number == 0) {
+            let protocol: Protocol = port.protocol;
+            problems.push(Problem::refused(
+                object.clone(),
+                format!("ports[{index}].port"),
+                format!("a {protocol} port without a number leads nowhere"),
+                "write the number",
+            ));
+        }
+    }
+}
