@@ -200,6 +200,9 @@ impl Template {
     /// Writes the outer headers of a packet of `inner_len` bytes into `place`, the first
     /// [`Template::len`] bytes of the packet. `src_port` should follow from a hash of the inner
     /// flow (RFC 8926 3.3); `id` is the IPv4 identification. False if `place` is too short.
+    ///
+    /// A large frame may not fit in an IP packet: its outer lengths are then the highest there
+    /// are, until [`crate::gso`] writes those of the segments.
     pub fn write(&self, place: &mut [u8], inner_len: usize, src_port: u16, id: u16) -> bool {
         let len = self.len();
         let Some(place) = place.get_mut(..len) else {
@@ -207,7 +210,8 @@ impl Template {
         };
         place.copy_from_slice(&self.bytes[..len]);
         let l3 = self.l3();
-        let after_l3 = len - l3 + inner_len;
+        let limit = usize::from(u16::MAX) + if self.ipv4 { 0 } else { Ipv6::LEN };
+        let after_l3 = (len - l3 + inner_len).min(limit);
         let l4 = if self.ipv4 {
             if let Some(ip) = view_mut::<Ipv4>(place, l3) {
                 // The template was summed with these two fields zero.
@@ -226,7 +230,7 @@ impl Template {
         };
         if let Some(udp) = view_mut::<Udp>(place, l4) {
             udp.src.set(src_port);
-            udp.len.set((len - l4 + inner_len) as u16);
+            udp.len.set((after_l3 - (l4 - l3)) as u16);
         }
         true
     }
@@ -235,31 +239,74 @@ impl Template {
     /// on are `segments`, the checksum field in them being zero, and where in the packet it
     /// belongs. Inner checksums must be complete before.
     pub fn udp_checksum<'a>(&self, segments: impl IntoIterator<Item = &'a [u8]>) -> (usize, u16) {
-        let l3 = self.l3();
         let mut len = 0usize;
         let mut sum = csum::Sum::default();
         for segment in segments {
             len += segment.len();
             sum = sum.bytes(segment);
         }
-        let (addresses, l4) = if self.ipv4 {
+        let checksum = sum.word(self.pseudo_header(len)).nonzero_checksum();
+        let (_, l4) = self.outer_places();
+        (l4 + core::mem::offset_of!(Udp, checksum), checksum)
+    }
+
+    /// The outer UDP checksum of an encapsulated packet of `total_len` bytes whose inner transport
+    /// checksum is partial, with its header at `csum_start` and its field at `csum_offset` from
+    /// there, and where it belongs. `head` are the packet's first bytes, all headers in them, the
+    /// outer UDP checksum being zero. For a large frame it says that its segments want one.
+    pub fn udp_checksum_over_partial(
+        &self,
+        head: &[u8],
+        total_len: usize,
+        csum_start: usize,
+        csum_offset: usize,
+    ) -> Option<(usize, u16)> {
+        let (_, l4) = self.outer_places();
+        let partial = u16::from_be_bytes(*view::<[u8; 2]>(head, csum_start + csum_offset)?);
+        let pseudo = self.pseudo_header(total_len.saturating_sub(l4));
+        let between = head.get(l4..csum_start)?;
+        let sum = checksum_over_partial(pseudo, between, partial);
+        Some((l4 + core::mem::offset_of!(Udp, checksum), sum))
+    }
+
+    /// Where the outer addresses are, and the outer UDP header.
+    fn outer_places(&self) -> (core::ops::Range<usize>, usize) {
+        let l3 = self.l3();
+        if self.ipv4 {
             (l3 + 12..l3 + 20, l3 + Ipv4::LEN)
         } else {
             (l3 + 8..l3 + 40, l3 + Ipv6::LEN)
-        };
-        let pseudo = csum::Sum::default()
+        }
+    }
+
+    fn pseudo_header(&self, len: usize) -> u16 {
+        let (addresses, _) = self.outer_places();
+        csum::Sum::default()
             .bytes(&self.bytes[addresses])
             .word(proto::UDP.into())
             .word((len >> 16) as u16)
-            .word(len as u16);
-        let checksum = sum.word(pseudo.partial()).nonzero_checksum();
-        (l4 + core::mem::offset_of!(Udp, checksum), checksum)
+            .word(len as u16)
+            .partial()
     }
 }
 
 struct Writer {
     bytes: [u8; TEMPLATE_BYTES],
     len: usize,
+}
+
+/// The outer UDP checksum of a packet whose inner transport checksum is partial, without looking
+/// at the payload: from its transport header on the inner packet will sum to the complement of
+/// what its checksum field holds now, once that is completed.
+///
+/// `between` are the bytes from the outer UDP header, its checksum zero, to the inner transport
+/// header; `pseudo` is the sum of the outer pseudo-header.
+pub(crate) fn checksum_over_partial(pseudo: u16, between: &[u8], partial: u16) -> u16 {
+    csum::Sum::default()
+        .word(pseudo)
+        .bytes(between)
+        .word(!partial)
+        .nonzero_checksum()
 }
 
 impl Default for Writer {
