@@ -148,12 +148,13 @@ pub struct Conjunction {
     pub n_clauses: u8,
 }
 
-/// OFPFF-like: ask for a flow-removed message (NX_LEARN_F_SEND_FLOW_REM).
+/// Ask for a flow-removed message (NX_LEARN_F_SEND_FLOW_REM).
 pub const LEARN_SEND_REMOVED: u16 = 1;
 /// Remove the learned flows with this one (NX_LEARN_F_DELETE_LEARNED).
 pub const LEARN_DELETE_LEARNED: u16 = 2;
-/// Write to a bit whether it succeeded (NX_LEARN_F_WRITE_RESULT).
-pub const LEARN_WRITE_RESULT: u16 = 4;
+/// Write to a bit whether it succeeded (NX_LEARN_F_WRITE_RESULT): on the wire only, see
+/// [`Learn::result`].
+pub(crate) const LEARN_WRITE_RESULT: u16 = 4;
 
 /// The `learn` action: a template for a flow (ovs-actions(7)).
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -176,7 +177,7 @@ pub struct Learn {
     pub table: TableId,
     /// How many flows with the cookie the table may hold; 0: any number (NXAST_LEARN2).
     pub limit: u32,
-    /// Where the result goes, with [`LEARN_WRITE_RESULT`].
+    /// A bit that says whether the flow was added (NXAST_LEARN2).
     pub result: Option<SubField>,
     /// What the flow matches and does.
     pub specs: Vec<LearnSpec>,

@@ -5,7 +5,9 @@
 // goes through all of them. The walk reads them for every packet, so no check.
 #![allow(clippy::indexing_slicing)]
 
+use std::collections::HashMap;
 use std::mem::offset_of;
+use std::sync::LazyLock;
 
 use net::FlowKey;
 
@@ -229,7 +231,8 @@ macro_rules! fields {
 // bytes on the wire, OXM code, NXM code, maskable, writable, prerequisite.
 // 0x8000 is OFPXMC_OPENFLOW_BASIC, 0x8001 packet registers (1.5), 0 and 1 the Nicira classes.
 fields! {
-    InPort "in_port" [] Port { in_port, 4, 0, 32 } 4 (0x8000, 0) - exact rw None;
+    InPort "in_port" ["in_port_oxm"] Port { in_port, 4, 0, 32 } 4 (0x8000, 0) - exact rw None;
+    InPortNxm "in_port_nxm" [] Port { in_port, 4, 0, 16 } 2 - (0, 0) exact rw None;
     InPhyPort "in_phy_port" [] Port { in_phy_port, 4, 0, 32 } 4 (0x8000, 1) - exact ro None;
     ActsetOutput "actset_output" [] Port { actset_output, 4, 0, 32 } 4 (0x8000, 43) - exact ro None;
     PacketType "packet_type" [] Hex { packet_type, 4, 0, 32 } 4 (0x8000, 44) - exact ro None;
@@ -303,6 +306,7 @@ fields! {
     Ipv6Label "ipv6_label" ["ipv6_flabel"] Hex { ipv6_label, 4, 0, 20 } 4 (0x8000, 28) (1, 27) mask rw Ipv6;
     Ipv6Exthdr "ipv6_exthdr" [] Hex { ipv6_exthdr, 2, 0, 9 } 2 (0x8000, 39) - mask ro Ipv6;
     IpProto "nw_proto" ["ip_proto"] Decimal { nw_proto, 1, 0, 8 } 1 (0x8000, 10) (0, 6) exact rw Ip;
+    IpTos "nw_tos" [] Decimal { nw_tos, 1, 0, 8 } 1 - (0, 5) exact rw Ip;
     IpDscp "ip_dscp" [] Decimal { nw_tos, 1, 2, 6 } 1 (0x8000, 8) - exact rw Ip;
     IpEcn "nw_ecn" ["ip_ecn"] Decimal { nw_tos, 1, 0, 2 } 1 (0x8000, 9) (1, 28) exact rw Ip;
     IpTtl "nw_ttl" ["ip_ttl"] Decimal { nw_ttl, 1, 0, 8 } 1 - (1, 29) exact rw Ip;
@@ -326,6 +330,81 @@ fields! {
     NdTarget "nd_target" ["ipv6_nd_target"] Ipv6 { nd_target, 16, 0, 128 } 16 (0x8000, 31) (1, 23) mask rw Nd;
     NdSll "nd_sll" ["ipv6_nd_sll"] Mac { arp_sha, 6, 0, 48 } 6 (0x8000, 32) (1, 24) mask rw NdSolicit;
     NdTll "nd_tll" ["ipv6_nd_tll"] Mac { arp_tha, 6, 0, 48 } 6 (0x8000, 33) (1, 25) mask rw NdAdvert;
+}
+
+/// Which field each code of a class is; 0xff: none. Built from the declarations.
+const fn codes_of(class: u16) -> [u8; 128] {
+    let mut table = [0xff; 128];
+    let mut at = 0;
+    while at < Field::ALL.len() {
+        let info = Field::ALL[at].info();
+        if let Some((c, code)) = info.oxm
+            && c == class
+        {
+            table[code as usize] = at as u8;
+        }
+        if let Some((c, code)) = info.nxm
+            && c == class
+        {
+            table[code as usize] = at as u8;
+        }
+        at += 1;
+    }
+    table
+}
+
+/// OFPXMC_OPENFLOW_BASIC.
+pub const CLASS_BASIC: u16 = 0x8000;
+/// OFPXMC_PACKET_REGS.
+pub const CLASS_REGISTERS: u16 = 0x8001;
+/// Class of the fields that came with NXM and became OXM.
+pub const CLASS_NXM_0: u16 = 0x0000;
+/// Class of Nicira's own fields.
+pub const CLASS_NXM_1: u16 = 0x0001;
+/// OFPXMC_EXPERIMENTER.
+pub const CLASS_EXPERIMENTER: u16 = 0xffff;
+
+impl Field {
+    /// The field of a class and code.
+    pub fn from_code(class: u16, code: u8) -> Option<Field> {
+        static BASIC: [u8; 128] = codes_of(CLASS_BASIC);
+        static REGISTERS: [u8; 128] = codes_of(CLASS_REGISTERS);
+        static NXM_0: [u8; 128] = codes_of(CLASS_NXM_0);
+        static NXM_1: [u8; 128] = codes_of(CLASS_NXM_1);
+        let table = match class {
+            CLASS_BASIC => &BASIC,
+            CLASS_REGISTERS => &REGISTERS,
+            CLASS_NXM_0 => &NXM_0,
+            CLASS_NXM_1 => &NXM_1,
+            _ => return None,
+        };
+        let at = usize::from(*table.get(usize::from(code))?);
+        Field::ALL.get(at).copied()
+    }
+
+    /// The field of a name as `ovs-ofctl` and the specification spell it.
+    pub fn from_name(name: &str) -> Option<Field> {
+        static NAMES: LazyLock<HashMap<&'static str, Field>> = LazyLock::new(|| {
+            let all = Field::ALL.iter().flat_map(|field| {
+                let info = field.info();
+                let names = info.aliases.iter().copied().chain([info.name]);
+                names.map(|name| (name, *field))
+            });
+            all.collect()
+        });
+        NAMES.get(name).copied()
+    }
+
+    /// Register `n`, 0..=15.
+    pub fn reg(n: usize) -> Option<Field> {
+        let at = Field::Reg0 as usize + n;
+        (n < 16).then(|| Field::ALL[at])
+    }
+
+    /// True for the connection fields that only the `exec` of a `ct` action may write.
+    pub const fn is_written_by_ct(self) -> bool {
+        matches!(self, Field::CtMark | Field::CtLabel)
+    }
 }
 
 /// A range of a field's bits, as in `NXM_NX_REG0[4..7]`.
@@ -416,6 +495,10 @@ mod tests {
             for name in info.aliases.iter().chain([&info.name]) {
                 assert!(names.insert(*name), "{name} twice");
             }
+            for code in [info.oxm, info.nxm].into_iter().flatten() {
+                assert_eq!(Field::from_code(code.0, code.1), Some(*field));
+            }
+            assert_eq!(Field::from_name(info.name), Some(*field));
             let mut key = FlowKey::default();
             info.slot.set(&mut key, u128::MAX, u128::MAX);
             assert_eq!(info.slot.get(&key), info.slot.ones(), "{}", info.name);

@@ -14,6 +14,7 @@
 )]
 
 pub mod action;
+mod check;
 pub mod error;
 pub mod field;
 pub mod flow_match;

@@ -4,9 +4,23 @@
 //! never panics, and keeps no more memory than the message is long. Encoding writes the canonical
 //! form: match fields in their order, padding zero.
 
+mod actions;
+mod ct;
+mod experimenter;
+mod flow;
 mod framer;
+mod group;
+mod instructions;
+mod learn;
+mod meter;
+mod multipart;
+mod nicira;
+mod oxm;
+mod packet;
 mod reader;
+mod stats;
 mod switch;
+mod table_features;
 mod writer;
 
 pub use framer::{FrameError, Framer};
@@ -97,7 +111,12 @@ pub fn decode(version: Version, frame: &[u8]) -> Result<Message, OfError> {
     }
     let mut r = Reader::new(version, frame, error::OFPBRC_BAD_LEN);
     r.skip(HEADER_LEN)?;
-    decode_body(header.kind, r)
+    let message = decode_body(header.kind, r)?;
+    match &message {
+        // "The xid of the inner message must be that of the outer" (ONF extension 230).
+        Message::BundleAdd(add) if add.xid != header.xid => Err(error::OFPBFC_MSG_BAD_XID),
+        _ => Ok(message),
+    }
 }
 
 fn decode_body(kind: u8, r: Reader<'_>) -> Result<Message, OfError> {
@@ -112,6 +131,15 @@ fn decode_body(kind: u8, r: Reader<'_>) -> Result<Message, OfError> {
         kind::GET_CONFIG_REQUEST => empty(Message::GetConfigRequest),
         kind::GET_CONFIG_REPLY => switch::read_config(r).map(Message::GetConfigReply),
         kind::SET_CONFIG => switch::read_config(r).map(Message::SetConfig),
+        kind::EXPERIMENTER => experimenter::read(r),
+        kind::PACKET_IN => packet::read_packet_in(r).map(Message::PacketIn),
+        kind::FLOW_REMOVED => flow::read_flow_removed(r).map(Message::FlowRemoved),
+        kind::PACKET_OUT => packet::read_packet_out(r).map(Message::PacketOut),
+        kind::FLOW_MOD => flow::read_flow_mod(r).map(Message::FlowMod),
+        kind::GROUP_MOD => group::read_group_mod(r).map(Message::GroupMod),
+        kind::METER_MOD => meter::read_meter_mod(r).map(Message::MeterMod),
+        kind::MULTIPART_REQUEST => multipart::read_request(r).map(Message::MultipartRequest),
+        kind::MULTIPART_REPLY => multipart::read_reply(r).map(Message::MultipartReply),
         kind::PORT_STATUS => switch::read_port_status(r).map(Message::PortStatus),
         kind::PORT_MOD => switch::read_port_mod(r).map(Message::PortMod),
         kind::TABLE_MOD => switch::read_table_mod(r).map(Message::TableMod),
@@ -166,61 +194,93 @@ fn framed(
 
 fn encode_message(w: &mut Writer<'_>, xid: u32, message: &Message) -> Result<(), EncodeError> {
     use Message as M;
-    let mut plain =
-        |kind: u8, what: &'static str, body: &dyn Fn(&mut Writer<'_>)| -> Result<(), EncodeError> {
+    let plain =
+        |w: &mut Writer<'_>, kind: u8, what: &'static str, body: &dyn Fn(&mut Writer<'_>)| {
             framed(w, kind, xid, what, |w| {
                 body(w);
                 Ok(())
             })
         };
     match message {
-        M::Hello(m) => plain(kind::HELLO, "hello", &|w| switch::write_hello(w, m)),
-        M::Error(m) => plain(kind::ERROR, "error", &|w| switch::write_error(w, m)),
-        M::EchoRequest(data) => plain(kind::ECHO_REQUEST, "echo request", &|w| w.bytes(data)),
-        M::EchoReply(data) => plain(kind::ECHO_REPLY, "echo reply", &|w| w.bytes(data)),
-        M::FeaturesRequest => plain(kind::FEATURES_REQUEST, "features request", &|_| ()),
-        M::FeaturesReply(m) => plain(kind::FEATURES_REPLY, "features reply", &|w| {
+        M::Hello(m) => plain(w, kind::HELLO, "hello", &|w| switch::write_hello(w, m)),
+        M::Error(m) => plain(w, kind::ERROR, "error", &|w| switch::write_error(w, m)),
+        M::EchoRequest(data) => plain(w, kind::ECHO_REQUEST, "echo request", &|w| w.bytes(data)),
+        M::EchoReply(data) => plain(w, kind::ECHO_REPLY, "echo reply", &|w| w.bytes(data)),
+        M::FeaturesRequest => plain(w, kind::FEATURES_REQUEST, "features request", &|_| ()),
+        M::FeaturesReply(m) => plain(w, kind::FEATURES_REPLY, "features reply", &|w| {
             switch::write_features(w, m);
         }),
-        M::GetConfigRequest => plain(kind::GET_CONFIG_REQUEST, "config request", &|_| ()),
-        M::GetConfigReply(m) => plain(kind::GET_CONFIG_REPLY, "config reply", &|w| {
+        M::GetConfigRequest => plain(w, kind::GET_CONFIG_REQUEST, "config request", &|_| ()),
+        M::GetConfigReply(m) => plain(w, kind::GET_CONFIG_REPLY, "config reply", &|w| {
             switch::write_config(w, *m);
         }),
-        M::SetConfig(m) => plain(kind::SET_CONFIG, "set config", &|w| {
+        M::SetConfig(m) => plain(w, kind::SET_CONFIG, "set config", &|w| {
             switch::write_config(w, *m);
         }),
-        M::PortStatus(m) => plain(kind::PORT_STATUS, "port status", &|w| {
+        M::PortStatus(m) => plain(w, kind::PORT_STATUS, "port status", &|w| {
             switch::write_port_status(w, m);
         }),
-        M::PortMod(m) => plain(kind::PORT_MOD, "port mod", &|w| {
+        M::PortMod(m) => plain(w, kind::PORT_MOD, "port mod", &|w| {
             switch::write_port_mod(w, *m);
         }),
-        M::TableMod(m) => plain(kind::TABLE_MOD, "table mod", &|w| {
+        M::TableMod(m) => plain(w, kind::TABLE_MOD, "table mod", &|w| {
             switch::write_table_mod(w, *m);
         }),
-        M::BarrierRequest => plain(kind::BARRIER_REQUEST, "barrier request", &|_| ()),
-        M::BarrierReply => plain(kind::BARRIER_REPLY, "barrier reply", &|_| ()),
+        M::BarrierRequest => plain(w, kind::BARRIER_REQUEST, "barrier request", &|_| ()),
+        M::BarrierReply => plain(w, kind::BARRIER_REPLY, "barrier reply", &|_| ()),
         M::QueueGetConfigRequest(port) => {
-            plain(kind::QUEUE_GET_CONFIG_REQUEST, "queue request", &|w| {
+            plain(w, kind::QUEUE_GET_CONFIG_REQUEST, "queue request", &|w| {
                 switch::write_queue_request(w, *port);
             })
         }
         M::QueueGetConfigReply { port, queues } => {
-            plain(kind::QUEUE_GET_CONFIG_REPLY, "queue reply", &|w| {
+            plain(w, kind::QUEUE_GET_CONFIG_REPLY, "queue reply", &|w| {
                 switch::write_queue_reply(w, *port, queues);
             })
         }
-        M::RoleRequest(m) => plain(kind::ROLE_REQUEST, "role request", &|w| {
+        M::RoleRequest(m) => plain(w, kind::ROLE_REQUEST, "role request", &|w| {
             switch::write_role(w, *m);
         }),
-        M::RoleReply(m) => plain(kind::ROLE_REPLY, "role reply", &|w| {
+        M::RoleReply(m) => plain(w, kind::ROLE_REPLY, "role reply", &|w| {
             switch::write_role(w, *m);
         }),
-        M::GetAsyncRequest => plain(kind::GET_ASYNC_REQUEST, "async request", &|_| ()),
-        M::GetAsyncReply(m) => plain(kind::GET_ASYNC_REPLY, "async reply", &|w| {
+        M::GetAsyncRequest => plain(w, kind::GET_ASYNC_REQUEST, "async request", &|_| ()),
+        M::GetAsyncReply(m) => plain(w, kind::GET_ASYNC_REPLY, "async reply", &|w| {
             switch::write_async(w, m);
         }),
-        M::SetAsync(m) => plain(kind::SET_ASYNC, "set async", &|w| switch::write_async(w, m)),
-        _ => w.unsupported("this message"),
+        M::SetAsync(m) => plain(w, kind::SET_ASYNC, "set async", &|w| {
+            switch::write_async(w, m)
+        }),
+        M::PacketIn(m) => framed(w, kind::PACKET_IN, xid, "packet-in", |w| {
+            packet::write_packet_in(w, m)
+        }),
+        M::FlowRemoved(m) => framed(w, kind::FLOW_REMOVED, xid, "flow removed", |w| {
+            flow::write_flow_removed(w, m)
+        }),
+        M::PacketOut(m) => framed(w, kind::PACKET_OUT, xid, "packet-out", |w| {
+            packet::write_packet_out(w, m)
+        }),
+        M::FlowMod(m) => framed(w, kind::FLOW_MOD, xid, "flow mod", |w| {
+            flow::write_flow_mod(w, m)
+        }),
+        M::GroupMod(m) => framed(w, kind::GROUP_MOD, xid, "group mod", |w| {
+            group::write_group_mod(w, m)
+        }),
+        M::MeterMod(m) => plain(w, kind::METER_MOD, "meter mod", &|w| {
+            meter::write_meter_mod(w, m);
+        }),
+        M::MultipartRequest(m) => multipart::write_request(w, xid, m),
+        M::MultipartReply(m) => multipart::write_reply(w, xid, m),
+        M::Experimenter { .. }
+        | M::BundleControl(_)
+        | M::BundleAdd(_)
+        | M::SetPacketInFormat(_)
+        | M::SetControllerId(_)
+        | M::PacketIn2(_)
+        | M::Resume(_)
+        | M::CtFlushZone(_)
+        | M::CookieLabels(_) => framed(w, kind::EXPERIMENTER, xid, "experimenter message", |w| {
+            experimenter::write(w, message)
+        }),
     }
 }

@@ -1,7 +1,5 @@
 //! Reading: a cursor over bytes that knows which error a shortage is.
 
-#![allow(dead_code)] // the readers of flows, groups and statistics use the rest
-
 use net::MacAddr;
 
 use crate::Version;
@@ -13,6 +11,8 @@ pub(crate) struct Reader<'a> {
     bytes: &'a [u8],
     short: OfError,
     pub(crate) version: Version,
+    /// How many lists of actions this is inside of.
+    pub(crate) depth: u8,
 }
 
 impl<'a> Reader<'a> {
@@ -21,6 +21,7 @@ impl<'a> Reader<'a> {
             bytes,
             short,
             version,
+            depth: 0,
         }
     }
 

@@ -1,7 +1,5 @@
 //! Writing: bytes appended to a buffer, with lengths filled in afterwards.
 
-#![allow(dead_code)] // the readers of flows, groups and statistics use the rest
-
 use net::MacAddr;
 
 use crate::Version;

@@ -1,0 +1,110 @@
+//! Flow modifications and flows that went (OpenFlow 1.3.5, 7.3.4.1, 7.4.2).
+
+use net::{GroupId, PortNo, TableId};
+
+use super::instructions::{read_instructions, write_instructions};
+use super::oxm::{Strictness, read_match, write_match};
+use super::{EncodeError, Reader, Writer};
+use crate::check;
+use crate::error::{self, OfError};
+use crate::model::{FlowCommand, FlowMod};
+use crate::msg::{FlowRemoved, RemovedReason};
+
+/// Every OFPFF_* of 1.3.
+const KNOWN_FLAGS: u16 = 0x1f;
+
+pub(super) fn read_flow_mod(mut r: Reader<'_>) -> Result<FlowMod, OfError> {
+    let (cookie, cookie_mask) = (r.u64()?, r.u64()?);
+    let table = TableId(r.u8()?);
+    let command = match r.u8()? {
+        0 => FlowCommand::Add,
+        1 => FlowCommand::Modify,
+        2 => FlowCommand::ModifyStrict,
+        3 => FlowCommand::Delete,
+        4 => FlowCommand::DeleteStrict,
+        _ => return Err(error::OFPFMFC_BAD_COMMAND),
+    };
+    let (idle_timeout, hard_timeout, priority) = (r.u16()?, r.u16()?, r.u16()?);
+    let buffer_id = r.u32()?;
+    let (out_port, out_group) = (PortNo(r.u32()?), GroupId(r.u32()?));
+    let flags = r.u16()?;
+    if flags & !KNOWN_FLAGS != 0 {
+        return Err(error::OFPFMFC_BAD_FLAGS);
+    }
+    // Importance from 1.4 on; padding before.
+    r.skip(2)?;
+    let matching = read_match(&mut r, Strictness::Prerequisites)?;
+    let instructions = read_instructions(r)?;
+    check::flow(&matching, &instructions, table)?;
+    Ok(FlowMod {
+        command,
+        table,
+        cookie,
+        cookie_mask,
+        idle_timeout,
+        hard_timeout,
+        priority,
+        buffer_id,
+        out_port,
+        out_group,
+        flags,
+        importance: 0,
+        matching,
+        instructions,
+    })
+}
+
+pub(super) fn write_flow_mod(w: &mut Writer<'_>, m: &FlowMod) -> Result<(), EncodeError> {
+    w.u64(m.cookie);
+    w.u64(m.cookie_mask);
+    w.u8(m.table.0);
+    w.u8(m.command as u8);
+    w.u16(m.idle_timeout);
+    w.u16(m.hard_timeout);
+    w.u16(m.priority);
+    w.u32(m.buffer_id);
+    w.u32(m.out_port.0);
+    w.u32(m.out_group.0);
+    w.u16(m.flags);
+    w.zeros(2);
+    write_match(w, &m.matching)?;
+    write_instructions(w, &m.instructions)
+}
+
+pub(super) fn read_flow_removed(mut r: Reader<'_>) -> Result<FlowRemoved, OfError> {
+    let (cookie, priority) = (r.u64()?, r.u16()?);
+    let reason = RemovedReason::from_wire(r.u8()?).ok_or(error::OFPBRC_BAD_TYPE)?;
+    let table = TableId(r.u8()?);
+    let (duration_sec, duration_nsec) = (r.u32()?, r.u32()?);
+    let (idle_timeout, hard_timeout) = (r.u16()?, r.u16()?);
+    let (packet_count, byte_count) = (r.u64()?, r.u64()?);
+    let matching = read_match(&mut r, Strictness::Loose)?;
+    r.end()?;
+    Ok(FlowRemoved {
+        cookie,
+        priority,
+        reason,
+        table,
+        duration_sec,
+        duration_nsec,
+        idle_timeout,
+        hard_timeout,
+        packet_count,
+        byte_count,
+        matching,
+    })
+}
+
+pub(super) fn write_flow_removed(w: &mut Writer<'_>, m: &FlowRemoved) -> Result<(), EncodeError> {
+    w.u64(m.cookie);
+    w.u16(m.priority);
+    w.u8(m.reason as u8);
+    w.u8(m.table.0);
+    w.u32(m.duration_sec);
+    w.u32(m.duration_nsec);
+    w.u16(m.idle_timeout);
+    w.u16(m.hard_timeout);
+    w.u64(m.packet_count);
+    w.u64(m.byte_count);
+    write_match(w, &m.matching)
+}
