@@ -11,7 +11,7 @@ fn bytes(hex: &str) -> Vec<u8> {
         .collect()
 }
 
-const FLOW_HEAD: &str = "00000002000000000000000000000000000000000000000000000000\
+const FLOW_HEAD: &str = "000000020000000000000000000000000000000000000000\
                          00008000ffffffffffffffffffffffff00000000";
 
 #[test]
@@ -51,7 +51,7 @@ fn flow_mods_of_open_vswitch_come_out_as_they_went_in() {
         ),
         (
             "actions=set_tunnel64:0x700000000,set_queue:6,local,in_port,normal,controller:100",
-            "00010004000000000004006800000000\
+            "00010004000000000004006000000000\
              0019001080004c080000000700000000001500080000000600000010fffffffe00000000000000000000\
              0010fffffff800000000000000000000\
              0010fffffffa000000000000000000000010fffffffd0064000000000000",
