@@ -6,6 +6,8 @@
 //! the first segment's header and travel with it.
 #![allow(unsafe_code)] // This crate is the memory boundary of packets; each block says why it holds.
 
+#[cfg(feature = "dpdk")]
+mod dpdk;
 mod heap;
 mod mbuf;
 mod meta;
@@ -15,6 +17,6 @@ mod segments;
 
 pub use mbuf::{Mbuf, PRIVATE_SIZE};
 pub use meta::{Csum, Gso, PacketMeta};
-pub use packet::{Packet, free_bulk};
+pub use packet::{DeviceFields, Packet, free_bulk};
 pub use pool::{HEADROOM, Pool};
 pub use segments::{Segments, SegmentsMut};

@@ -20,6 +20,14 @@ pub struct Packet {
     head: NonNull<Mbuf>,
 }
 
+/// What a device is asked to do with a packet, in `RTE_MBUF_F_*` and `rte_mbuf.tx_offload` bits.
+pub struct DeviceFields<'a> {
+    /// Offload flags.
+    pub ol_flags: &'a mut u64,
+    /// Header lengths for tx offloads.
+    pub tx_offload: &'a mut u64,
+}
+
 // SAFETY: a packet owns its segments, and pools take them back from any thread.
 unsafe impl Send for Packet {}
 // SAFETY: a shared Packet only gives out shared views.
@@ -185,6 +193,21 @@ impl Packet {
         self.trim_front_segments(n)
     }
 
+    /// Puts `bytes` in behind the first `at` bytes, at most 64, which move to the front. Offsets in the
+    /// meta data move along. False, and nothing changed, if the packet is shorter than `at` or the
+    /// bytes in front cannot be had.
+    pub fn insert(&mut self, at: usize, bytes: &[u8]) -> bool {
+        let mut front = [0; INSERT_FRONT];
+        let Some(front) = front.get_mut(..at) else {
+            return false;
+        };
+        if !self.read_at(0, front) || self.prepend(bytes.len()).is_none() {
+            return false;
+        }
+        // By offset: the bytes in front may have become a segment of their own.
+        self.write_at(0, front) && self.write_at(at, bytes)
+    }
+
     /// Cuts the packet to its first `n` bytes; longer ones stay as they are.
     pub fn truncate(&mut self, n: usize) {
         if n >= self.len() {
@@ -318,8 +341,8 @@ impl Packet {
         fits
     }
 
-    /// The pool this packet's segments come from.
-    pub fn pool(&self) -> Pool {
+    /// The pool this packet's segments come from; None if it belongs to a device's own pool.
+    pub fn pool(&self) -> Option<Pool> {
         // SAFETY: the packet is alive.
         unsafe { Pool::of(self.head) }
     }
@@ -328,6 +351,17 @@ impl Packet {
     #[inline]
     pub fn mbuf(&self) -> &Mbuf {
         self.first()
+    }
+
+    /// The fields of the first segment's header that a device reads and writes about the whole packet;
+    /// a driver's business.
+    #[inline]
+    pub fn device_fields(&mut self) -> DeviceFields<'_> {
+        let mbuf = self.first_mut();
+        DeviceFields {
+            ol_flags: &mut mbuf.ol_flags,
+            tx_offload: &mut mbuf.tx_offload,
+        }
     }
 
     /// The chain as DPDK takes it; the caller owns it from now on.
@@ -392,7 +426,8 @@ impl Packet {
         let Some(nb_segs) = self.first().nb_segs.checked_add(1) else {
             return false;
         };
-        let Some(segment) = self.pool().alloc_segment(0) else {
+        // SAFETY: the packet is alive.
+        let Some(segment) = (unsafe { Pool::alloc_like(self.head, 0) }) else {
             return false;
         };
         self.last_mut().next = segment.as_ptr();
@@ -404,7 +439,8 @@ impl Packet {
     fn prepend_segment(&mut self, n: usize) -> Option<&mut [u8]> {
         let n16 = u16::try_from(n).ok()?;
         let nb_segs = self.first().nb_segs.checked_add(1)?;
-        let mut segment = self.pool().alloc_segment(0)?;
+        // SAFETY: the packet is alive.
+        let mut segment = unsafe { Pool::alloc_like(self.head, 0)? };
         // SAFETY: a fresh segment, ours alone.
         let new = unsafe { segment.as_mut() };
         let Some(data_off) = new.buf_len.checked_sub(n16) else {
@@ -538,11 +574,30 @@ impl fmt::Debug for Packet {
     }
 }
 
-/// Frees many packets at once; the hot path's way, since pools take segments back in bulk.
+/// Most bytes that [`Packet::insert`] moves to the front.
+const INSERT_FRONT: usize = 64;
+
+/// Packets given back in one call.
+const FREE_BATCH: usize = 32;
+
+/// Frees many packets at once; the hot path's way, since mempools take segments back in bulk.
 pub fn free_bulk(packets: impl IntoIterator<Item = Packet>) {
+    let mut batch = [std::ptr::null_mut(); FREE_BATCH];
+    let mut n = 0;
     for packet in packets {
-        drop(packet);
+        if packet.first().is_heap() {
+            continue; // dropped here
+        }
+        batch[n] = packet.into_raw().as_ptr();
+        n += 1;
+        if n == FREE_BATCH {
+            // SAFETY: the batch owns these chains, which are of mempools.
+            unsafe { free_mempool_chains(&mut batch) };
+            n = 0;
+        }
     }
+    // SAFETY: as above.
+    unsafe { free_mempool_chains(&mut batch[..n]) };
 }
 
 /// Returns a chain to its pool.
@@ -551,6 +606,11 @@ pub fn free_bulk(packets: impl IntoIterator<Item = Packet>) {
 /// The caller owns the chain alone and does not use it again.
 #[inline]
 unsafe fn free_chain(head: NonNull<Mbuf>) {
+    // SAFETY: the chain is the caller's.
+    if unsafe { !head.as_ref().is_heap() } {
+        // SAFETY: one chain of mempool segments, the caller's.
+        return unsafe { free_mempool_chains(&mut [head.as_ptr()]) };
+    }
     let mut at = Some(head);
     while let Some(segment) = at {
         // SAFETY: the chain is the caller's; `next` is read before the segment goes.
@@ -559,4 +619,27 @@ unsafe fn free_chain(head: NonNull<Mbuf>) {
             HeapPool::free(segment);
         }
     }
+}
+
+/// Returns chains of mempool segments.
+///
+/// # Safety
+/// The caller owns each chain and does not use it again.
+#[cfg(feature = "dpdk")]
+#[inline]
+unsafe fn free_mempool_chains(heads: &mut [*mut Mbuf]) {
+    // SAFETY: the caller's promise.
+    unsafe {
+        match heads {
+            [] => {}
+            [head] => crate::dpdk::free_chain(NonNull::new_unchecked(*head)),
+            heads => crate::dpdk::free_chains(heads),
+        }
+    }
+}
+
+/// Without DPDK there are no such chains.
+#[cfg(not(feature = "dpdk"))]
+unsafe fn free_mempool_chains(heads: &mut [*mut Mbuf]) {
+    debug_assert!(heads.is_empty());
 }

@@ -1,5 +1,7 @@
 //! Where packets come from.
 
+#[cfg(feature = "dpdk")]
+use crate::dpdk::DpdkPool;
 use crate::heap::HeapPool;
 use crate::mbuf::Mbuf;
 use crate::packet::Packet;
@@ -20,6 +22,8 @@ pub struct Pool {
 #[derive(Clone)]
 pub(crate) enum Source {
     Heap(Arc<HeapPool>),
+    #[cfg(feature = "dpdk")]
+    Dpdk(DpdkPool),
 }
 
 impl Pool {
@@ -36,6 +40,27 @@ impl Pool {
         let buf_len = u16::try_from(buf_len).unwrap_or(u16::MAX);
         Pool {
             source: Source::Heap(HeapPool::new(buf_len, limit)),
+        }
+    }
+
+    /// Segments in a DPDK mempool; None if its mbufs' private area is smaller than
+    /// [`crate::PRIVATE_SIZE`].
+    ///
+    /// # Safety
+    /// `pool` was made by `rte_pktmbuf_pool_create` and is never freed.
+    #[cfg(feature = "dpdk")]
+    pub unsafe fn dpdk(pool: NonNull<dpdk_sys::rte_mempool>) -> Option<Pool> {
+        // SAFETY: the caller's promise.
+        let source = Source::Dpdk(unsafe { DpdkPool::new(pool)? });
+        Some(Pool { source })
+    }
+
+    /// The DPDK mempool behind this pool; None if it is on the heap.
+    #[cfg(feature = "dpdk")]
+    pub fn mempool(&self) -> Option<*mut dpdk_sys::rte_mempool> {
+        match &self.source {
+            Source::Heap(_) => None,
+            Source::Dpdk(pool) => Some(pool.as_ptr()),
         }
     }
 
@@ -56,12 +81,16 @@ impl Pool {
     pub fn in_use(&self) -> usize {
         match &self.source {
             Source::Heap(pool) => pool.in_use(),
+            #[cfg(feature = "dpdk")]
+            Source::Dpdk(pool) => pool.in_use(),
         }
     }
 
     fn buf_len(&self) -> u16 {
         match &self.source {
             Source::Heap(pool) => pool.buf_len(),
+            #[cfg(feature = "dpdk")]
+            Source::Dpdk(pool) => pool.buf_len(),
         }
     }
 
@@ -69,17 +98,38 @@ impl Pool {
     pub(crate) fn alloc_segment(&self, data_off: u16) -> Option<NonNull<Mbuf>> {
         match &self.source {
             Source::Heap(pool) => pool.alloc(data_off),
+            #[cfg(feature = "dpdk")]
+            Source::Dpdk(pool) => pool.alloc(data_off),
         }
+    }
+
+    /// An empty segment of the pool that `segment` came from.
+    ///
+    /// # Safety
+    /// `segment` belongs to a packet that is alive.
+    pub(crate) unsafe fn alloc_like(
+        segment: NonNull<Mbuf>,
+        data_off: u16,
+    ) -> Option<NonNull<Mbuf>> {
+        // SAFETY: the caller's promise.
+        unsafe { Pool::of(segment) }?.alloc_segment(data_off)
     }
 
     /// The pool of a live segment.
     ///
     /// # Safety
     /// `segment` belongs to a packet that is alive.
-    pub(crate) unsafe fn of(segment: NonNull<Mbuf>) -> Pool {
-        // SAFETY: the caller's promise.
-        let source = Source::Heap(unsafe { HeapPool::of(segment) });
-        Pool { source }
+    pub(crate) unsafe fn of(segment: NonNull<Mbuf>) -> Option<Pool> {
+        // SAFETY: the caller's promise; the tag tells the kinds apart.
+        let source = unsafe {
+            #[cfg(feature = "dpdk")]
+            if !segment.as_ref().is_heap() {
+                let source = Source::Dpdk(DpdkPool::of(segment)?);
+                return Some(Pool { source });
+            }
+            Source::Heap(HeapPool::of(segment))
+        };
+        Some(Pool { source })
     }
 }
 

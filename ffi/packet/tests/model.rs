@@ -13,6 +13,7 @@ enum Op {
     PullUp(usize),
     Chain(Vec<u8>),
     WriteAt(usize, Vec<u8>),
+    Insert(usize, Vec<u8>),
     Copy,
 }
 
@@ -25,6 +26,7 @@ fn op() -> impl Strategy<Value = Op> {
         (0..400usize).prop_map(Op::PullUp),
         vec(any::<u8>(), 0..200).prop_map(Op::Chain),
         (0..500usize, vec(any::<u8>(), 0..100)).prop_map(|(at, bytes)| Op::WriteAt(at, bytes)),
+        (0..70usize, vec(any::<u8>(), 0..20)).prop_map(|(at, bytes)| Op::Insert(at, bytes)),
         Just(Op::Copy),
     ]
 }
@@ -69,6 +71,13 @@ fn apply(pool: &Pool, packet: &mut Packet, model: &mut Vec<u8>, op: Op) {
             assert_eq!(packet.write_at(at, &bytes), possible);
             if possible {
                 model[at..at + bytes.len()].copy_from_slice(&bytes);
+            }
+        }
+        Op::Insert(at, bytes) => {
+            let possible = at <= 64 && at <= model.len();
+            assert_eq!(packet.insert(at, &bytes), possible);
+            if possible {
+                model.splice(at..at, bytes);
             }
         }
         Op::Copy => *packet = packet.copy(pool).expect("the pool is not limited"),

@@ -1,0 +1,104 @@
+//! Between a packet's meta data and the flags that drivers read and write.
+
+use dpdk_sys as sys;
+use packet::{Csum, Gso, Packet};
+
+/// Flags that say how the mbuf's buffer is attached; they are not about the packet
+/// (RTE_MBUF_F_EXTERNAL, RTE_MBUF_F_INDIRECT).
+const BUFFER_FLAGS: u64 = 3 << 61;
+/// The two Ethernet addresses; VLAN tags stand behind them.
+const ADDRESSES: usize = 12;
+const ETHERTYPE_VLAN: u16 = 0x8100;
+const ETHERTYPE_QINQ: u16 = 0x88a8;
+const ETHERTYPE_IPV4: u16 = 0x0800;
+/// Where the checksum stands in a TCP header; in a UDP header it is 6.
+const TCP_CSUM_OFFSET: u16 = 16;
+
+/// Takes what the driver found out into the meta data, and stripped VLAN tags back into the frame.
+/// False if there was no buffer for the tags.
+#[inline]
+pub(crate) fn apply_rx(packet: &mut Packet) -> bool {
+    let flags = packet.mbuf().ol_flags;
+    if flags & !BUFFER_FLAGS == 0 {
+        return true;
+    }
+    *packet.device_fields().ol_flags = flags & BUFFER_FLAGS;
+    if flags & sys::DP_RX_L4_CKSUM_MASK == sys::DP_RX_L4_CKSUM_GOOD {
+        packet.meta_mut().csum = Csum::Valid;
+    }
+    if flags & sys::DP_RX_RSS_HASH != 0 {
+        packet.meta_mut().rss = packet.mbuf().rss;
+    }
+    let mut whole = true;
+    if flags & sys::DP_RX_VLAN_STRIPPED != 0 {
+        let tci = packet.mbuf().vlan_tci;
+        whole = put_tag_back(packet, ETHERTYPE_VLAN, tci);
+    }
+    if flags & sys::DP_RX_QINQ_STRIPPED != 0 {
+        let tci = packet.mbuf().vlan_tci_outer;
+        whole = whole && put_tag_back(packet, ETHERTYPE_QINQ, tci);
+    }
+    whole
+}
+
+#[cold]
+fn put_tag_back(packet: &mut Packet, tpid: u16, tci: u16) -> bool {
+    let [a, b] = tpid.to_be_bytes();
+    let [c, d] = tci.to_be_bytes();
+    packet.insert(ADDRESSES, &[a, b, c, d])
+}
+
+/// Asks the device for what the meta data leaves open; True if it asks for anything.
+#[inline]
+pub(crate) fn request_tx(packet: &mut Packet) -> bool {
+    match packet.meta().csum {
+        Csum::Partial => request_checksum(packet),
+        Csum::Unknown | Csum::Valid => false,
+    }
+}
+
+fn request_checksum(packet: &mut Packet) -> bool {
+    let meta = *packet.meta();
+    let Some((l2_len, ethertype)) = l2_header(packet.head()) else {
+        return false;
+    };
+    let l3_len = u64::from(meta.csum_start).saturating_sub(l2_len as u64);
+    let mut flags = match meta.csum_offset {
+        TCP_CSUM_OFFSET => sys::DP_TX_TCP_CKSUM,
+        _ => sys::DP_TX_UDP_CKSUM,
+    };
+    flags |= match ethertype {
+        ETHERTYPE_IPV4 => sys::DP_TX_IPV4,
+        _ => sys::DP_TX_IPV6,
+    };
+    let mut l4_len = 0;
+    let mut segment = 0;
+    if matches!(meta.gso, Gso::Tcp4 | Gso::Tcp6) {
+        flags |= sys::DP_TX_TCP_SEG;
+        l4_len = u64::from(meta.hdr_len.saturating_sub(meta.csum_start));
+        segment = u64::from(meta.gso_size);
+        if ethertype == ETHERTYPE_IPV4 {
+            flags |= sys::DP_TX_IP_CKSUM; // each segment has an IPv4 header of its own
+        }
+    }
+    // SAFETY: no preconditions: it packs four numbers.
+    let lengths = unsafe { sys::dp_tx_offload(l2_len as u64, l3_len, l4_len, segment) };
+    let fields = packet.device_fields();
+    *fields.ol_flags |= flags;
+    *fields.tx_offload = lengths;
+    true
+}
+
+/// Length of Ethernet header and VLAN tags, and the ethertype behind them.
+fn l2_header(frame: &[u8]) -> Option<(usize, u16)> {
+    let mut at = ADDRESSES;
+    loop {
+        let bytes = frame.get(at..at + 2)?;
+        let ethertype = u16::from_be_bytes([bytes[0], bytes[1]]);
+        at += 2;
+        if ethertype != ETHERTYPE_VLAN && ethertype != ETHERTYPE_QINQ {
+            return Some((at, ethertype));
+        }
+        at += 2;
+    }
+}
