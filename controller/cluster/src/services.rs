@@ -27,14 +27,6 @@ pub(crate) fn services(
     for (name, service) in by_age(&view.services, |s| s.meta.created) {
         let object = ObjectRef::namespaced(Kind::Service, name);
         annotations::report_unread(&object, &service.meta, &[], &[], problems);
-        for (field, value) in &service.unsupported {
-            problems.push(Problem::ignored(
-                object.clone(),
-                field,
-                format!("{value} is not supported and has no effect; the cluster IP serves"),
-                "do without it",
-            ));
-        }
         if service.external_name || is_headless(service) {
             continue;
         }

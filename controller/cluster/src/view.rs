@@ -110,8 +110,6 @@ pub struct Service {
     pub external_name: bool,
     /// `spec.publishNotReadyAddresses`
     pub publish_not_ready: bool,
-    /// Fields that ask for something not done yet, with the value: reported, never silently dropped.
-    pub unsupported: Vec<(String, String)>,
 }
 
 /// A port of a Service.

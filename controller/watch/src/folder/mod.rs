@@ -1,0 +1,167 @@
+//! A folder of manifests, watched.
+//!
+//! The kernel says when something may have changed; then, and now and then anyway, the folder is
+//! looked through and what has changed is read again. Nothing depends on which events came.
+
+mod content;
+mod document;
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use notify::event::{AccessKind, AccessMode};
+use notify::{Event, EventKind, RecommendedWatcher, RecursiveMode, Watcher};
+use tokio::sync::Notify;
+use tokio::time::{Instant, sleep_until, timeout_at};
+use tracing::warn;
+
+use crate::source::Snapshot;
+use content::Content;
+
+/// Files are read when nothing has happened for this long, since few programs write a file at one
+/// stroke ...
+const QUIET: Duration = Duration::from_millis(50);
+
+/// ... or at the latest after this, so that a change shows within a second however busy the folder.
+const LATEST: Duration = Duration::from_millis(400);
+
+/// How often the folder is looked through although nothing was said: network file systems say
+/// nothing.
+const RESCAN: Duration = Duration::from_secs(5);
+
+/// The same where the kernel cannot tell us at all.
+const RESCAN_UNTOLD: Duration = Duration::from_millis(500);
+
+/// A folder of manifests.
+pub struct Folder {
+    content: Content,
+    hint: Arc<Notify>,
+    /// Something may have changed that has not been looked at.
+    dirty: bool,
+    started: bool,
+    rescan: Duration,
+    next_rescan: Instant,
+    /// Ends the watch when dropped.
+    _watcher: Option<RecommendedWatcher>,
+}
+
+/// The source cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// There is no such folder, or it cannot be read.
+    #[error("--source dir:{}: {why}; name a folder of manifests", path.display())]
+    NoFolder {
+        /// What was named.
+        path: PathBuf,
+        /// What the system says.
+        why: String,
+    },
+    /// Not built.
+    #[error("--source kube: reading from an API server is not supported; use dir:PATH")]
+    NoApiServer,
+}
+
+impl Folder {
+    /// Begins to watch a folder, which has to be there.
+    pub fn open(path: &Path) -> Result<Self, OpenError> {
+        let error = |why: String| OpenError::NoFolder {
+            path: path.to_path_buf(),
+            why,
+        };
+        let metadata = std::fs::metadata(path).map_err(|e| error(e.to_string()))?;
+        if !metadata.is_dir() {
+            return Err(error("is not a folder".into()));
+        }
+        let hint = Arc::new(Notify::new());
+        let watcher = match watch(path, hint.clone()) {
+            Ok(watcher) => Some(watcher),
+            Err(why) => {
+                warn!(
+                    "{}: no notification of changes ({why}); looking every {} ms instead",
+                    path.display(),
+                    RESCAN_UNTOLD.as_millis()
+                );
+                None
+            }
+        };
+        let rescan = match watcher {
+            Some(_) => RESCAN,
+            None => RESCAN_UNTOLD,
+        };
+        Ok(Folder {
+            content: Content::new(path.to_path_buf()),
+            hint,
+            dirty: true,
+            started: false,
+            rescan,
+            next_rescan: Instant::now(),
+            _watcher: watcher,
+        })
+    }
+
+    /// The first picture at once, then another whenever something has changed. Can be dropped and
+    /// called again without missing anything.
+    pub async fn next(&mut self) -> Snapshot {
+        if !self.started {
+            self.look();
+            self.started = true;
+            return self.content.snapshot();
+        }
+        loop {
+            if !self.dirty {
+                tokio::select! {
+                    () = self.hint.notified() => {}
+                    () = sleep_until(self.next_rescan) => {}
+                }
+                self.dirty = true;
+            }
+            self.settle().await;
+            if self.look() {
+                return self.content.snapshot();
+            }
+        }
+    }
+
+    /// Waits until nothing has happened for a moment.
+    async fn settle(&self) {
+        let latest = Instant::now() + LATEST;
+        loop {
+            let quiet = Instant::now() + QUIET;
+            if timeout_at(quiet.min(latest), self.hint.notified())
+                .await
+                .is_err()
+            {
+                return;
+            }
+            if Instant::now() >= latest {
+                return;
+            }
+        }
+    }
+
+    fn look(&mut self) -> bool {
+        self.dirty = false;
+        self.next_rescan = Instant::now() + self.rescan;
+        self.content.refresh()
+    }
+}
+
+fn watch(path: &Path, hint: Arc<Notify>) -> notify::Result<RecommendedWatcher> {
+    let mut watcher = notify::recommended_watcher(move |event: notify::Result<Event>| {
+        let concerns_us = match event {
+            // Our own reading is an access too.
+            Ok(event) => !matches!(event.kind, EventKind::Access(kind) if !is_end_of_write(kind)),
+            Err(_) => true,
+        };
+        if concerns_us {
+            hint.notify_one();
+        }
+    })?;
+    watcher.watch(path, RecursiveMode::Recursive)?;
+    Ok(watcher)
+}
+
+fn is_end_of_write(kind: AccessKind) -> bool {
+    kind == AccessKind::Close(AccessMode::Write)
+}

@@ -1,0 +1,286 @@
+//! Kubernetes' own kinds, by the types of `k8s-openapi`.
+
+use std::collections::BTreeMap;
+
+use cluster::desired::Protocol;
+use cluster::view::{
+    ContainerPort, EndpointSlice, LabelSelector, Meta, Namespace, Node, Operator, Pod, Requirement,
+    Service, ServicePort, SliceEndpoint, SlicePort, TargetPort,
+};
+use cluster::{ObjectRef, Problem};
+use k8s_openapi::api::core::v1 as api;
+use k8s_openapi::api::discovery::v1 as discovery;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1 as meta;
+use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
+use serde_json::Value;
+
+use super::{FieldError, typed};
+
+/// The label by which a slice says whose it is.
+const SERVICE_NAME: &str = "kubernetes.io/service-name";
+
+/// A field that is not known to the types may be from a later Kubernetes; none is neutral.
+fn nothing_neutral(_: &str, _: &Value) -> bool {
+    false
+}
+
+pub(super) fn node(
+    value: &Value,
+    id: &ObjectRef,
+    problems: &mut Vec<Problem>,
+) -> Result<Node, FieldError> {
+    let node: api::Node = typed::read(value, id, nothing_neutral, problems)?;
+    let addresses = node.status.and_then(|s| s.addresses).unwrap_or_default();
+    Ok(Node {
+        meta: meta_of(node.metadata),
+        internal_ips: addresses
+            .into_iter()
+            .filter(|address| address.type_ == "InternalIP")
+            .map(|address| address.address)
+            .collect(),
+    })
+}
+
+pub(super) fn namespace(
+    value: &Value,
+    id: &ObjectRef,
+    problems: &mut Vec<Problem>,
+) -> Result<Namespace, FieldError> {
+    let namespace: api::Namespace = typed::read(value, id, nothing_neutral, problems)?;
+    Ok(Namespace {
+        meta: meta_of(namespace.metadata),
+    })
+}
+
+pub(super) fn pod(
+    value: &Value,
+    id: &ObjectRef,
+    problems: &mut Vec<Problem>,
+) -> Result<Pod, FieldError> {
+    let pod: api::Pod = typed::read(value, id, nothing_neutral, problems)?;
+    let spec = pod.spec.unwrap_or_default();
+    let host_network = spec.host_network.unwrap_or(false);
+    let mut ports = Vec::new();
+    // Init containers that run on (sidecars) have ports like any other.
+    let sidecars = spec.init_containers.iter().flatten().enumerate();
+    let sidecars = sidecars.filter(|(_, c)| c.restart_policy.as_deref() == Some("Always"));
+    let containers = spec.containers.iter().enumerate();
+    for (list, (at, container)) in containers
+        .map(|container| ("containers", container))
+        .chain(sidecars.map(|container| ("initContainers", container)))
+    {
+        for (index, port) in container.ports.iter().flatten().enumerate() {
+            let field = format!("spec.{list}[{at}].ports[{index}]");
+            if port.host_port.is_some_and(|port| port != 0) && !host_network {
+                problems.push(Problem::ignored(
+                    id.clone(),
+                    format!("{field}.hostPort"),
+                    "host ports are not supported; the node does not listen",
+                    "use a Service",
+                ));
+            }
+            ports.push(ContainerPort {
+                name: port.name.clone(),
+                protocol: protocol(port.protocol.as_deref(), &field)?,
+                port: number(port.container_port, &format!("{field}.containerPort"))?,
+            });
+        }
+    }
+    let status = pod.status.unwrap_or_default();
+    Ok(Pod {
+        meta: meta_of(pod.metadata),
+        node: spec.node_name.filter(|node| !node.is_empty()),
+        host_network,
+        finished: matches!(status.phase.as_deref(), Some("Succeeded" | "Failed")),
+        ready: ready(&status),
+        ports,
+    })
+}
+
+/// The `Ready` condition; a status without one is that of a pod that has not come so far, and a
+/// manifest without a status says nothing.
+fn ready(status: &api::PodStatus) -> Option<bool> {
+    let conditions = status.conditions.iter().flatten();
+    let ready = conditions.clone().find(|c| c.type_ == "Ready");
+    match ready {
+        Some(condition) => Some(condition.status == "True"),
+        None if status.phase.is_some() || conditions.count() > 0 => Some(false),
+        None => None,
+    }
+}
+
+pub(super) fn service(
+    value: &Value,
+    id: &ObjectRef,
+    problems: &mut Vec<Problem>,
+) -> Result<Service, FieldError> {
+    let service: api::Service = typed::read(value, id, nothing_neutral, problems)?;
+    let spec = service.spec.unwrap_or_default();
+    report_unsupported(&spec, id, problems);
+    let mut ports = Vec::new();
+    for (index, port) in spec.ports.into_iter().flatten().enumerate() {
+        let field = format!("spec.ports[{index}]");
+        let target_field = format!("{field}.targetPort");
+        let target = match port.target_port {
+            None | Some(IntOrString::Int(0)) => None,
+            Some(IntOrString::Int(port)) => Some(TargetPort::Number(number(port, &target_field)?)),
+            Some(IntOrString::String(name)) => match name.parse::<u16>() {
+                Ok(number) => Some(TargetPort::Number(number)),
+                Err(_) => Some(TargetPort::Name(name)),
+            },
+        };
+        ports.push(ServicePort {
+            name: port.name.unwrap_or_default(),
+            protocol: protocol(port.protocol.as_deref(), &field)?,
+            port: number(port.port, &format!("{field}.port"))?,
+            target,
+        });
+    }
+    let primary = spec.cluster_ip.filter(|ip| !ip.is_empty());
+    let cluster_ips = match spec.cluster_ips {
+        Some(ips) if !ips.is_empty() => ips,
+        _ => primary.into_iter().collect(),
+    };
+    Ok(Service {
+        meta: meta_of(service.metadata),
+        cluster_ips,
+        selector: spec.selector.unwrap_or_default(),
+        ports,
+        external_name: spec.type_.as_deref() == Some("ExternalName"),
+        publish_not_ready: spec.publish_not_ready_addresses.unwrap_or(false),
+    })
+}
+
+/// Reports what a Service asks for beyond its cluster IP.
+fn report_unsupported(spec: &api::ServiceSpec, id: &ObjectRef, problems: &mut Vec<Problem>) {
+    let mut ignored = |field: &str, value: &str| {
+        problems.push(Problem::ignored(
+            id.clone(),
+            field,
+            format!("{value} is not supported and has no effect; the cluster IP serves as ever"),
+            "reach the Service by its cluster IP, or leave the field out",
+        ));
+    };
+    if let Some(kind @ ("NodePort" | "LoadBalancer")) = spec.type_.as_deref() {
+        ignored("spec.type", kind);
+    }
+    if let Some(affinity) = spec.session_affinity.as_deref().filter(|a| *a != "None") {
+        ignored("spec.sessionAffinity", affinity);
+    }
+    if spec.internal_traffic_policy.as_deref() == Some("Local") {
+        ignored("spec.internalTrafficPolicy", "Local");
+    }
+    if let Some(distribution) = &spec.traffic_distribution {
+        ignored("spec.trafficDistribution", distribution);
+    }
+    if spec
+        .external_ips
+        .as_ref()
+        .is_some_and(|ips| !ips.is_empty())
+    {
+        ignored("spec.externalIPs", "an external address");
+    }
+}
+
+pub(super) fn endpoint_slice(
+    value: &Value,
+    id: &ObjectRef,
+    problems: &mut Vec<Problem>,
+) -> Result<EndpointSlice, FieldError> {
+    let slice: discovery::EndpointSlice = typed::read(value, id, nothing_neutral, problems)?;
+    let meta = meta_of(slice.metadata);
+    let mut ports = Vec::new();
+    for (index, port) in slice.ports.into_iter().flatten().enumerate() {
+        let field = format!("ports[{index}]");
+        let number_field = format!("{field}.port");
+        ports.push(SlicePort {
+            name: port.name.unwrap_or_default(),
+            protocol: protocol(port.protocol.as_deref(), &field)?,
+            port: port.port.map(|p| number(p, &number_field)).transpose()?,
+        });
+    }
+    Ok(EndpointSlice {
+        service: meta.labels.get(SERVICE_NAME).cloned(),
+        meta,
+        fqdn: slice.address_type == "FQDN",
+        endpoints: slice
+            .endpoints
+            .into_iter()
+            .map(|endpoint| {
+                let conditions = endpoint.conditions.unwrap_or_default();
+                SliceEndpoint {
+                    addresses: endpoint.addresses,
+                    node: endpoint.node_name,
+                    ready: conditions.ready,
+                    serving: conditions.serving,
+                    terminating: conditions.terminating,
+                }
+            })
+            .collect(),
+        ports,
+    })
+}
+
+/// What every object has.
+pub(super) fn meta_of(meta: meta::ObjectMeta) -> Meta {
+    Meta {
+        uid: meta.uid,
+        created: meta.creation_timestamp.map(|time| time.0.as_second()),
+        deleting: meta.deletion_timestamp.is_some(),
+        labels: meta.labels.unwrap_or_default(),
+        annotations: meta.annotations.unwrap_or_default(),
+    }
+}
+
+/// A label selector, if every part of it can be understood.
+pub(super) fn selector(
+    selector: meta::LabelSelector,
+    field: &str,
+) -> Result<LabelSelector, FieldError> {
+    let mut match_expressions = Vec::new();
+    let requirements = selector.match_expressions.into_iter().flatten();
+    for (index, requirement) in requirements.enumerate() {
+        let values = requirement.values.unwrap_or_default().into_iter().collect();
+        let operator = match requirement.operator.as_str() {
+            "In" => Operator::In(values),
+            "NotIn" => Operator::NotIn(values),
+            "Exists" => Operator::Exists,
+            "DoesNotExist" => Operator::DoesNotExist,
+            other => {
+                return Err(FieldError::new(
+                    format!("{field}.matchExpressions[{index}].operator"),
+                    format!("{other:?} is none of In, NotIn, Exists, DoesNotExist"),
+                ));
+            }
+        };
+        let key = requirement.key;
+        match_expressions.push(Requirement { key, operator });
+    }
+    let match_labels: BTreeMap<_, _> = selector.match_labels.unwrap_or_default();
+    Ok(LabelSelector {
+        match_labels,
+        match_expressions,
+    })
+}
+
+fn protocol(name: Option<&str>, field: &str) -> Result<Protocol, FieldError> {
+    match name.unwrap_or("TCP") {
+        "TCP" => Ok(Protocol::Tcp),
+        "UDP" => Ok(Protocol::Udp),
+        "SCTP" => Ok(Protocol::Sctp),
+        other => Err(FieldError::new(
+            format!("{field}.protocol"),
+            format!("{other:?} is none of TCP, UDP, SCTP"),
+        )),
+    }
+}
+
+fn number(port: i32, field: &str) -> Result<u16, FieldError> {
+    match u16::try_from(port) {
+        Ok(number) if number > 0 => Ok(number),
+        _ => Err(FieldError::new(
+            field,
+            format!("{port} is outside 1..=65535"),
+        )),
+    }
+}

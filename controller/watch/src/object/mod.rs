@@ -1,0 +1,239 @@
+//! One object: from a tree of values to what we use of it.
+
+mod core;
+mod crd;
+mod kubeovn;
+mod typed;
+mod unknown;
+
+use cluster::view::{
+    self, EndpointSlice, Namespace, Node, Pod, ProviderNetwork, Service, Subnet, Vlan,
+};
+use cluster::{Kind, NamespacedName, ObjectRef, Problem};
+use serde_json::Value;
+
+/// An object that we use.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Object {
+    pub(crate) id: ObjectRef,
+    pub(crate) content: Content,
+    /// What of it has no effect.
+    pub(crate) problems: Vec<Problem>,
+}
+
+/// What an object says, by kind.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Content {
+    Node(Node),
+    Namespace(Namespace),
+    Pod(Pod),
+    Service(Service),
+    EndpointSlice(EndpointSlice),
+    Subnet(Subnet),
+    Vlan(Vlan),
+    ProviderNetwork(ProviderNetwork),
+}
+
+/// What a tree of values is.
+#[derive(Debug)]
+pub(crate) enum Reading {
+    /// An object that we use.
+    Object(Box<Object>),
+    /// An object of a kind that we do not use.
+    Foreign { api_version: String, kind: String },
+    /// An object that cannot be read.
+    Bad(BadObject),
+}
+
+/// An object that cannot be read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct BadObject {
+    /// Which one it is, if that much could be read.
+    pub(crate) id: Option<ObjectRef>,
+    /// As an operator calls it: `Pod bank/web-1`, or whatever of that is known.
+    pub(crate) called: Option<String>,
+    pub(crate) field: String,
+    pub(crate) message: String,
+}
+
+/// A field with what is wrong with it.
+#[derive(Debug)]
+pub(crate) struct FieldError {
+    pub(crate) field: String,
+    pub(crate) message: String,
+}
+
+impl FieldError {
+    pub(crate) fn new(field: impl Into<String>, message: impl Into<String>) -> Self {
+        FieldError {
+            field: field.into(),
+            message: message.into(),
+        }
+    }
+}
+
+/// Reads one object.
+pub(crate) fn read(value: &Value) -> Reading {
+    let text = |pointer: &str| value.pointer(pointer).and_then(Value::as_str);
+    let (Some(api_version), Some(kind_name)) = (text("/apiVersion"), text("/kind")) else {
+        let missing = if text("/apiVersion").is_none() {
+            "apiVersion"
+        } else {
+            "kind"
+        };
+        return Reading::Bad(BadObject {
+            id: None,
+            called: text("/metadata/name").map(str::to_string),
+            field: missing.into(),
+            message: "is missing or not a text, so this is no Kubernetes object; add it".into(),
+        });
+    };
+    let Some(kind) = Kind::ALL
+        .into_iter()
+        .find(|kind| kind.as_str() == kind_name)
+    else {
+        return foreign(api_version, kind_name);
+    };
+    let called = called(kind_name, value);
+    if api_version != kind.api_version() {
+        if group(api_version) != group(kind.api_version()) {
+            return foreign(api_version, kind_name);
+        }
+        return Reading::Bad(BadObject {
+            id: None,
+            called: Some(called),
+            field: "apiVersion".into(),
+            message: format!("{api_version:?} is not read; write {}", kind.api_version()),
+        });
+    }
+    let id = match identity(kind, value) {
+        Ok(id) => id,
+        Err(error) => {
+            return Reading::Bad(BadObject {
+                id: None,
+                called: Some(called),
+                field: error.field,
+                message: error.message,
+            });
+        }
+    };
+    let mut problems = Vec::new();
+    let content = match kind {
+        Kind::Node => core::node(value, &id, &mut problems).map(Content::Node),
+        Kind::Namespace => core::namespace(value, &id, &mut problems).map(Content::Namespace),
+        Kind::Pod => core::pod(value, &id, &mut problems).map(Content::Pod),
+        Kind::Service => core::service(value, &id, &mut problems).map(Content::Service),
+        Kind::EndpointSlice => {
+            core::endpoint_slice(value, &id, &mut problems).map(Content::EndpointSlice)
+        }
+        Kind::Subnet => kubeovn::subnet(value, &id, &mut problems).map(Content::Subnet),
+        Kind::Vlan => kubeovn::vlan(value, &id, &mut problems).map(Content::Vlan),
+        Kind::ProviderNetwork => {
+            kubeovn::provider_network(value, &id, &mut problems).map(Content::ProviderNetwork)
+        }
+    };
+    match content {
+        Ok(content) => Reading::Object(Box::new(Object {
+            id,
+            content,
+            problems,
+        })),
+        Err(error) => Reading::Bad(BadObject {
+            called: Some(id.to_string()),
+            id: Some(id),
+            field: error.field,
+            message: error.message,
+        }),
+    }
+}
+
+fn foreign(api_version: &str, kind: &str) -> Reading {
+    Reading::Foreign {
+        api_version: api_version.into(),
+        kind: kind.into(),
+    }
+}
+
+fn group(api_version: &str) -> &str {
+    api_version.rsplit_once('/').map_or("", |(group, _)| group)
+}
+
+fn called(kind: &str, value: &Value) -> String {
+    match value.pointer("/metadata/name").and_then(Value::as_str) {
+        Some(name) => format!("{kind} {name}"),
+        None => format!("{kind} without a name"),
+    }
+}
+
+/// Name and namespace, where those can be names of objects at all (RFC 1123 labels, dots between).
+fn identity(kind: Kind, value: &Value) -> Result<ObjectRef, FieldError> {
+    let part = |field: &str| -> Result<Option<&str>, FieldError> {
+        let path = format!("metadata.{field}");
+        match value.pointer(&format!("/metadata/{field}")) {
+            None | Some(Value::Null) => Ok(None),
+            Some(Value::String(name)) if is_name(name) => Ok(Some(name)),
+            Some(other) => Err(FieldError::new(
+                path,
+                format!("{other} is not a name: use lower-case letters, digits, '-' and '.'"),
+            )),
+        }
+    };
+    let Some(name) = part("name")? else {
+        return Err(FieldError::new(
+            "metadata.name",
+            "is missing; name the object",
+        ));
+    };
+    let namespace = part("namespace")?;
+    if kind.is_namespaced() {
+        let name = NamespacedName::new(namespace.unwrap_or("default"), name);
+        Ok(ObjectRef::namespaced(kind, &name))
+    } else {
+        Ok(ObjectRef::cluster(kind, name))
+    }
+}
+
+fn is_name(text: &str) -> bool {
+    let alphanumeric = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit();
+    (1..=253).contains(&text.len())
+        && text
+            .bytes()
+            .all(|b| alphanumeric(b) || b == b'-' || b == b'.')
+        && text.bytes().next().is_some_and(alphanumeric)
+        && text.bytes().last().is_some_and(alphanumeric)
+}
+
+impl Object {
+    /// Puts the object into the view; false if one of that name is there already.
+    pub(crate) fn add_to(&self, view: &mut view::ClusterView) -> bool {
+        let name = self.id.name.clone();
+        let namespace = self.id.namespace.clone().unwrap_or_default();
+        let full = NamespacedName { namespace, name };
+        let added = match &self.content {
+            Content::Node(node) => add(&mut view.nodes, full.name, node),
+            Content::Namespace(namespace) => add(&mut view.namespaces, full.name, namespace),
+            Content::Pod(pod) => add(&mut view.pods, full, pod),
+            Content::Service(service) => add(&mut view.services, full, service),
+            Content::EndpointSlice(slice) => add(&mut view.endpoint_slices, full, slice),
+            Content::Subnet(subnet) => add(&mut view.subnets, full.name, subnet),
+            Content::Vlan(vlan) => add(&mut view.vlans, full.name, vlan),
+            Content::ProviderNetwork(network) => {
+                add(&mut view.provider_networks, full.name, network)
+            }
+        };
+        if added {
+            view.problems.extend(self.problems.iter().cloned());
+        }
+        added
+    }
+}
+
+fn add<K: Ord, V: Clone>(map: &mut std::collections::BTreeMap<K, V>, key: K, value: &V) -> bool {
+    match map.entry(key) {
+        std::collections::btree_map::Entry::Vacant(entry) => {
+            entry.insert(value.clone());
+            true
+        }
+        std::collections::btree_map::Entry::Occupied(_) => false,
+    }
+}
