@@ -1,0 +1,426 @@
+//! One connection: messages out, messages in, echo as the sign of life.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use openflow::error::OfError;
+use openflow::msg::{
+    ErrorMsg, Hello, Message, MultipartReply, MultipartRequest, PortStatus, ReplyBody, RequestBody,
+};
+use openflow::{Version, wire};
+use tokio::io::{AsyncReadExt, AsyncWriteExt, ReadHalf, WriteHalf};
+use tokio::sync::mpsc;
+use tokio::time::{Instant, timeout_at};
+
+use crate::target::Stream;
+
+/// Time limits of a session.
+#[derive(Clone, Copy, Debug)]
+pub struct Timing {
+    /// Silence after which the switch is asked for a sign of life.
+    pub probe: Duration,
+    /// Silence after which it is given up.
+    pub dead: Duration,
+    /// How long a request may take.
+    pub request: Duration,
+    /// How often everything a switch holds is read and compared again.
+    pub resync: Duration,
+    /// When to try again what it refused.
+    pub retry: Duration,
+}
+
+impl Default for Timing {
+    fn default() -> Self {
+        Timing {
+            probe: Duration::from_secs(5),
+            dead: Duration::from_secs(20),
+            request: Duration::from_secs(120),
+            resync: Duration::from_secs(300),
+            retry: Duration::from_secs(30),
+        }
+    }
+}
+
+/// Why a session ended.
+#[derive(Debug, thiserror::Error)]
+pub enum ConnectionError {
+    /// The other side closed, or the system said no.
+    #[error("the connection broke: {0}")]
+    Io(#[from] std::io::Error),
+    /// It closed.
+    #[error("the switch closed the connection")]
+    Closed,
+    /// No OpenFlow 1.3.
+    #[error("the switch does not speak OpenFlow 1.3; enable it there")]
+    NoCommonVersion,
+    /// Not even framing.
+    #[error("the switch sent something that is not OpenFlow: {0}")]
+    NotOpenFlow(String),
+    /// It does not answer.
+    #[error("the switch did not answer {what} within {seconds} s")]
+    Silent {
+        /// What was asked.
+        what: &'static str,
+        /// How long we waited.
+        seconds: u64,
+    },
+    /// It refuses something that every switch must give.
+    #[error("the switch refused {what}: {error}")]
+    Refused {
+        /// What was asked.
+        what: &'static str,
+        /// Its error.
+        error: OfError,
+    },
+    /// It is no switch of ours.
+    #[error("{0}")]
+    Unwanted(String),
+}
+
+/// The version we speak.
+pub(crate) const VERSION: Version = Version::V1_3;
+
+/// A message with its transaction number.
+pub(crate) type Received = (u32, Message);
+
+/// One connection.
+pub(crate) struct Connection {
+    outgoing: mpsc::Sender<Vec<u8>>,
+    received: mpsc::Receiver<Result<Received, ConnectionError>>,
+    next_xid: u32,
+    heard: Instant,
+    probed: bool,
+    /// Port changes that came while we waited for something else.
+    pub port_changes: Vec<PortStatus>,
+    pub timing: Timing,
+}
+
+// A message in flight to us costs at most 64 kB; the switch has to wait at this many unread ones.
+const UNREAD: usize = 8192;
+// Batches in flight from us.
+const UNWRITTEN: usize = 8;
+
+impl Connection {
+    /// Starts reading.
+    pub fn new(stream: Box<dyn Stream>, timing: Timing) -> Self {
+        let (read, write) = tokio::io::split(stream);
+        let (sender, received) = mpsc::channel(UNREAD);
+        let (outgoing, to_write) = mpsc::channel(UNWRITTEN);
+        // Reading never waits for writing, or two full socket buffers would stop both sides; and a
+        // message that is given up while it waits is never half written.
+        tokio::spawn(read_messages(read, sender));
+        tokio::spawn(write_messages(write, to_write));
+        Connection {
+            outgoing,
+            received,
+            next_xid: 1,
+            heard: Instant::now(),
+            probed: false,
+            port_changes: Vec::new(),
+            timing,
+        }
+    }
+
+    /// Says hello and agrees on a version (OpenFlow 1.3.5, 6.3.1).
+    pub async fn hello(&mut self) -> Result<(), ConnectionError> {
+        self.send([Message::Hello(Hello::offering(&[VERSION]))])
+            .await?;
+        let until = Instant::now() + self.timing.request.min(Duration::from_secs(10));
+        loop {
+            match self.receive_until(until, "hello").await? {
+                (_, Message::Hello(_)) => return Ok(()),
+                (_, Message::Error(error)) => {
+                    return Err(ConnectionError::Refused {
+                        what: "hello",
+                        error: error.error,
+                    });
+                }
+                _ => {}
+            }
+        }
+    }
+
+    /// Sends messages and gives the first one's transaction number; the others follow it. The
+    /// message inside a bundle-add has its outer number, as errors about it need.
+    pub async fn send(
+        &mut self,
+        messages: impl IntoIterator<Item = Message>,
+    ) -> Result<u32, ConnectionError> {
+        let first = self.next_xid;
+        let mut bytes = Vec::new();
+        for mut message in messages {
+            let xid = self.take_xid();
+            if let Message::BundleAdd(add) = &mut message {
+                add.xid = xid;
+            }
+            if let Err(error) = wire::encode(VERSION, xid, &message, &mut bytes) {
+                return Err(ConnectionError::Unwanted(format!(
+                    "a message cannot be written in OpenFlow 1.3: {error}"
+                )));
+            }
+        }
+        self.write(bytes).await?;
+        Ok(first)
+    }
+
+    /// A number not used yet.
+    pub fn take_xid(&mut self) -> u32 {
+        let xid = self.next_xid;
+        self.next_xid = self.next_xid.wrapping_add(1).max(1);
+        xid
+    }
+
+    /// The next message that concerns the session; echo is answered on the way. Ends after
+    /// `timing.dead` of silence. May be dropped while it waits.
+    pub async fn receive(&mut self) -> Result<Received, ConnectionError> {
+        loop {
+            let silence = if self.probed {
+                self.timing.dead
+            } else {
+                self.timing.probe
+            };
+            match timeout_at(self.heard + silence, self.received.recv()).await {
+                Ok(Some(received)) => {
+                    self.heard = Instant::now();
+                    self.probed = false;
+                    match received? {
+                        (xid, Message::EchoRequest(data)) => self.echo(xid, data).await?,
+                        (_, Message::EchoReply(_)) => {}
+                        other => return Ok(other),
+                    }
+                }
+                Ok(None) => return Err(ConnectionError::Closed),
+                Err(_) if self.probed => {
+                    return Err(ConnectionError::Silent {
+                        what: "an echo request",
+                        seconds: self.timing.dead.as_secs(),
+                    });
+                }
+                Err(_) => {
+                    self.send([Message::EchoRequest(Vec::new())]).await?;
+                    self.probed = true;
+                }
+            }
+        }
+    }
+
+    /// The next message that is already here.
+    pub fn try_receive(&mut self) -> Option<Result<Received, ConnectionError>> {
+        self.received.try_recv().ok()
+    }
+
+    async fn receive_until(
+        &mut self,
+        until: Instant,
+        what: &'static str,
+    ) -> Result<Received, ConnectionError> {
+        let waited = until.saturating_duration_since(Instant::now());
+        match timeout_at(until, self.receive()).await {
+            Ok(received) => received,
+            Err(_) => Err(ConnectionError::Silent {
+                what,
+                seconds: waited.as_secs(),
+            }),
+        }
+    }
+
+    async fn echo(&mut self, xid: u32, data: Vec<u8>) -> Result<(), ConnectionError> {
+        let mut bytes = Vec::new();
+        let reply = Message::EchoReply(data);
+        if wire::encode(VERSION, xid, &reply, &mut bytes).is_ok() {
+            self.write(bytes).await?;
+        }
+        Ok(())
+    }
+
+    async fn write(&self, bytes: Vec<u8>) -> Result<(), ConnectionError> {
+        let sent = self.outgoing.send(bytes).await;
+        sent.map_err(|_| ConnectionError::Closed)
+    }
+
+    /// Keeps a message that nobody waits for, if it is of use later.
+    pub fn keep(&mut self, message: Message) {
+        match message {
+            Message::PortStatus(status) => self.port_changes.push(status),
+            Message::Error(error) => note_stray(&error),
+            _ => {}
+        }
+    }
+
+    /// Waits for the reply to a request; what comes unasked is kept, errors about other requests
+    /// go to `on_error`.
+    pub async fn wait_for(
+        &mut self,
+        xid: u32,
+        what: &'static str,
+        mut on_error: impl FnMut(u32, ErrorMsg),
+    ) -> Result<Message, ConnectionError> {
+        let until = Instant::now() + self.timing.request;
+        loop {
+            match self.receive_until(until, what).await? {
+                (about, Message::Error(error)) if about == xid => {
+                    return Err(ConnectionError::Refused {
+                        what,
+                        error: error.error,
+                    });
+                }
+                (about, Message::Error(error)) => on_error(about, error),
+                (about, message) if about == xid && !is_unasked(&message) => return Ok(message),
+                (_, message) => self.keep(message),
+            }
+        }
+    }
+
+    /// Asks one thing.
+    pub async fn ask(
+        &mut self,
+        request: Message,
+        what: &'static str,
+    ) -> Result<Message, ConnectionError> {
+        let xid = self.send([request]).await?;
+        self.wait_for(xid, what, |_, error| note_stray(&error))
+            .await
+    }
+
+    /// Asks for a multipart reply, all its parts.
+    pub async fn ask_parts(
+        &mut self,
+        body: RequestBody,
+        what: &'static str,
+    ) -> Result<Vec<ReplyBody>, ConnectionError> {
+        let request = MultipartRequest { more: false, body };
+        let xid = self.send([Message::MultipartRequest(request)]).await?;
+        let mut parts = Vec::new();
+        loop {
+            let reply = self
+                .wait_for(xid, what, |_, error| note_stray(&error))
+                .await?;
+            let Message::MultipartReply(MultipartReply { more, body }) = reply else {
+                return Err(ConnectionError::NotOpenFlow(format!(
+                    "an answer to {what} of another kind"
+                )));
+            };
+            parts.push(body);
+            if !more {
+                return Ok(parts);
+            }
+        }
+    }
+
+    /// Waits until the switch has done everything so far; errors go to `on_error`.
+    pub async fn barrier(
+        &mut self,
+        on_error: impl FnMut(u32, ErrorMsg),
+    ) -> Result<(), ConnectionError> {
+        let xid = self.send([Message::BarrierRequest]).await?;
+        let reply = self.wait_for(xid, "a barrier", on_error).await;
+        reply.map(|_| ())
+    }
+
+    /// Waits until the switch has done everything so far; gives errors by transaction number.
+    pub async fn barrier_errors(&mut self) -> Result<HashMap<u32, OfError>, ConnectionError> {
+        let mut errors = HashMap::new();
+        self.barrier(|xid, error| {
+            errors.insert(xid, error.error);
+        })
+        .await?;
+        Ok(errors)
+    }
+}
+
+fn note_stray(error: &ErrorMsg) {
+    tracing::warn!(
+        "the switch reports an error about something sent earlier: {}",
+        error.error
+    );
+}
+
+fn is_unasked(message: &Message) -> bool {
+    matches!(
+        message,
+        Message::PortStatus(_)
+            | Message::PacketIn(_)
+            | Message::PacketIn2(_)
+            | Message::FlowRemoved(_)
+    )
+}
+
+async fn read_messages(
+    mut read: ReadHalf<Box<dyn Stream>>,
+    sender: mpsc::Sender<Result<Received, ConnectionError>>,
+) {
+    let mut framer = wire::Framer::new();
+    let mut buffer = vec![0u8; 1 << 16];
+    let mut greeted = false;
+    loop {
+        let end = match read.read(&mut buffer).await {
+            Ok(0) => ConnectionError::Closed,
+            Ok(bytes) => {
+                framer.push(&buffer[..bytes]);
+                match forward(&mut framer, &mut greeted, &sender).await {
+                    Ok(()) => continue,
+                    Err(end) => end,
+                }
+            }
+            Err(error) => error.into(),
+        };
+        // Nobody listens any more: the session has ended for another reason.
+        let _ = sender.send(Err(end)).await;
+        return;
+    }
+}
+
+async fn write_messages(
+    mut write: WriteHalf<Box<dyn Stream>>,
+    mut batches: mpsc::Receiver<Vec<u8>>,
+) {
+    while let Some(bytes) = batches.recv().await {
+        // Reading will find the connection broken too, and say so.
+        if write.write_all(&bytes).await.is_err() {
+            return;
+        }
+    }
+    let _ = write.shutdown().await;
+}
+
+async fn forward(
+    framer: &mut wire::Framer,
+    greeted: &mut bool,
+    sender: &mpsc::Sender<Result<Received, ConnectionError>>,
+) -> Result<(), ConnectionError> {
+    loop {
+        let frame = framer.next_frame();
+        let Some(frame) = frame.map_err(|e| ConnectionError::NotOpenFlow(e.to_string()))? else {
+            return Ok(());
+        };
+        let Some(header) = wire::Header::read(frame) else {
+            continue;
+        };
+        match wire::decode(VERSION, frame) {
+            Ok(Message::Hello(hello)) => {
+                if hello.agree(header.version, &[VERSION]).is_none() {
+                    return Err(ConnectionError::NoCommonVersion);
+                }
+                *greeted = true;
+                let _ = sender.send(Ok((header.xid, Message::Hello(hello)))).await;
+            }
+            // Before hello anything else is a client that speaks something else.
+            Ok(message) if *greeted || matches!(message, Message::Error(_)) => {
+                if sender.send(Ok((header.xid, message))).await.is_err() {
+                    return Err(ConnectionError::Closed);
+                }
+            }
+            Ok(_) => return Err(ConnectionError::NotOpenFlow("no hello first".into())),
+            // As if the switch had refused: whoever waits for this message hears of it at once.
+            Err(error) if *greeted => {
+                tracing::warn!(
+                    "a message of type {} from the switch is not understood: {error}",
+                    header.kind
+                );
+                let about = Message::Error(ErrorMsg::about(error, frame));
+                let _ = sender.send(Ok((header.xid, about))).await;
+            }
+            Err(error) => return Err(ConnectionError::NotOpenFlow(error.to_string())),
+        }
+    }
+}
