@@ -355,6 +355,12 @@ async fn read_messages(
     loop {
         let end = match read.read(&mut buffer).await {
             Ok(0) => ConnectionError::Closed,
+            // A web browser's length field would have us wait for more for ever.
+            Ok(_)
+                if !greeted && Version::from_wire(buffer[0]).is_none() && framer.pending() == 0 =>
+            {
+                ConnectionError::NotOpenFlow("no OpenFlow version in the first byte".into())
+            }
             Ok(bytes) => {
                 framer.push(&buffer[..bytes]);
                 match forward(&mut framer, &mut greeted, &sender).await {

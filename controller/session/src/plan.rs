@@ -22,6 +22,13 @@ pub struct Step {
     pub(crate) effect: Effect,
 }
 
+impl Step {
+    /// Follows it in what is known of the switch, once the switch has taken it.
+    pub fn follow(&self, held: &mut Inventory) {
+        self.effect.clone().apply(held);
+    }
+}
+
 /// A change of the inventory.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Effect {
@@ -63,6 +70,12 @@ impl Plan {
     /// True where nothing is to be done.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
+    }
+
+    /// Every step, in order.
+    pub fn steps(&self) -> impl Iterator<Item = &Step> {
+        let steps = self.meters.iter().chain(&self.bundle);
+        steps.chain(&self.deleted_meters)
     }
 
     /// Modifications in it.
