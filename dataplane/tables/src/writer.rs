@@ -4,6 +4,8 @@ mod flows;
 mod groups;
 mod meters;
 
+pub use meters::MAX_BANDS;
+
 use std::cmp::Reverse;
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -93,8 +95,9 @@ pub struct Tables {
     retired: Vec<Arc<Pipeline>>,
     expiry: Expiry,
     forms: Forms,
-    /// Flows that use a group or a meter, counted.
+    /// Flows that use a group or a meter, and groups that send to a group, counted.
     group_users: HashMap<GroupId, usize>,
+    chain_users: HashMap<GroupId, usize>,
     meter_users: HashMap<MeterId, usize>,
 }
 
@@ -104,6 +107,7 @@ pub struct Saved {
     next: Pipeline,
     changed: bool,
     group_users: HashMap<GroupId, usize>,
+    chain_users: HashMap<GroupId, usize>,
     meter_users: HashMap<MeterId, usize>,
 }
 
@@ -128,6 +132,7 @@ impl Tables {
             expiry: Expiry::default(),
             forms: Forms::new(),
             group_users: HashMap::new(),
+            chain_users: HashMap::new(),
             meter_users: HashMap::new(),
         }
     }
@@ -173,6 +178,7 @@ impl Tables {
             next: self.next.clone(),
             changed: self.changed,
             group_users: self.group_users.clone(),
+            chain_users: self.chain_users.clone(),
             meter_users: self.meter_users.clone(),
         }
     }
@@ -183,6 +189,7 @@ impl Tables {
         self.next = saved.next;
         self.changed = saved.changed;
         self.group_users = saved.group_users;
+        self.chain_users = saved.chain_users;
         self.meter_users = saved.meter_users;
     }
 
@@ -199,6 +206,17 @@ impl Tables {
         let order = |r: &Arc<Rule>| (r.table, Reverse(r.priority), r.created, r.cookie);
         found.sort_by(|a, b| (order(a), &a.key.value).cmp(&(order(b), &b.key.value)));
         found
+    }
+
+    /// Number of flows and groups that use a group.
+    pub fn group_references(&self, id: GroupId) -> usize {
+        let count = |users: &HashMap<GroupId, usize>| users.get(&id).copied().unwrap_or(0);
+        count(&self.group_users) + count(&self.chain_users)
+    }
+
+    /// Number of flows that use a meter.
+    pub fn meter_references(&self, id: MeterId) -> usize {
+        self.meter_users.get(&id).copied().unwrap_or(0)
     }
 
     /// The earliest time (nanoseconds) at which [`Tables::expire`] may have something to do.

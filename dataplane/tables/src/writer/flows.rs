@@ -208,6 +208,16 @@ impl Tables {
         }
     }
 
+    /// Refuses actions that point to what is not there, as in a packet-out.
+    ///
+    /// # Errors
+    /// Which one, and why.
+    pub fn check_actions(&self, actions: &[Action]) -> Result<(), Refused> {
+        actions
+            .iter()
+            .try_for_each(|action| self.check_action(action))
+    }
+
     pub(super) fn check_action(&self, action: &Action) -> Result<(), Refused> {
         match action {
             Action::Output { port, .. } => match *port {

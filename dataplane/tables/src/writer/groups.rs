@@ -51,9 +51,27 @@ impl Tables {
         self.changed = true;
         let (id, hash) = (group.id, id_hash(group.id.0));
         let group = Arc::new(group);
-        match self.next.groups.find_mut(hash, |old| old.id == id) {
-            Some(old) => *old = group,
-            None => self.next.groups.insert(hash, group, |_| true),
+        for next in group.next_groups() {
+            *self.chain_users.entry(next).or_default() += 1;
+        }
+        let replaced = match self.next.groups.find_mut(hash, |old| old.id == id) {
+            Some(old) => Some(std::mem::replace(old, group)),
+            None => {
+                self.next.groups.insert(hash, group, |_| true);
+                None
+            }
+        };
+        if let Some(replaced) = replaced {
+            self.forget_chain(&replaced);
+        }
+    }
+
+    fn forget_chain(&mut self, group: &Group) {
+        for next in group.next_groups() {
+            match self.chain_users.get_mut(&next) {
+                Some(users) if *users > 1 => *users -= 1,
+                _ => drop(self.chain_users.remove(&next)),
+            }
         }
     }
 
@@ -69,21 +87,16 @@ impl Tables {
                 .into_iter()
                 .collect(),
         };
-        if id != GroupId::ALL
-            && let Some(group) = doomed.first()
-            && self
-                .next
-                .groups()
-                .any(|g| g.id != id && g.next_groups().any(|n| n == id))
-        {
-            return Err(Refused::ChainedGroup(*group));
+        if id != GroupId::ALL && self.chain_users.contains_key(&id) {
+            return Err(Refused::ChainedGroup(id));
         }
         let mut used = HashSet::new();
         for id in doomed {
             self.changed = true;
-            self.next
-                .groups
-                .remove(id_hash(id.0), |group| group.id == id);
+            let hash = id_hash(id.0);
+            if let Some(group) = self.next.groups.remove(hash, |group| group.id == id) {
+                self.forget_chain(&group);
+            }
             if self.group_users.remove(&id).is_some_and(|users| users > 0) {
                 used.insert(id);
             }

@@ -12,7 +12,7 @@ use crate::pipeline::id_hash;
 use crate::{Meter, Refused};
 
 /// Most bands in a meter.
-const MAX_BANDS: usize = 16;
+pub const MAX_BANDS: usize = 16;
 
 impl Tables {
     /// Applies a meter-mod at `now` nanoseconds; all of it or, if refused, nothing. Deleting a
