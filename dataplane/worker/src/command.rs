@@ -4,6 +4,48 @@ use std::net::IpAddr;
 
 use net::{MacAddr, PortNo};
 use openflow::Action;
+use ports::Port;
+
+use crate::PortSlot;
+
+/// What a worker is asked to do. Commands are carried out in order, between bursts; tables and ports
+/// that were published before a command was sent are in force when it is carried out.
+#[derive(Debug)]
+pub enum Command {
+    /// Take over a device; its port is in the published map.
+    Attach {
+        /// The port's place.
+        slot: PortSlot,
+        /// The device.
+        device: Device,
+    },
+    /// Give a device back, after sending what is staged for it.
+    Detach {
+        /// The port's place.
+        slot: PortSlot,
+        /// Gets the device; none if there was none.
+        reply: Reply<Option<Device>>,
+    },
+    /// Send a packet.
+    PacketOut(PacketOut),
+    /// Answer; every packet taken after that sees what was published before.
+    Barrier(Reply<()>),
+    /// Add what the cache has counted to rules, groups and tables, then answer.
+    Sync(Reply<()>),
+    /// Empty the flow cache, then answer.
+    FlushCache(Reply<()>),
+    /// End.
+    Stop,
+}
+
+/// A device in the hands of whoever owns its port.
+pub struct Device(pub Box<dyn Port>);
+
+impl std::fmt::Debug for Device {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Device({})", self.0.control().name())
+    }
+}
 
 /// Where an answer goes. It is called on the worker's thread, so it only hands the value over:
 /// to a channel, or to a oneshot of an async runtime.

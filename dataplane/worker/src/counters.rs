@@ -83,22 +83,11 @@ impl Counter {
     pub const COUNT: usize = Self::ALL.len();
 }
 
-/// Lookups in one table.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct TableCounts {
-    /// Packets looked up.
-    pub lookups: u64,
-    /// Packets that matched a flow.
-    pub matched: u64,
-}
-
 /// The counters of one worker. Reads are never torn, but different counters may be moments apart.
 #[derive(Debug)]
 pub struct Counters {
     values: [AtomicU64; Counter::COUNT],
     drops: [AtomicU64; DropReason::COUNT],
-    lookups: [AtomicU64; 256],
-    matched: [AtomicU64; 256],
 }
 
 impl Default for Counters {
@@ -106,8 +95,6 @@ impl Default for Counters {
         Counters {
             values: [const { AtomicU64::new(0) }; Counter::COUNT],
             drops: [const { AtomicU64::new(0) }; DropReason::COUNT],
-            lookups: [const { AtomicU64::new(0) }; 256],
-            matched: [const { AtomicU64::new(0) }; 256],
         }
     }
 }
@@ -132,17 +119,7 @@ impl Counters {
         self.drops[reason as usize].load(Ordering::Relaxed)
     }
 
-    /// Lookups in a table. Those of cached programs are added when the worker is asked to
-    /// flush its counts.
-    pub fn table(&self, table: net::TableId) -> TableCounts {
-        let at = usize::from(table.0);
-        TableCounts {
-            lookups: self.lookups[at].load(Ordering::Relaxed),
-            matched: self.matched[at].load(Ordering::Relaxed),
-        }
-    }
-
-    /// Everything but the tables'.
+    /// Every counter at this moment.
     pub fn snapshot(&self) -> CountersSnapshot {
         CountersSnapshot {
             values: std::array::from_fn(|at| self.values[at].load(Ordering::Relaxed)),
@@ -163,13 +140,6 @@ impl Counters {
     /// Counts dropped packets.
     pub fn drop(&self, reason: DropReason, n: u64) {
         add(&self.drops[reason as usize], n);
-    }
-
-    /// Counts lookups in a table.
-    pub fn lookup(&self, table: net::TableId, lookups: u64, matched: u64) {
-        let at = usize::from(table.0);
-        add(&self.lookups[at], lookups);
-        add(&self.matched[at], matched);
     }
 }
 
@@ -220,7 +190,6 @@ fn add(counter: &AtomicU64, n: u64) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use net::TableId;
 
     #[test]
     fn snapshots_of_two_workers_add_up() {
@@ -228,13 +197,10 @@ mod tests {
         a.add(Counter::RxPackets, 2);
         b.add(Counter::RxPackets, 3);
         b.drop(DropReason::Meter, 1);
-        b.lookup(TableId(255), 4, 1);
         let mut sum = a.snapshot();
         sum.merge(&b.snapshot());
         assert_eq!(sum.get(Counter::RxPackets), 5);
         assert_eq!(sum.dropped(DropReason::Meter), 1);
         assert_eq!(sum.all_dropped(), 1);
-        let table = b.table(TableId(255));
-        assert_eq!((table.lookups, table.matched), (4, 1));
     }
 }

@@ -15,16 +15,30 @@
     )
 )]
 
+mod cache;
 mod command;
 mod config;
+mod connections;
 mod counters;
 mod drop_reason;
+mod egress;
+mod engine;
+mod execute;
 mod packet_in;
+mod port_map;
+mod program;
+mod shared;
 mod tunnel;
+mod walk;
+mod workers;
 
-pub use command::{NeighborEntry, NeighborState, PacketOut, Reply};
+pub use command::{Command, Device, NeighborEntry, NeighborState, PacketOut, Reply};
 pub use config::{Config, Poll};
-pub use counters::{Counter, Counters, CountersSnapshot, TableCounts};
+pub use counters::{Counter, Counters, CountersSnapshot};
 pub use drop_reason::DropReason;
+pub use engine::Worker;
 pub use packet_in::{PacketIn, PacketInQueue, PacketInReason};
-pub use tunnel::config::{Key, Remote, TunnelKind, TunnelPort, Vtep, VtepError};
+pub use port_map::{Endpoint, PortEntry, PortError, PortKind, PortMap, PortSlot};
+pub use shared::Shared;
+pub use tunnel::config::{TunnelPort, Vtep, VtepError};
+pub use workers::Workers;

@@ -4,44 +4,8 @@ use std::fmt;
 use std::net::IpAddr;
 use std::str::FromStr;
 
-use net::{MacAddr, PortNo, VlanId, Vni};
-
-/// Kind of tunnel.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum TunnelKind {
-    /// RFC 8926.
-    Geneve,
-    /// RFC 7348.
-    Vxlan,
-}
-
-impl TunnelKind {
-    /// UDP destination port (IANA).
-    pub const fn udp_port(self) -> u16 {
-        match self {
-            TunnelKind::Geneve => 6081,
-            TunnelKind::Vxlan => 4789,
-        }
-    }
-}
-
-/// The other end of a tunnel port.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Remote {
-    /// `tun_dst`, set by a flow.
-    Flow,
-    /// Always this one; nothing is taken from others.
-    Address(IpAddr),
-}
-
-/// The key of a tunnel port.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Key {
-    /// `tun_id`, set by a flow.
-    Flow,
-    /// Always this one; nothing else is taken.
-    Vni(Vni),
-}
+use net::{MacAddr, PortNo, VlanId};
+use ports::TunnelSpec;
 
 /// A tunnel port: packets sent to it are wrapped, unwrapped packets come in on it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -50,12 +14,8 @@ pub struct TunnelPort {
     pub number: PortNo,
     /// Name.
     pub name: String,
-    /// Header.
-    pub kind: TunnelKind,
-    /// Other end.
-    pub remote: Remote,
-    /// Key.
-    pub key: Key,
+    /// Header, other end and key.
+    pub spec: TunnelSpec,
 }
 
 /// This node's tunnel endpoint: an address on an uplink.

@@ -1,3 +1,6 @@
 //! Tunnels: this node's endpoints, next hops on the underlay, wrapping and unwrapping.
 
 pub(crate) mod config;
+pub(crate) mod endpoint;
+pub(crate) mod neighbors;
+pub(crate) mod too_big;

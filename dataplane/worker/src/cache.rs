@@ -1,0 +1,376 @@
+//! The flow cache: exact keys to programs.
+//!
+//! Buckets of one cache line hold eight short signatures and the places of eight entries; a key may
+//! be in one of two buckets. Entries that lead to the same program share it: flows that are treated
+//! alike cost one program, which then stays in the nearest cache. All memory is allocated at the
+//! start except for programs.
+
+// Places in buckets and entries are kept in range by construction; see each use.
+#![allow(clippy::indexing_slicing)]
+
+use std::hash::BuildHasher;
+
+use hashbrown::HashTable;
+use net::exact::ExactKey;
+use tables::Pipeline;
+
+use crate::program::Program;
+
+const SLOTS: usize = 8;
+/// Full buckets are kicked out of at random; out of so many inserts into full buckets one is done,
+/// so that a flood of flows that never come again does not push out those that do.
+const DAMPING: u32 = 4;
+
+/// A program's place.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct ProgramId(u32);
+
+/// A cached program with its counts.
+pub(crate) struct Cached {
+    pub program: Program,
+    /// The worker's epoch in which it was last found valid.
+    pub epoch: u64,
+    /// Counted since the last flush.
+    pub packets: u64,
+    pub bytes: u64,
+    /// When the last packet came, in nanoseconds.
+    pub used: u64,
+    entries: u32,
+    hash: u64,
+}
+
+/// The cache of one worker.
+pub(crate) struct FlowCache {
+    buckets: Box<[Bucket]>,
+    entries: Box<[Entry]>,
+    free: Vec<u32>,
+    programs: Vec<Option<Box<Cached>>>,
+    free_programs: Vec<u32>,
+    /// Programs by what they do.
+    interned: HashTable<u32>,
+    hasher: hashbrown::DefaultHashBuilder,
+    /// State of the generator that picks victims (xorshift; no secret).
+    random: u64,
+    counts: CacheCounts,
+}
+
+/// What happened in the cache.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct CacheCounts {
+    pub inserts: u64,
+    pub evictions: u64,
+}
+
+#[derive(Clone, Copy, Default)]
+#[repr(align(64))]
+struct Bucket {
+    /// 0 is empty.
+    signatures: [u16; SLOTS],
+    places: [u32; SLOTS],
+}
+
+#[derive(Clone, Copy)]
+#[repr(align(64))]
+struct Entry {
+    key: ExactKey,
+    program: ProgramId,
+}
+
+impl FlowCache {
+    /// A cache for so many flows; none: every packet walks.
+    pub fn new(capacity: usize) -> Self {
+        let capacity = match capacity {
+            0 => 0,
+            n => n.clamp(64, 1 << 26).next_power_of_two(),
+        };
+        // Three quarters full when all entries are in use.
+        let buckets = (capacity / SLOTS * 4 / 3).next_power_of_two();
+        let entry = Entry {
+            key: ExactKey::default(),
+            program: ProgramId(0),
+        };
+        FlowCache {
+            buckets: vec![Bucket::default(); buckets].into_boxed_slice(),
+            entries: vec![entry; capacity].into_boxed_slice(),
+            free: (0..capacity as u32).rev().collect(),
+            programs: Vec::new(),
+            free_programs: Vec::new(),
+            interned: HashTable::new(),
+            hasher: hashbrown::DefaultHashBuilder::default(),
+            random: 0x9e37_79b9_7f4a_7c15,
+            counts: CacheCounts::default(),
+        }
+    }
+
+    /// False if nothing can ever be found here.
+    pub fn is_on(&self) -> bool {
+        !self.entries.is_empty()
+    }
+
+    /// The program of a key.
+    #[inline]
+    pub fn find(&self, key: &ExactKey, hash: u64) -> Option<ProgramId> {
+        let signature = signature(hash);
+        let first = self.first(hash);
+        let entry = self
+            .find_in(first, signature, key)
+            .or_else(|| self.find_in(self.other(first, signature), signature, key))?;
+        Some(self.entries[entry.2].program)
+    }
+
+    /// A cached program.
+    #[inline]
+    pub fn get(&mut self, id: ProgramId) -> Option<&mut Cached> {
+        self.programs.get_mut(id.0 as usize)?.as_deref_mut()
+    }
+
+    /// Remembers a program for a key, in place of the one that was there.
+    pub fn insert(
+        &mut self,
+        key: &ExactKey,
+        hash: u64,
+        program: Program,
+        epoch: u64,
+        pipeline: &Pipeline,
+    ) {
+        if !self.is_on() {
+            return;
+        }
+        let signature = signature(hash);
+        let first = self.first(hash);
+        let second = self.other(first, signature);
+        let known = self
+            .find_in(first, signature, key)
+            .or_else(|| self.find_in(second, signature, key));
+        if let Some((_, _, place)) = known {
+            let program = self.intern(program, epoch);
+            let old = std::mem::replace(&mut self.entries[place].program, program);
+            return self.release(old, pipeline);
+        }
+        let Some((bucket, slot)) = self.make_room(first, second, pipeline) else {
+            return;
+        };
+        let Some(place) = self.free.pop() else { return };
+        let program = self.intern(program, epoch);
+        self.entries[place as usize] = Entry { key: *key, program };
+        self.buckets[bucket].signatures[slot] = signature;
+        self.buckets[bucket].places[slot] = place;
+        self.counts.inserts += 1;
+    }
+
+    /// Forgets everything.
+    pub fn clear(&mut self, pipeline: &Pipeline) {
+        self.flush_counts(pipeline);
+        self.buckets.fill(Bucket::default());
+        self.free.clear();
+        self.free.extend((0..self.entries.len() as u32).rev());
+        self.programs.clear();
+        self.free_programs.clear();
+        self.interned.clear();
+    }
+
+    /// Adds what programs have counted to the rules, groups and tables.
+    pub fn flush_counts(&mut self, pipeline: &Pipeline) {
+        for cached in self.programs.iter_mut().flatten() {
+            cached.flush(pipeline);
+        }
+    }
+
+    /// Removes flows whose program does not hold any more; `look_at` entries are looked at, from
+    /// `cursor` on. This returns memory of flows that never come again.
+    pub fn sweep(
+        &mut self,
+        cursor: &mut usize,
+        look_at: usize,
+        pipeline: &Pipeline,
+        expired: impl Fn(&Cached) -> bool,
+    ) {
+        for _ in 0..look_at.min(self.buckets.len()) {
+            *cursor = (*cursor + 1) % self.buckets.len();
+            for slot in 0..SLOTS {
+                let bucket = &self.buckets[*cursor];
+                if bucket.signatures[slot] == 0 {
+                    continue;
+                }
+                let id = self.entries[bucket.places[slot] as usize].program;
+                if let Some(cached) = self.get(id)
+                    && expired(cached)
+                {
+                    self.remove(*cursor, slot, pipeline);
+                }
+            }
+        }
+    }
+
+    /// Flows in the cache.
+    pub fn len(&self) -> usize {
+        self.entries.len() - self.free.len()
+    }
+
+    /// Different programs in the cache.
+    pub fn programs(&self) -> usize {
+        self.programs.len() - self.free_programs.len()
+    }
+
+    /// What happened since the last call.
+    pub fn take_counts(&mut self) -> CacheCounts {
+        std::mem::take(&mut self.counts)
+    }
+
+    #[inline]
+    fn first(&self, hash: u64) -> usize {
+        // At least one bucket, a power of two.
+        hash as usize & (self.buckets.len() - 1)
+    }
+
+    /// The other bucket of a key; it is its own inverse.
+    #[inline]
+    fn other(&self, bucket: usize, signature: u16) -> usize {
+        let step = usize::from(signature).wrapping_mul(0x5bd1_e995) | 1;
+        (bucket ^ step) & (self.buckets.len() - 1)
+    }
+
+    /// Bucket, slot and place of a key's entry in one of its buckets.
+    #[inline]
+    fn find_in(&self, at: usize, signature: u16, key: &ExactKey) -> Option<(usize, usize, usize)> {
+        let bucket = &self.buckets[at];
+        let mut hits = 0u32;
+        for (slot, known) in bucket.signatures.iter().enumerate() {
+            hits |= u32::from(*known == signature) << slot;
+        }
+        while hits != 0 {
+            let slot = hits.trailing_zeros() as usize;
+            let place = bucket.places[slot] as usize;
+            // Stored places are below the capacity.
+            if self.entries.get(place).is_some_and(|e| e.key == *key) {
+                return Some((at, slot, place));
+            }
+            hits &= hits - 1;
+        }
+        None
+    }
+
+    /// A free slot in one of two buckets, by eviction if need be.
+    fn make_room(
+        &mut self,
+        first: usize,
+        second: usize,
+        pipeline: &Pipeline,
+    ) -> Option<(usize, usize)> {
+        let free = |bucket: &Bucket| bucket.signatures.iter().filter(|s| **s == 0).count();
+        let (a, b) = (free(&self.buckets[first]), free(&self.buckets[second]));
+        let bucket = if b > a { second } else { first };
+        if a.max(b) > 0 && !self.free.is_empty() {
+            let slot = self.buckets[bucket]
+                .signatures
+                .iter()
+                .position(|s| *s == 0)?;
+            return Some((bucket, slot));
+        }
+        let random = self.next_random();
+        if !random.is_multiple_of(DAMPING) {
+            return None;
+        }
+        let bucket = if random & 0x1_0000 == 0 {
+            first
+        } else {
+            second
+        };
+        let used = |bucket: &Bucket, slot: usize| bucket.signatures[slot] != 0;
+        let start = (random >> 20) as usize % SLOTS;
+        let slot = (0..SLOTS)
+            .map(|i| (start + i) % SLOTS)
+            .find(|slot| used(&self.buckets[bucket], *slot))?;
+        self.remove(bucket, slot, pipeline);
+        self.counts.evictions += 1;
+        Some((bucket, slot))
+    }
+
+    fn remove(&mut self, bucket: usize, slot: usize, pipeline: &Pipeline) {
+        let place = self.buckets[bucket].places[slot];
+        self.buckets[bucket].signatures[slot] = 0;
+        let program = self.entries[place as usize].program;
+        self.free.push(place);
+        self.release(program, pipeline);
+    }
+
+    fn next_random(&mut self) -> u32 {
+        self.random ^= self.random << 13;
+        self.random ^= self.random >> 7;
+        self.random ^= self.random << 17;
+        (self.random >> 32) as u32
+    }
+
+    /// The place of an equal program, with one more entry.
+    fn intern(&mut self, program: Program, epoch: u64) -> ProgramId {
+        let hash = self.hasher.hash_one(&program);
+        let programs = &self.programs;
+        let same = |id: &u32| {
+            let known = programs.get(*id as usize).and_then(Option::as_ref);
+            known.is_some_and(|known| known.program == program)
+        };
+        if let Some(id) = self.interned.find(hash, same).copied() {
+            let id = ProgramId(id);
+            if let Some(cached) = self.get(id) {
+                cached.entries += 1;
+                cached.epoch = epoch;
+            }
+            return id;
+        }
+        let cached = Some(Box::new(Cached {
+            program,
+            epoch,
+            packets: 0,
+            bytes: 0,
+            used: 0,
+            entries: 1,
+            hash,
+        }));
+        let id = match self.free_programs.pop() {
+            Some(id) => {
+                self.programs[id as usize] = cached;
+                id
+            }
+            None => {
+                self.programs.push(cached);
+                self.programs.len() as u32 - 1
+            }
+        };
+        let programs = &self.programs;
+        let rehash = |id: &u32| programs[*id as usize].as_ref().map_or(0, |c| c.hash);
+        self.interned.insert_unique(hash, id, rehash);
+        ProgramId(id)
+    }
+
+    /// One entry less for a program; without entries it goes, and what it counted is flushed.
+    fn release(&mut self, id: ProgramId, pipeline: &Pipeline) {
+        let Some(cached) = self.get(id) else { return };
+        cached.entries -= 1;
+        if cached.entries > 0 {
+            return;
+        }
+        cached.flush(pipeline);
+        let hash = cached.hash;
+        if let Ok(entry) = self.interned.find_entry(hash, |known| *known == id.0) {
+            entry.remove();
+        }
+        self.programs[id.0 as usize] = None; // it was there
+        self.free_programs.push(id.0);
+    }
+}
+
+impl Cached {
+    /// Adds what was counted to the rules, groups and tables.
+    pub fn flush(&mut self, pipeline: &Pipeline) {
+        if self.packets != 0 {
+            let hits = &self.program.hits;
+            hits.count(pipeline, self.packets, self.bytes, self.used);
+            (self.packets, self.bytes) = (0, 0);
+        }
+    }
+}
+
+#[inline]
+fn signature(hash: u64) -> u16 {
+    ((hash >> 48) as u16).max(1)
+}

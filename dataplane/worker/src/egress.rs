@@ -1,0 +1,306 @@
+//! The way out: packets wait here, per port, until a burst is full or the round is over.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use arrayvec::ArrayVec;
+use net::headers::Ethernet;
+use packet::{Gso, Packet, Pool};
+use ports::{Burst, Port};
+
+use crate::shared::{Handover, Shared};
+use crate::tunnel::neighbors::Resolved;
+use crate::{Counter, DropReason, PortKind, PortMap, PortSlot};
+
+/// Packets that may wait for one next hop, and for all.
+const WAITING_EACH: usize = 16;
+const WAITING: usize = 512;
+
+/// ICMP errors that a worker sends at most.
+const ERRORS_PER_SECOND: u32 = 1000;
+
+/// All ports as this worker sends to them.
+pub(crate) struct Egress {
+    pub shared: Arc<Shared>,
+    /// Which worker this is.
+    pub index: usize,
+    pub pool: Pool,
+    outlets: Vec<Outlet>,
+    /// Outlets with packets; each stands here at most once.
+    touched: Vec<PortSlot>,
+    /// Wrapped packets whose next hop is being asked for.
+    waiting: VecDeque<Waiting>,
+    /// Second, and ICMP errors sent in it.
+    errors: (u64, u32),
+    tx_packets: u64,
+    tx_bytes: u64,
+}
+
+/// One port.
+#[derive(Default)]
+struct Outlet {
+    staged: Burst,
+    /// Stands in [`Egress::touched`].
+    touched: bool,
+    device: Option<Box<dyn Port>>,
+    /// The worker that has the device, if it is another.
+    elsewhere: Option<usize>,
+    /// Longest frame without tags.
+    frame_max: usize,
+}
+
+struct Waiting {
+    neighbor: u32,
+    uplink: PortSlot,
+    packet: Packet,
+}
+
+impl Egress {
+    pub fn new(shared: Arc<Shared>, index: usize, pool: Pool) -> Self {
+        Egress {
+            shared,
+            index,
+            pool,
+            outlets: Vec::new(),
+            touched: Vec::with_capacity(256),
+            waiting: VecDeque::with_capacity(WAITING),
+            errors: (0, 0),
+            tx_packets: 0,
+            tx_bytes: 0,
+        }
+    }
+
+    /// Takes over a new port map.
+    pub fn adopt(&mut self, ports: &PortMap) {
+        let needed = ports.iter().map(|p| usize::from(p.slot.0) + 1).max();
+        let needed = needed.unwrap_or(0).max(self.outlets.len());
+        self.outlets.resize_with(needed, Outlet::default);
+        self.touched.reserve(needed);
+        for (at, outlet) in self.outlets.iter_mut().enumerate() {
+            let port = u16::try_from(at).ok().and_then(|at| ports.at(PortSlot(at)));
+            let owner = port.and_then(|port| match port.kind {
+                PortKind::Device { worker } => Some(worker),
+                PortKind::Tunnel(_) => None,
+            });
+            outlet.elsewhere = owner.filter(|owner| *owner != self.index);
+            outlet.frame_max = port.map_or(0, |port| port.mtu as usize + Ethernet::LEN);
+        }
+    }
+
+    /// Puts a device in a place; it must be in the map that was adopted last.
+    pub fn attach(&mut self, slot: PortSlot, device: Box<dyn Port>) {
+        let at = usize::from(slot.0);
+        if at >= self.outlets.len() {
+            self.outlets.resize_with(at + 1, Outlet::default);
+        }
+        if let Some(outlet) = self.outlets.get_mut(at) {
+            outlet.device = Some(device);
+        }
+    }
+
+    /// Takes a device out; what was staged for it is sent first.
+    pub fn detach(&mut self, slot: PortSlot) -> Option<Box<dyn Port>> {
+        self.flush_one(slot);
+        self.outlets.get_mut(usize::from(slot.0))?.device.take()
+    }
+
+    /// Receives from a port.
+    #[inline]
+    pub fn rx(&mut self, slot: PortSlot, burst: &mut Burst) {
+        if let Some(device) = self.device(slot) {
+            device.rx(burst);
+        }
+    }
+
+    /// Stages a packet for a port.
+    #[inline]
+    pub fn send(&mut self, slot: PortSlot, packet: Packet) {
+        self.tx_packets += 1;
+        self.tx_bytes += packet.len() as u64;
+        self.stage(slot, packet);
+    }
+
+    #[inline]
+    fn stage(&mut self, slot: PortSlot, packet: Packet) {
+        let Some(outlet) = self.outlets.get_mut(usize::from(slot.0)) else {
+            return self.drop(DropReason::NoPort, packet);
+        };
+        if packet.len() > outlet.frame_max && !fits(&packet, outlet.frame_max) {
+            return self.drop(DropReason::TooBig, packet);
+        }
+        if !outlet.touched {
+            outlet.touched = true;
+            self.touched.push(slot);
+        }
+        outlet.staged.push(packet);
+        if outlet.staged.is_full() {
+            self.flush_one(slot);
+        }
+    }
+
+    /// Sends a frame of our own.
+    pub fn send_bytes(&mut self, slot: PortSlot, frame: &[u8]) {
+        match Packet::from_slice(&self.pool, frame) {
+            Some(packet) => self.send(slot, packet),
+            None => self.count_drop(DropReason::NoMemory),
+        }
+    }
+
+    /// Sends a wrapped packet to a next hop, or keeps it until that is found.
+    #[inline]
+    pub fn send_to_neighbor(&mut self, neighbor: u32, uplink: PortSlot, mut packet: Packet) {
+        match self.shared.neighbors.resolve(neighbor) {
+            Resolved::To(mac) => {
+                if let Some(place) = packet.head_mut().first_chunk_mut::<6>() {
+                    *place = mac.0;
+                }
+                self.send(uplink, packet);
+            }
+            Resolved::Failed => self.drop(DropReason::NeighborFailed, packet),
+            Resolved::Unknown => {
+                let same = self.waiting.iter().filter(|w| w.neighbor == neighbor);
+                if self.waiting.len() >= WAITING || same.count() >= WAITING_EACH {
+                    return self.drop(DropReason::NeighborQueueFull, packet);
+                }
+                self.waiting.push_back(Waiting {
+                    neighbor,
+                    uplink,
+                    packet,
+                });
+            }
+        }
+    }
+
+    /// True if an ICMP error may be sent now: at most [`ERRORS_PER_SECOND`] (RFC 4443 2.4 (f)).
+    pub fn may_send_error(&mut self) -> bool {
+        let second = self.shared.now() / 1_000_000_000;
+        if self.errors.0 != second {
+            self.errors = (second, 0);
+        }
+        self.errors.1 += 1;
+        self.errors.1 <= ERRORS_PER_SECOND
+    }
+
+    /// True if packets wait for a next hop.
+    pub fn has_waiting(&self) -> bool {
+        !self.waiting.is_empty()
+    }
+
+    /// Sends what no longer needs to wait.
+    pub fn retry_waiting(&mut self) {
+        for _ in 0..self.waiting.len() {
+            if let Some(w) = self.waiting.pop_front() {
+                self.send_to_neighbor(w.neighbor, w.uplink, w.packet);
+            }
+        }
+    }
+
+    /// Takes what other workers have for this worker's ports; says how many.
+    pub fn take_handovers(&mut self) -> usize {
+        let shared = self.shared.clone();
+        let Some(inbox) = shared.inboxes.get(self.index) else {
+            return 0;
+        };
+        let mut taken = 0;
+        while taken < 256
+            && let Some(handover) = inbox.pop()
+        {
+            // Its sender has counted it as sent.
+            self.stage(handover.slot, handover.packet);
+            taken += 1;
+        }
+        taken
+    }
+
+    /// Sends everything that is staged.
+    #[inline]
+    pub fn flush(&mut self) {
+        while let Some(slot) = self.touched.pop() {
+            if let Some(outlet) = self.outlets.get_mut(usize::from(slot.0)) {
+                outlet.touched = false;
+            }
+            self.flush_one(slot);
+        }
+        if self.tx_packets != 0 {
+            let counters = self.shared.counters(self.index);
+            counters.add(Counter::TxPackets, self.tx_packets);
+            counters.add(Counter::TxBytes, self.tx_bytes);
+            (self.tx_packets, self.tx_bytes) = (0, 0);
+        }
+    }
+
+    fn flush_one(&mut self, slot: PortSlot) {
+        let Some(outlet) = self.outlets.get_mut(usize::from(slot.0)) else {
+            return;
+        };
+        if outlet.staged.is_empty() {
+            return;
+        }
+        if let Some(device) = &mut outlet.device {
+            device.tx(&mut outlet.staged);
+            if !outlet.staged.is_empty() {
+                let left = outlet.staged.len() as u64;
+                outlet.staged.clear();
+                self.shared
+                    .counters(self.index)
+                    .drop(DropReason::PortFull, left);
+            }
+            return;
+        }
+        let mut lost: ArrayVec<DropReason, { ports::BURST }> = ArrayVec::new();
+        let inbox = outlet.elsewhere.and_then(|w| self.shared.inboxes.get(w));
+        for packet in outlet.staged.drain(..) {
+            let reason = match inbox {
+                Some(inbox) => match inbox.push(Handover { slot, packet }) {
+                    Ok(()) => continue,
+                    Err(_) => DropReason::HandoverFull,
+                },
+                None => DropReason::NoPort,
+            };
+            lost.push(reason);
+        }
+        if let Some(worker) = outlet.elsewhere {
+            self.shared.wake(worker);
+        }
+        for reason in lost {
+            self.count_drop(reason);
+        }
+    }
+
+    /// Drops a packet.
+    #[inline]
+    pub fn drop(&mut self, reason: DropReason, packet: Packet) {
+        drop(packet);
+        self.count_drop(reason);
+    }
+
+    /// Counts a packet that went nowhere.
+    #[inline]
+    pub fn count_drop(&mut self, reason: DropReason) {
+        self.shared.counters(self.index).drop(reason, 1);
+    }
+
+    fn device(&mut self, slot: PortSlot) -> Option<&mut Box<dyn Port>> {
+        self.outlets.get_mut(usize::from(slot.0))?.device.as_mut()
+    }
+}
+
+/// True if a frame that is longer than `max` may go out all the same: tags do not count, and of a
+/// frame that is to be split the pieces do.
+#[cold]
+fn fits(packet: &Packet, max: usize) -> bool {
+    let head = packet.head();
+    let tags = head
+        .get(12..)
+        .unwrap_or_default()
+        .chunks_exact(4)
+        .take(2)
+        .take_while(|tag| matches!(tag, [0x81, 0x00, ..] | [0x88, 0xa8, ..]))
+        .count();
+    let meta = packet.meta();
+    let longest = match meta.gso {
+        Gso::None => packet.len(),
+        _ => usize::from(meta.hdr_len) + usize::from(meta.gso_size),
+    };
+    longest <= max + tags * 4
+}

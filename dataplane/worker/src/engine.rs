@@ -1,0 +1,334 @@
+//! The worker's loop: take a burst, find each packet's program, run it, send.
+//!
+//! One round ([`Worker::poll`]):
+//! 1. adopt new tables and ports, carry out commands;
+//! 2. take a burst from each port;
+//! 3. read each packet's exact key, taking it out of its tunnel first if it is in one ([`classify`]);
+//! 4. find its program in the cache; walk the tables if there is none, or it no longer holds;
+//! 5. run the program, which stages packets for ports; send what is staged.
+
+mod classify;
+mod control;
+
+use std::sync::Arc;
+
+use arrayvec::ArrayVec;
+use crossbeam_channel::Receiver;
+use net::FlowKey;
+use net::exact::HashKey;
+use net::parse::Layout;
+use packet::{Packet, Pool};
+use ports::{BURST, Burst};
+use tables::Pipeline;
+
+use crate::cache::{Cached, FlowCache, ProgramId};
+use crate::connections;
+use crate::egress::Egress;
+use crate::execute::{self, Context};
+use crate::program::Program;
+use crate::shared::Shared;
+use crate::tunnel::too_big;
+use crate::walk::{self, Frame, World};
+use crate::{Command, Counter, DropReason, PortMap, PortSlot};
+use classify::Classified;
+
+/// One worker with everything it owns.
+pub struct Worker {
+    shared: Arc<Shared>,
+    index: usize,
+    commands: Receiver<Command>,
+    pipeline: Arc<Pipeline>,
+    ports: Arc<PortMap>,
+    /// Advances when tables or ports do; a program found valid in this epoch is valid.
+    epoch: u64,
+    egress: Egress,
+    cache: FlowCache,
+    hash_key: HashKey,
+    /// Ports that this worker receives from.
+    inputs: Vec<Input>,
+    /// Zero but for what `extract` leaves alone.
+    scratch: FlowKey,
+    housekeeping: control::Housekeeping,
+    stopped: bool,
+}
+
+/// A port that is received from.
+struct Input {
+    slot: PortSlot,
+    number: u32,
+    /// Why nothing is taken from it now.
+    closed: Option<DropReason>,
+    /// Endpoints behind it, by their places in the port map.
+    endpoints: ArrayVec<u16, 8>,
+}
+
+impl Worker {
+    /// The worker of an index; it does nothing until it is polled.
+    pub fn new(
+        shared: Arc<Shared>,
+        index: usize,
+        pool: Pool,
+        commands: Receiver<Command>,
+        hash_seed: [u64; 2],
+    ) -> Self {
+        let pipeline = shared.tables.load();
+        let ports = shared.ports();
+        let mut egress = Egress::new(shared.clone(), index, pool);
+        egress.adopt(&ports);
+        Worker {
+            cache: FlowCache::new(shared.config.cache_entries),
+            hash_key: HashKey::new(hash_seed),
+            index,
+            commands,
+            pipeline,
+            ports,
+            epoch: 1,
+            egress,
+            inputs: Vec::new(),
+            scratch: FlowKey::default(),
+            housekeeping: control::Housekeeping::default(),
+            stopped: false,
+            shared,
+        }
+    }
+
+    /// One round at `now` nanoseconds; says how many packets it took.
+    pub fn poll(&mut self, now: u64) -> usize {
+        self.control(now);
+        let mut taken = 0;
+        for at in 0..self.inputs.len() {
+            let Some(slot) = self.inputs.get(at).map(|input| input.slot) else {
+                break;
+            };
+            let mut burst = Burst::new();
+            self.egress.rx(slot, &mut burst);
+            if !burst.is_empty() {
+                taken += burst.len();
+                self.receive(at, &mut burst, now);
+            }
+        }
+        taken += self.egress.take_handovers();
+        self.egress.flush();
+        taken
+    }
+
+    /// True once it was told to stop.
+    pub fn is_stopped(&self) -> bool {
+        self.stopped
+    }
+
+    /// One burst from one port.
+    fn receive(&mut self, input: usize, burst: &mut Burst, now: u64) {
+        let Some(input) = self.inputs.get(input) else {
+            return;
+        };
+        let counters = self.shared.counters(self.index);
+        let bytes: usize = burst.iter().map(Packet::len).sum();
+        counters.add(Counter::RxPackets, burst.len() as u64);
+        counters.add(Counter::RxBytes, bytes as u64);
+        if let Some(reason) = input.closed {
+            counters.drop(reason, burst.len() as u64);
+            burst.clear();
+            return;
+        }
+        let mut classified: ArrayVec<Classified, BURST> = ArrayVec::new();
+        for packet in burst.drain(..) {
+            let one = classify::classify(
+                packet,
+                input,
+                &self.ports,
+                &self.hash_key,
+                &mut self.egress,
+                now,
+            );
+            if let Some(one) = one {
+                classified.push(one);
+            }
+        }
+        let mut programs: ArrayVec<Option<ProgramId>, BURST> = ArrayVec::new();
+        if self.cache.is_on() {
+            for one in &classified {
+                programs.push(match &one.key {
+                    Some(key) => self.cache.find(key, one.hash),
+                    None => None,
+                });
+            }
+        }
+        let mut hits = 0;
+        let mut programs = programs.into_iter();
+        for one in classified {
+            hits += u64::from(self.handle(one, programs.next().flatten(), now));
+        }
+        if hits != 0 {
+            self.shared
+                .counters(self.index)
+                .add(Counter::CacheHits, hits);
+        }
+    }
+
+    /// One packet; true if it was handled by a cached program.
+    #[inline]
+    fn handle(&mut self, mut one: Classified, program: Option<ProgramId>, now: u64) -> bool {
+        let Some(key) = &one.key else {
+            self.shared
+                .counters(self.index)
+                .add(Counter::CacheBypass, 1);
+            self.slow(one, now);
+            return false;
+        };
+        // Fast and slow path part here. A packet of the same burst may have brought the
+        // program, or taken it away, since it was looked up.
+        let program = program.or_else(|| {
+            let on = self.cache.is_on();
+            on.then(|| self.cache.find(key, one.hash)).flatten()
+        });
+        let Some(cached) = program.and_then(|id| self.cache.get(id)) else {
+            self.shared
+                .counters(self.index)
+                .add(Counter::CacheMisses, 1);
+            self.slow(one, now);
+            return false;
+        };
+        if !is_current(cached, self.epoch, &self.pipeline, &self.ports)
+            || !suits(&cached.program, &one.packet, &one.layout, &self.shared, now)
+        {
+            self.shared.counters(self.index).add(Counter::CacheStale, 1);
+            self.slow(one, now);
+            return false;
+        }
+        cached.packets += 1;
+        cached.bytes += one.packet.len() as u64;
+        cached.used = now;
+        if cached.program.inner_mtu != 0 {
+            report_too_big(&cached.program, &mut self.egress, &self.ports, &one);
+        }
+        let mut context = Context {
+            layout: one.layout,
+            hash: one.hash,
+            now,
+        };
+        one.packet.meta_mut().in_port = one.in_port;
+        execute::run(&cached.program, &mut self.egress, one.packet, &mut context);
+        true
+    }
+
+    /// Walks the tables with a packet, runs the program and remembers it.
+    #[cold]
+    fn slow(&mut self, one: Classified, now: u64) {
+        let mut flow_key = self.scratch;
+        let head = one.packet.head();
+        let layout = match net::parse::extract(head, one.packet.len(), &mut flow_key) {
+            Ok(layout) => layout,
+            Err(_) => return self.egress.drop(DropReason::Malformed, one.packet),
+        };
+        if layout.malformed.is_some() {
+            self.shared
+                .counters(self.index)
+                .add(Counter::ParseErrors, 1);
+        }
+        flow_key.in_port = one.in_port.into();
+        if let Some(tunnel) = &one.tunnel {
+            tunnel.apply(&mut flow_key);
+        }
+        let frame = Frame {
+            head,
+            layout: &layout,
+            len: one.packet.len(),
+        };
+        let program = walk::walk(self.world(now), frame, &flow_key);
+        self.run_once(&program, one.packet, layout, one.hash, now);
+        if let Some(key) = &one.key {
+            match program.cacheable {
+                true => {
+                    let epoch = self.epoch;
+                    self.cache
+                        .insert(key, one.hash, program, epoch, &self.pipeline);
+                }
+                false => self
+                    .shared
+                    .counters(self.index)
+                    .add(Counter::CacheBypass, 1),
+            }
+        }
+    }
+
+    /// Runs a program for one packet and counts it.
+    fn run_once(&mut self, program: &Program, packet: Packet, layout: Layout, hash: u64, now: u64) {
+        program
+            .hits
+            .count(&self.pipeline, 1, packet.len() as u64, now);
+        let one = Classified {
+            in_port: packet.meta().in_port,
+            packet,
+            layout,
+            key: None,
+            hash,
+            tunnel: None,
+        };
+        report_too_big(program, &mut self.egress, &self.ports, &one);
+        let mut context = Context { layout, hash, now };
+        execute::run(program, &mut self.egress, one.packet, &mut context);
+    }
+
+    fn world(&self, now: u64) -> World<'_> {
+        World {
+            pipeline: &self.pipeline,
+            ports: &self.ports,
+            neighbors: &self.shared.neighbors,
+            select_seed: self.shared.config.select_seed,
+            invalid_ttl_to_controller: self
+                .shared
+                .invalid_ttl_to_controller
+                .load(std::sync::atomic::Ordering::Relaxed),
+            now,
+        }
+    }
+}
+
+/// True while what the program was made from is unchanged.
+#[inline]
+fn is_current(cached: &mut Cached, epoch: u64, pipeline: &Pipeline, ports: &PortMap) -> bool {
+    if cached.epoch == epoch {
+        return true;
+    }
+    let holds = cached.program.deps.hold(pipeline, ports);
+    if holds {
+        cached.epoch = epoch;
+    }
+    holds
+}
+
+/// True if the program is right for this packet too: what it takes for granted besides the exact
+/// key holds. Nothing has been changed when this says no.
+#[inline]
+fn suits(program: &Program, packet: &Packet, layout: &Layout, shared: &Shared, now: u64) -> bool {
+    let ttl_lasts = program.min_ttl == 0 || ttl(packet, layout) >= program.min_ttl;
+    ttl_lasts && connections::hold(&program.checks, shared, packet, layout, now)
+}
+
+fn ttl(packet: &Packet, layout: &Layout) -> u8 {
+    use net::parse::Network;
+    let offset = match layout.network {
+        Network::Ipv4 => 8,
+        Network::Ipv6 => 7,
+        _ => return u8::MAX,
+    };
+    let at = usize::from(layout.l3) + offset;
+    packet.head().get(at).copied().unwrap_or(0)
+}
+
+/// Tells the sender of a packet that is too big for the tunnel it is about to go into. This is
+/// done before the packet is changed, because the sender must recognise it.
+fn report_too_big(program: &Program, egress: &mut Egress, ports: &PortMap, one: &Classified) {
+    let mtu = program.inner_mtu;
+    if mtu == 0 || !execute::exceeds(&one.packet, &one.layout, mtu) || !egress.may_send_error() {
+        return;
+    }
+    let back = ports.get(net::PortNo(one.in_port));
+    let Some(back) = back.filter(|port| port.is_device() && port.refuses_tx().is_none()) else {
+        return;
+    };
+    if let Some(frame) = too_big::error(one.packet.head(), &one.layout, mtu) {
+        egress.send_bytes(back.slot, &frame);
+    }
+}

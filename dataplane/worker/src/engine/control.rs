@@ -1,0 +1,187 @@
+//! What a worker does besides packets: new tables and ports, commands, timers.
+
+use net::parse::extract;
+use packet::Packet;
+
+use super::{Input, Worker};
+use crate::tunnel::endpoint;
+use crate::walk::{self, Frame};
+use crate::{Command, Counter, Device, DropReason, PacketOut, PortKind, PortSlot};
+
+/// Between looks at next hops.
+const NEIGHBOR_TICK: u64 = 50_000_000;
+/// Between looks at a part of the cache.
+const SWEEP_TICK: u64 = 10_000_000;
+/// Buckets looked at then.
+const SWEEP_BUCKETS: usize = 64;
+/// A cached flow without packets for so long is forgotten.
+const SWEEP_IDLE: u64 = 30_000_000_000;
+
+/// When what was done last.
+#[derive(Default)]
+pub(super) struct Housekeeping {
+    neighbors: u64,
+    sweep: u64,
+    sweep_cursor: usize,
+}
+
+impl Worker {
+    /// Everything but packets, once per round.
+    #[inline]
+    pub(super) fn control(&mut self, now: u64) {
+        self.adopt();
+        if !self.commands.is_empty() {
+            self.obey(now);
+        }
+        let due = self.shared.neighbors.is_due();
+        if due || now.saturating_sub(self.housekeeping.neighbors) >= NEIGHBOR_TICK {
+            self.housekeeping.neighbors = now;
+            self.tick_neighbors(now);
+        }
+        if self.egress.has_waiting() {
+            self.egress.retry_waiting();
+        }
+        if now.saturating_sub(self.housekeeping.sweep) >= SWEEP_TICK {
+            self.housekeeping.sweep = now;
+            self.sweep(now);
+        }
+    }
+
+    /// Takes over new tables and ports, if there are any.
+    #[inline]
+    fn adopt(&mut self) {
+        if self.shared.tables.generation() != self.pipeline.generation() {
+            self.pipeline = self.shared.tables.load();
+            self.epoch += 1;
+        }
+        if self.shared.ports_generation() != self.ports.generation() {
+            self.ports = self.shared.ports();
+            self.epoch += 1;
+            self.egress.adopt(&self.ports);
+            self.refresh_inputs();
+        }
+    }
+
+    fn refresh_inputs(&mut self) {
+        let ports = &self.ports;
+        for input in &mut self.inputs {
+            let Some(port) = ports.at(input.slot) else {
+                input.closed = Some(DropReason::PortDown);
+                continue;
+            };
+            input.number = port.number.0;
+            input.closed = port.refuses_rx();
+            let endpoints = ports.endpoints().iter().enumerate();
+            input.endpoints = endpoints
+                .filter(|(_, endpoint)| endpoint.uplink == input.slot)
+                .map(|(at, _)| at as u16)
+                .take(input.endpoints.capacity())
+                .collect();
+        }
+    }
+
+    #[cold]
+    fn obey(&mut self, now: u64) {
+        // What was published before a command was sent must be in force when it is obeyed.
+        while let Ok(command) = self.commands.try_recv() {
+            self.adopt();
+            match command {
+                Command::Attach { slot, device } => {
+                    self.egress.attach(slot, device.0);
+                    self.inputs.push(Input {
+                        slot,
+                        number: 0,
+                        closed: Some(DropReason::PortDown),
+                        endpoints: Default::default(),
+                    });
+                    self.refresh_inputs();
+                }
+                Command::Detach { slot, reply } => {
+                    self.inputs.retain(|input| input.slot != slot);
+                    reply.send(self.egress.detach(slot).map(Device));
+                }
+                Command::PacketOut(packet) => self.packet_out(&packet, now),
+                Command::Barrier(reply) => reply.send(()),
+                Command::Sync(reply) => {
+                    self.cache.flush_counts(&self.pipeline);
+                    self.egress.flush();
+                    self.report_cache();
+                    reply.send(());
+                }
+                Command::FlushCache(reply) => {
+                    self.cache.clear(&self.pipeline);
+                    self.report_cache();
+                    reply.send(());
+                }
+                Command::Stop => self.stopped = true,
+            }
+        }
+    }
+
+    fn packet_out(&mut self, out: &PacketOut, now: u64) {
+        self.shared.counters(self.index).add(Counter::PacketOuts, 1);
+        let Some(mut packet) = Packet::from_slice(&self.egress.pool, &out.data) else {
+            return self.egress.count_drop(DropReason::NoMemory);
+        };
+        let headers = packet.len().min(net::parse::HEADER_BYTES);
+        packet.pull_up(headers);
+        packet.meta_mut().in_port = out.in_port.0;
+        let mut key = self.scratch;
+        let layout = match extract(packet.head(), packet.len(), &mut key) {
+            Ok(layout) => layout,
+            Err(_) => return self.egress.drop(DropReason::Malformed, packet),
+        };
+        key.in_port = out.in_port.0.into();
+        let frame = Frame {
+            head: packet.head(),
+            layout: &layout,
+            len: packet.len(),
+        };
+        let program = walk::packet_out(self.world(now), frame, &key, &out.actions);
+        self.run_once(&program, packet, layout, now, now);
+        self.egress.flush();
+    }
+
+    fn tick_neighbors(&mut self, now: u64) {
+        let shared = self.shared.clone();
+        let (ports, index) = (self.ports.clone(), self.index);
+        let owner = |slot: PortSlot| match ports.at(slot).map(|port| &port.kind) {
+            Some(PortKind::Device { worker }) => Some(*worker),
+            _ => None,
+        };
+        let egress = &mut self.egress;
+        shared.neighbors.tick(
+            &ports,
+            now,
+            |endpoint| owner(endpoint.uplink) == Some(index),
+            |question| {
+                let Some(endpoint) = ports.endpoints().get(question.endpoint) else {
+                    return;
+                };
+                if let Some(frame) = endpoint::question(endpoint, question) {
+                    egress.send_bytes(endpoint.uplink, &frame);
+                }
+            },
+        );
+    }
+
+    fn sweep(&mut self, now: u64) {
+        let (pipeline, ports, epoch) = (self.pipeline.clone(), self.ports.clone(), self.epoch);
+        let cursor = &mut self.housekeeping.sweep_cursor;
+        self.cache
+            .sweep(cursor, SWEEP_BUCKETS, &pipeline, |cached| {
+                let idle = now.saturating_sub(cached.used) > SWEEP_IDLE;
+                idle || (cached.epoch != epoch && !cached.program.deps.hold(&pipeline, &ports))
+            });
+        self.report_cache();
+    }
+
+    fn report_cache(&mut self) {
+        let counters = self.shared.counters(self.index);
+        let counts = self.cache.take_counts();
+        counters.add(Counter::CacheInserts, counts.inserts);
+        counters.add(Counter::CacheEvictions, counts.evictions);
+        counters.set(Counter::CacheEntries, self.cache.len() as u64);
+        counters.set(Counter::CachePrograms, self.cache.programs() as u64);
+    }
+}

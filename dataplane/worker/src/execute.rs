@@ -1,0 +1,331 @@
+//! Running a program on a packet.
+
+use net::MacAddr;
+use net::edit::{ChecksumField, Editor, translate_embedded};
+use net::headers::{Ethernet, VlanTag, view_mut};
+use net::parse::{Layout, Network};
+use packet::{Csum, Gso, Packet};
+use tables::{Meter, Verdict};
+
+use crate::egress::Egress;
+use crate::program::{Encap, Op, Program, ToController};
+use crate::{Counter, DropReason, PacketIn};
+
+/// What is known of a packet while its program runs.
+#[derive(Clone, Copy)]
+pub(crate) struct Context {
+    pub layout: Layout,
+    /// Hash of its flow, for the outer source port.
+    pub hash: u64,
+    /// Nanoseconds.
+    pub now: u64,
+}
+
+/// Runs a program; the packet is gone afterwards.
+#[inline]
+pub(crate) fn run(program: &Program, egress: &mut Egress, packet: Packet, context: &mut Context) {
+    // Most programs of a switch end here.
+    if let [Op::Output(slot)] = &*program.ops {
+        return egress.send(*slot, packet);
+    }
+    let mut packet = Some(packet);
+    let takes = usize::from(program.takes);
+    steps(&program.ops, takes, egress, &mut packet, context);
+}
+
+fn steps(
+    ops: &[Op],
+    takes: usize,
+    egress: &mut Egress,
+    slot: &mut Option<Packet>,
+    context: &mut Context,
+) {
+    let mut next = 0;
+    while let Some(op) = ops.get(next) {
+        let at = next;
+        next += 1;
+        match op {
+            Op::Drop(reason) => {
+                egress.count_drop(*reason);
+                continue;
+            }
+            Op::Output(_) | Op::Tunnel(_) if at == takes => {
+                if let Some(packet) = slot.take() {
+                    send(op, egress, packet, context);
+                }
+                continue;
+            }
+            _ => {}
+        }
+        // Only drops stand after the step that takes the packet.
+        let Some(packet) = slot.as_mut() else {
+            continue;
+        };
+        match op {
+            Op::Output(_) | Op::Tunnel(_) => match packet.copy(&egress.pool) {
+                Some(copy) => send(op, egress, copy, context),
+                None => egress.count_drop(DropReason::NoMemory),
+            },
+            Op::Controller(to) => controller(to, egress, packet),
+            Op::Meter(meter) => {
+                if !passes(&meter.0, packet, context) {
+                    return egress.count_drop(DropReason::Meter);
+                }
+            }
+            Op::Scope(steps_in) => {
+                let end = next + usize::from(*steps_in);
+                let scope = ops.get(next..end).unwrap_or_default();
+                match packet.copy(&egress.pool) {
+                    Some(copy) => {
+                        let mut inner = *context;
+                        steps(scope, scope.len(), egress, &mut Some(copy), &mut inner);
+                    }
+                    None => egress.count_drop(DropReason::NoMemory),
+                }
+                next = end;
+            }
+            Op::PushVlan { tpid, tci } => {
+                if !push_vlan(packet, *tpid, *tci, &mut context.layout) {
+                    return egress.count_drop(DropReason::NoMemory);
+                }
+            }
+            Op::PopVlan => {
+                pop_vlan(packet, &mut context.layout);
+            }
+            other => rewrite(other, packet, &context.layout),
+        }
+    }
+}
+
+fn send(op: &Op, egress: &mut Egress, packet: Packet, context: &Context) {
+    match op {
+        Op::Output(slot) => egress.send(*slot, packet),
+        Op::Tunnel(encap) => tunnel(encap, egress, packet, context),
+        _ => {}
+    }
+}
+
+/// One header change. A field that the packet does not have stays as it is.
+fn rewrite(op: &Op, packet: &mut Packet, layout: &Layout) {
+    let field = checksum_field(packet, layout);
+    let mut editor = Editor::new(packet.head_mut(), layout, field);
+    let _has_field = match op {
+        Op::EthDst(mac) => editor.set_eth_dst(*mac),
+        Op::EthSrc(mac) => editor.set_eth_src(*mac),
+        Op::EthType(ethertype) => editor.set_eth_type(*ethertype),
+        Op::Vlan(tci) => editor.set_vlan(0, *tci),
+        Op::Ipv4Src(address) => editor.set_ipv4_src(*address),
+        Op::Ipv4Dst(address) => editor.set_ipv4_dst(*address),
+        Op::Ipv6Src(address) => editor.set_ipv6_src(*address),
+        Op::Ipv6Dst(address) => editor.set_ipv6_dst(*address),
+        Op::Ipv6Label(label) => editor.set_ipv6_label(*label),
+        Op::Tos(tos) => editor.set_tos(*tos),
+        Op::Ttl(ttl) => editor.set_ttl(*ttl),
+        Op::TtlDown(steps) => match editor.ttl() {
+            Some(ttl) => editor.set_ttl(ttl.saturating_sub(*steps)),
+            None => false,
+        },
+        Op::TtlUp(steps) => match editor.ttl() {
+            Some(ttl) => editor.set_ttl(ttl.saturating_add(*steps)),
+            None => false,
+        },
+        Op::SrcPort(port) => editor.set_src_port(*port),
+        Op::DstPort(port) => editor.set_dst_port(*port),
+        Op::IcmpType(kind) => editor.set_icmp_type(*kind),
+        Op::IcmpCode(code) => editor.set_icmp_code(*code),
+        Op::IcmpId(id) => editor.set_icmp_id(*id),
+        Op::ArpOperation(operation) => editor.set_arp_operation(*operation),
+        Op::ArpSpa(address) => editor.set_arp_spa(*address),
+        Op::ArpTpa(address) => editor.set_arp_tpa(*address),
+        Op::ArpSha(mac) => editor.set_arp_sha(*mac),
+        Op::ArpTha(mac) => editor.set_arp_tha(*mac),
+        Op::NdTarget(address) => editor.set_nd_target(*address),
+        Op::NdSll(mac) => editor.set_nd_sll(*mac),
+        Op::NdTll(mac) => editor.set_nd_tll(*mac),
+        Op::Embedded(change) => translate_embedded(&mut editor, &change.old, &change.new),
+        _ => false,
+    };
+}
+
+/// How the transport checksum of this packet is to be kept right.
+fn checksum_field(packet: &Packet, layout: &Layout) -> ChecksumField {
+    let meta = packet.meta();
+    // A partial checksum further in is that of a tunnel's inner packet; ours is complete then.
+    match meta.csum == Csum::Partial && meta.csum_start == layout.l4 {
+        true => ChecksumField::Partial,
+        false => ChecksumField::Full,
+    }
+}
+
+fn push_vlan(packet: &mut Packet, tpid: u16, tci: u16, layout: &mut Layout) -> bool {
+    const ADDRESSES: usize = 2 * size_of::<MacAddr>();
+    let Some(_) = packet.prepend(VlanTag::LEN) else {
+        return false;
+    };
+    if !packet.pull_up(ADDRESSES + 2 * VlanTag::LEN) {
+        return false;
+    }
+    let head = packet.head_mut();
+    if head.len() < ADDRESSES + VlanTag::LEN {
+        return false;
+    }
+    head.copy_within(VlanTag::LEN..VlanTag::LEN + ADDRESSES, 0);
+    let Some(tag) = view_mut::<[u8; 4]>(head, ADDRESSES) else {
+        return false;
+    };
+    let ([a, b], [c, d]) = (tpid.to_be_bytes(), tci.to_be_bytes());
+    *tag = [a, b, c, d];
+    layout.vlan_tags += 1;
+    shift(layout, VlanTag::LEN as i32);
+    true
+}
+
+fn pop_vlan(packet: &mut Packet, layout: &mut Layout) {
+    const ADDRESSES: usize = 2 * size_of::<MacAddr>();
+    let head = packet.head_mut();
+    if head.len() < ADDRESSES + VlanTag::LEN || layout.vlan_tags == 0 {
+        return;
+    }
+    head.copy_within(0..ADDRESSES, VlanTag::LEN);
+    if packet.trim_front(VlanTag::LEN) {
+        layout.vlan_tags -= 1;
+        shift(layout, -(VlanTag::LEN as i32));
+    }
+}
+
+/// Moves everything behind the tags.
+fn shift(layout: &mut Layout, by: i32) {
+    for offset in [&mut layout.l3, &mut layout.l4, &mut layout.payload] {
+        *offset = offset.wrapping_add_signed(by as i16);
+    }
+    layout.end = layout.end.wrapping_add_signed(by);
+}
+
+/// Charges a meter; false if the packet is to be dropped.
+fn passes(meter: &Meter, packet: &mut Packet, context: &Context) -> bool {
+    match meter.charge(context.now, 1, packet.len() as u64) {
+        Verdict::Pass => true,
+        Verdict::Drop => false,
+        Verdict::Remark { prec_level } => {
+            remark(packet, &context.layout, prec_level);
+            true
+        }
+    }
+}
+
+/// Raises the drop precedence of an assured forwarding class (RFC 2597 6); other DSCPs have none.
+fn remark(packet: &mut Packet, layout: &Layout, levels: u8) {
+    let at = usize::from(layout.l3);
+    let tos = match (layout.network, packet.head().get(at..)) {
+        (Network::Ipv4, Some([_, tos, ..])) => *tos,
+        (Network::Ipv6, Some([a, b, ..])) => (a << 4) | (b >> 4),
+        _ => return,
+    };
+    let (class, precedence, ecn) = (tos >> 5, (tos >> 3) & 3, tos & 3);
+    let assured = (1..=4).contains(&class) && precedence != 0 && tos & 4 == 0;
+    if assured {
+        let raised = precedence.saturating_add(levels).min(3);
+        rewrite(&Op::Tos((class << 5) | (raised << 3) | ecn), packet, layout);
+    }
+}
+
+/// Wraps a packet and sends it to its next hop.
+fn tunnel(encap: &Encap, egress: &mut Egress, mut packet: Packet, context: &Context) {
+    if exceeds(&packet, &context.layout, encap.inner_mtu) {
+        return egress.drop(DropReason::TooBig, packet);
+    }
+    let (inner_len, outer_len) = (packet.len(), encap.template.len());
+    if packet.prepend(outer_len).is_none() || !packet.pull_up(outer_len) {
+        return egress.drop(DropReason::NoMemory, packet);
+    }
+    // Ports above 49152 are for this (RFC 8926 3.3, RFC 6335 6).
+    let src_port = 0xc000 | (context.hash >> 48) as u16;
+    let template = &encap.template;
+    if !template.write(packet.head_mut(), inner_len, src_port, 0) {
+        return egress.drop(DropReason::NoMemory, packet);
+    }
+    packet.meta_mut().tunnel_len = outer_len as u16;
+    if encap.ipv6 {
+        outer_checksum(encap, &mut packet);
+    }
+    egress
+        .shared
+        .counters(egress.index)
+        .add(Counter::TunnelEncap, 1);
+    egress.send_to_neighbor(encap.neighbor, encap.uplink, packet);
+}
+
+/// Over IPv6 the outer UDP checksum is not optional for every receiver (RFC 6935).
+fn outer_checksum(encap: &Encap, packet: &mut Packet) {
+    let (meta, template) = (*packet.meta(), &encap.template);
+    let found = if meta.csum == Csum::Partial {
+        let (start, offset) = (usize::from(meta.csum_start), usize::from(meta.csum_offset));
+        template.udp_checksum_over_partial(packet.head(), packet.len(), start, offset)
+    } else {
+        let mut skip = template.l3() + net::headers::Ipv6::LEN;
+        Some(template.udp_checksum(packet.segments().map(|segment| {
+            let from = skip.min(segment.len());
+            skip -= from;
+            segment.get(from..).unwrap_or_default()
+        })))
+    };
+    if let Some((at, checksum)) = found {
+        packet.write_at(at, &checksum.to_be_bytes());
+    }
+}
+
+/// True if the packet, or a piece of the frame it will be split into, has more bytes above
+/// Ethernet than fit.
+#[inline]
+pub(crate) fn exceeds(packet: &Packet, layout: &Layout, mtu: u32) -> bool {
+    let meta = packet.meta();
+    let frame = match meta.gso {
+        Gso::None => (layout.end as usize).min(packet.len()),
+        _ => usize::from(meta.hdr_len) + usize::from(meta.gso_size),
+    };
+    // Tags count: inside the tunnel they are payload.
+    frame > mtu as usize + Ethernet::LEN
+}
+
+/// Gives the controller a copy.
+fn controller(to: &ToController, egress: &mut Egress, packet: &Packet) {
+    let queue = &egress.shared.packet_ins;
+    if !queue.has_room() {
+        queue.count_drop();
+        return egress.count_drop(DropReason::PacketInFull);
+    }
+    let mut data = packet.to_vec();
+    let total_len = data.len();
+    finish_copy(&mut data, packet);
+    data.truncate(usize::from(to.max_len).max(usize::from(to.max_len == u16::MAX) * total_len));
+    let queued = queue.push(PacketIn {
+        reason: to.reason,
+        table: to.table,
+        cookie: to.cookie,
+        total_len,
+        data,
+        key: to.key,
+        controller_id: to.controller_id,
+        userdata: to.userdata.clone(),
+    });
+    let counters = egress.shared.counters(egress.index);
+    match queued {
+        true => counters.add(Counter::PacketIns, 1),
+        false => counters.drop(DropReason::PacketInFull, 1),
+    }
+}
+
+/// Completes the checksum in a copy of a packet.
+fn finish_copy(data: &mut [u8], packet: &Packet) {
+    let meta = packet.meta();
+    let start = usize::from(meta.csum_start);
+    if meta.csum == Csum::Partial
+        && let Some(covered) = data.get_mut(start..)
+    {
+        let checksum = net::csum::complete([&*covered]);
+        let at = usize::from(meta.csum_offset);
+        if let Some(place) = covered.get_mut(at..).and_then(|p| p.first_chunk_mut::<2>()) {
+            *place = checksum.to_be_bytes();
+        }
+    }
+}

@@ -1,0 +1,273 @@
+//! What is done with the packets of a flow, as a flat list: the result of a walk, run once per
+//! packet.
+
+use std::hash::{Hash, Hasher};
+use std::sync::Arc;
+
+use net::icmp::Embedded;
+use net::tunnel::Template;
+use net::{FlowKey, GroupId, MacAddr, MeterId, PortNo, TableId};
+use smallvec::SmallVec;
+use tables::{Group, Meter, Pipeline, Rule};
+
+use crate::connections::Check;
+use crate::{DropReason, PortMap, PortSlot};
+
+/// One step. Header steps change the packet where it is; the sending ones take it as it is then.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum Op {
+    EthDst(MacAddr),
+    EthSrc(MacAddr),
+    EthType(u16),
+    PushVlan {
+        tpid: u16,
+        tci: u16,
+    },
+    PopVlan,
+    /// Priority and identifier of the outermost tag.
+    Vlan(u16),
+    Ipv4Src([u8; 4]),
+    Ipv4Dst([u8; 4]),
+    Ipv6Src([u8; 16]),
+    Ipv6Dst([u8; 16]),
+    Ipv6Label(u32),
+    Tos(u8),
+    Ttl(u8),
+    /// Down by so many; [`Program::min_ttl`] sees to it that it does not run out.
+    TtlDown(u8),
+    /// Back up, after a clone that counted it down.
+    TtlUp(u8),
+    SrcPort(u16),
+    DstPort(u16),
+    IcmpType(u8),
+    IcmpCode(u8),
+    IcmpId(u16),
+    ArpOperation(u16),
+    ArpSpa([u8; 4]),
+    ArpTpa([u8; 4]),
+    ArpSha(MacAddr),
+    ArpTha(MacAddr),
+    NdTarget([u8; 16]),
+    NdSll(MacAddr),
+    NdTll(MacAddr),
+    /// The packet inside an ICMP error, translated back.
+    #[allow(dead_code)] // made by the connection tracker's walk
+    Embedded(Box<EmbeddedChange>),
+    /// Ends the program, or the scope, if the rate is exceeded.
+    Meter(ByAddress<Meter>),
+    /// The next so many steps work on a copy.
+    Scope(u16),
+    Output(PortSlot),
+    Tunnel(Box<Encap>),
+    Controller(Box<ToController>),
+    /// Counts one packet that went nowhere.
+    Drop(DropReason),
+}
+
+impl Op {
+    fn sends(&self) -> bool {
+        matches!(self, Op::Output(_) | Op::Tunnel(_))
+    }
+}
+
+/// The packet inside an ICMP error, before and after translation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct EmbeddedChange {
+    pub old: Embedded,
+    pub new: Embedded,
+}
+
+impl Hash for EmbeddedChange {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        (self.new.src, self.new.dst, self.new.l4).hash(state);
+    }
+}
+
+/// How a packet is wrapped.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Encap {
+    /// The tunnel port.
+    pub port: PortSlot,
+    /// The endpoint's place in [`PortMap::endpoints`].
+    pub endpoint: u16,
+    /// The device that the endpoint's packets leave by.
+    pub uplink: PortSlot,
+    /// Next hop's place in the neighbour table.
+    pub neighbor: u32,
+    /// Largest inner frame without its Ethernet header, in bytes.
+    pub inner_mtu: u32,
+    /// The outer header is IPv6.
+    pub ipv6: bool,
+    /// Outer headers; the link-layer destination is zero, because it is looked up each time.
+    pub template: Template,
+}
+
+impl Hash for Encap {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        (self.port, self.endpoint, self.neighbor).hash(state);
+    }
+}
+
+/// What the controller is told besides the packet.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct ToController {
+    pub max_len: u16,
+    pub reason: u8,
+    pub controller_id: u16,
+    pub table: TableId,
+    pub cookie: u64,
+    pub userdata: Arc<[u8]>,
+    /// Ports, metadata, registers, tunnel and connection fields; header fields are not looked at.
+    pub key: FlowKey,
+}
+
+/// Shared things that are equal only if they are the same.
+#[derive(Debug)]
+pub(crate) struct ByAddress<T>(pub Arc<T>);
+
+impl<T> Clone for ByAddress<T> {
+    fn clone(&self) -> Self {
+        ByAddress(self.0.clone())
+    }
+}
+
+impl<T> PartialEq for ByAddress<T> {
+    fn eq(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
+    }
+}
+
+impl<T> Eq for ByAddress<T> {}
+
+impl<T> Hash for ByAddress<T> {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        Arc::as_ptr(&self.0).hash(state);
+    }
+}
+
+/// What a walk looked at: the program holds as long as none of it changes.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub(crate) struct Deps {
+    /// Tables with their generation.
+    pub tables: SmallVec<[(TableId, u64); 8]>,
+    /// Groups, with their generation if they exist.
+    pub groups: SmallVec<[(GroupId, Option<u64>); 2]>,
+    /// Meters, likewise.
+    pub meters: SmallVec<[(MeterId, Option<u64>); 2]>,
+    /// Ports, likewise.
+    pub ports: SmallVec<[(PortNo, Option<u64>); 2]>,
+    /// All ports, for those who flood.
+    pub all_ports: Option<u64>,
+    /// Tunnel endpoints.
+    pub endpoints: Option<u64>,
+}
+
+impl Deps {
+    pub fn table(&mut self, table: TableId, generation: u64) {
+        if !self.tables.iter().any(|(known, _)| *known == table) {
+            self.tables.push((table, generation));
+        }
+    }
+
+    pub fn group(&mut self, group: GroupId, generation: Option<u64>) {
+        if !self.groups.iter().any(|(known, _)| *known == group) {
+            self.groups.push((group, generation));
+        }
+    }
+
+    pub fn meter(&mut self, meter: MeterId, generation: Option<u64>) {
+        if !self.meters.iter().any(|(known, _)| *known == meter) {
+            self.meters.push((meter, generation));
+        }
+    }
+
+    pub fn port(&mut self, port: PortNo, changed: Option<u64>) {
+        if !self.ports.iter().any(|(known, _)| *known == port) {
+            self.ports.push((port, changed));
+        }
+    }
+
+    /// True while nothing has changed.
+    pub fn hold(&self, pipeline: &Pipeline, ports: &PortMap) -> bool {
+        let tables = &mut self.tables.iter();
+        let groups = &mut self.groups.iter();
+        let meters = &mut self.meters.iter();
+        let used = &mut self.ports.iter();
+        tables.all(|(id, seen)| pipeline.table_generation(*id) == *seen)
+            && groups.all(|(id, seen)| pipeline.group(*id).map(|g| g.generation()) == *seen)
+            && meters.all(|(id, seen)| pipeline.meter(*id).map(|m| m.generation()) == *seen)
+            && used.all(|(id, seen)| ports.get(*id).map(|p| p.changed) == *seen)
+            && self.all_ports.is_none_or(|seen| ports.generation() == seen)
+            && self
+                .endpoints
+                .is_none_or(|seen| ports.endpoints_changed() == seen)
+    }
+}
+
+/// Whom packets are counted for.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub(crate) struct Hits {
+    pub rules: SmallVec<[ByAddress<Rule>; 8]>,
+    /// Tables looked up, and whether a rule matched.
+    pub tables: SmallVec<[(TableId, bool); 8]>,
+    /// Groups, and separately each bucket of theirs that was taken.
+    pub groups: SmallVec<[(ByAddress<Group>, Option<u16>); 2]>,
+}
+
+impl Hits {
+    /// Adds packets to everyone's counters.
+    pub fn count(&self, pipeline: &Pipeline, packets: u64, bytes: u64, used: u64) {
+        for rule in &self.rules {
+            rule.0.stats.add(packets, bytes, used);
+        }
+        for (table, matched) in &self.tables {
+            if let Some(stats) = pipeline.table_stats(*table) {
+                stats.add(packets, if *matched { packets } else { 0 });
+            }
+        }
+        for (group, bucket) in &self.groups {
+            let group = &group.0;
+            let stats = match bucket {
+                None => Some(&group.stats),
+                Some(at) => group.buckets.get(usize::from(*at)).map(|b| &b.stats),
+            };
+            if let Some(stats) = stats {
+                stats.add(packets, bytes);
+            }
+        }
+    }
+}
+
+/// The result of a walk.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct Program {
+    pub ops: Box<[Op]>,
+    /// Connections whose state decided; checked before anything is changed.
+    pub checks: Box<[Check]>,
+    pub deps: Box<Deps>,
+    pub hits: Box<Hits>,
+    /// The packet's time to live must be at least this.
+    pub min_ttl: u8,
+    /// Largest inner packet of the tunnels it sends into, in bytes; 0 if it sends into none.
+    pub inner_mtu: u32,
+    /// Holds for all packets with the same exact key (while `checks` and `deps` do).
+    pub cacheable: bool,
+    /// Index of the step that takes the packet itself rather than a copy; `ops.len()` if none.
+    pub takes: u16,
+}
+
+impl Program {
+    /// Finds out which step is the last to need the packet.
+    pub fn last_sender(ops: &[Op]) -> u16 {
+        let last_user = ops.iter().rposition(|op| !matches!(op, Op::Drop(_)));
+        let in_scope = |at: usize| {
+            ops.iter()
+                .enumerate()
+                .any(|(start, op)| matches!(op, Op::Scope(n) if at > start && at <= start + usize::from(*n)))
+        };
+        match last_user {
+            Some(at) if ops.get(at).is_some_and(Op::sends) && !in_scope(at) => at as u16,
+            _ => ops.len() as u16,
+        }
+    }
+}

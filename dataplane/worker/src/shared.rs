@@ -1,0 +1,111 @@
+//! What all workers and the control plane share.
+
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
+use std::thread::Thread;
+use std::time::Instant;
+
+use arc_swap::ArcSwap;
+use crossbeam_queue::ArrayQueue;
+use crossbeam_utils::CachePadded;
+use packet::Packet;
+use tables::Published;
+
+use crate::tunnel::neighbors::Neighbors;
+use crate::{Config, Counters, PacketInQueue, PortMap, PortSlot};
+
+/// Packets that may wait for another worker's ports.
+const INBOX: usize = 1024;
+
+/// What all workers and the control plane share.
+pub struct Shared {
+    /// Settings.
+    pub config: Config,
+    /// Tables, groups and meters.
+    pub tables: Arc<Published>,
+    /// Packets for the controller.
+    pub packet_ins: Arc<PacketInQueue>,
+    /// Send packets whose time to live runs out to the controller, instead of dropping them.
+    pub invalid_ttl_to_controller: AtomicBool,
+    pub(crate) neighbors: Neighbors,
+    pub(crate) inboxes: Vec<ArrayQueue<Handover>>,
+    ports: ArcSwap<PortMap>,
+    ports_generation: AtomicU64,
+    counters: Vec<CachePadded<Counters>>,
+    threads: Vec<OnceLock<Thread>>,
+    start: Instant,
+}
+
+/// A packet for a port that another worker has.
+pub(crate) struct Handover {
+    pub slot: PortSlot,
+    pub packet: Packet,
+}
+
+impl Shared {
+    /// For as many workers as the configuration names cores, at least one.
+    pub fn new(config: Config, tables: Arc<Published>) -> Arc<Self> {
+        let workers = config.cpus.len().max(1);
+        Arc::new(Shared {
+            packet_ins: Arc::new(PacketInQueue::new(config.packet_in_queue)),
+            config,
+            tables,
+            invalid_ttl_to_controller: AtomicBool::new(false),
+            neighbors: Neighbors::new(),
+            inboxes: (0..workers).map(|_| ArrayQueue::new(INBOX)).collect(),
+            ports: ArcSwap::default(),
+            ports_generation: AtomicU64::new(0),
+            counters: (0..workers).map(|_| CachePadded::default()).collect(),
+            threads: (0..workers).map(|_| OnceLock::new()).collect(),
+            start: Instant::now(),
+        })
+    }
+
+    /// Number of workers.
+    pub fn workers(&self) -> usize {
+        self.counters.len()
+    }
+
+    /// The clock of workers, connections and meters: nanoseconds since the start.
+    pub fn now(&self) -> u64 {
+        u64::try_from(self.start.elapsed().as_nanos()).unwrap_or(u64::MAX)
+    }
+
+    /// The counters of a worker; of the first one if there are not so many.
+    #[allow(clippy::indexing_slicing)] // there is at least one
+    pub fn counters(&self, worker: usize) -> &Counters {
+        self.counters.get(worker).unwrap_or(&self.counters[0])
+    }
+
+    /// The ports.
+    pub fn ports(&self) -> Arc<PortMap> {
+        self.ports.load_full()
+    }
+
+    /// Generation of the newest port map; one load.
+    #[inline]
+    pub(crate) fn ports_generation(&self) -> u64 {
+        self.ports_generation.load(Ordering::Acquire)
+    }
+
+    pub(crate) fn publish_ports(&self, ports: PortMap) {
+        let generation = ports.generation();
+        self.ports.store(Arc::new(ports));
+        self.ports_generation.store(generation, Ordering::Release);
+    }
+
+    /// Registers the calling thread as a worker's.
+    pub(crate) fn register(&self, worker: usize) {
+        if let Some(place) = self.threads.get(worker) {
+            // A worker registers once; a second one would have the same index by mistake.
+            let _ = place.set(std::thread::current());
+        }
+    }
+
+    /// Ends a worker's sleep.
+    pub(crate) fn wake(&self, worker: usize) {
+        if let Some(thread) = self.threads.get(worker).and_then(OnceLock::get) {
+            thread.unpark();
+        }
+    }
+}

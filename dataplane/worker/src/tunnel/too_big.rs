@@ -1,0 +1,47 @@
+//! Telling a sender that its packet does not fit into the tunnel (RFC 1191, RFC 8201).
+
+use std::net::IpAddr;
+
+use arrayvec::ArrayVec;
+use net::headers::{Ethernet, Ipv4, Ipv6, view};
+use net::icmp::{ERROR_BYTES, Problem};
+use net::parse::{Layout, Network};
+
+/// An error message as a whole frame, with up to two tags.
+pub(crate) type ErrorFrame = ArrayVec<u8, { ERROR_BYTES + 8 }>;
+
+/// The error for a packet of more than `mtu` bytes, with the packet's own tags; none if its sender
+/// must not get one, or allows the packet to be fragmented.
+///
+/// It comes from the address the packet was sent to: the dataplane has no other address that the
+/// sender is sure to know, and hosts look at the quoted packet, not at the sender of the error.
+pub(crate) fn error(head: &[u8], layout: &Layout, mtu: u32) -> Option<ErrorFrame> {
+    let l3 = usize::from(layout.l3);
+    let ethernet: &Ethernet = view(head, 0)?;
+    let from = match layout.network {
+        Network::Ipv4 => {
+            let ip: &Ipv4 = view(head, l3)?;
+            if ip.fragment.get() & Ipv4::DONT_FRAGMENT == 0 {
+                return None;
+            }
+            IpAddr::from(ip.dst)
+        }
+        Network::Ipv6 => IpAddr::from(view::<Ipv6>(head, l3)?.dst),
+        _ => return None,
+    };
+    let mut untagged = [0; ERROR_BYTES];
+    let problem = Problem::TooBig(u16::try_from(mtu).ok()?);
+    let whence = (ethernet.dst, from);
+    let len = net::icmp::error(head, layout, problem, whence, &mut untagged)?;
+    let addresses = Ethernet::LEN - 2;
+    let mut frame = ErrorFrame::new();
+    // Addresses of the error, then ethertypes and tags of the packet, then the error's IP.
+    frame
+        .try_extend_from_slice(untagged.get(..addresses)?)
+        .ok()?;
+    frame.try_extend_from_slice(head.get(addresses..l3)?).ok()?;
+    frame
+        .try_extend_from_slice(untagged.get(Ethernet::LEN..len)?)
+        .ok()?;
+    Some(frame)
+}

@@ -1,0 +1,261 @@
+//! Actions, one by one.
+
+use net::headers::{ethertype, proto};
+use net::key::VLAN_PRESENT;
+use net::{FlowKey, PortNo, TableId};
+use openflow::field::Prereq;
+use openflow::{Action, Field, SubField};
+use tables::Meter;
+
+use super::Walk;
+use super::headers::Time;
+use crate::program::{ByAddress, Op};
+use crate::{DropReason, PacketInReason};
+
+impl<'a> Walk<'a> {
+    /// Runs a list in order.
+    pub(super) fn actions(&mut self, actions: &'a [Action]) {
+        for action in actions {
+            if self.stop {
+                return;
+            }
+            self.action(action);
+        }
+    }
+
+    pub(super) fn action(&mut self, action: &'a Action) {
+        match action {
+            Action::Output { port, max_len } => self.output(*port, *max_len),
+            Action::OutputReg { src, max_len } => {
+                let port = self.read(*src);
+                match u32::try_from(port) {
+                    Ok(port) => self.output(PortNo(port), *max_len),
+                    Err(_) => self.lose(DropReason::NoPort),
+                }
+            }
+            Action::Controller(to) => self.controller(to),
+            Action::Group(group) => self.group(*group),
+            Action::SetQueue(queue) => self.now.key.queue = (*queue).into(),
+            Action::PushVlan { tpid } => {
+                if !self.now.push_tag(*tpid) {
+                    self.fail(DropReason::Unsupported);
+                }
+            }
+            Action::PopVlan => {
+                if !self.now.pop_tag() {
+                    self.fail(DropReason::Unsupported);
+                }
+            }
+            Action::SetField { field, value, mask } => self.write(*field, *value, *mask),
+            Action::Load { dst, value } => self.write_range(*dst, (*value).into()),
+            Action::Move { src, dst } => {
+                let value = self.read(*src);
+                self.write_range(*dst, value);
+            }
+            Action::DecNwTtl | Action::DecNwTtlIds(_) => self.decrement_ttl(),
+            Action::SetNwTtl(ttl) => self.write(Field::IpTtl, (*ttl).into(), 0xff),
+            Action::StackPush(src) => {
+                let value = self.read(*src);
+                self.stack.push(value);
+            }
+            Action::StackPop(dst) => {
+                // Popping an empty stack leaves the field as it is (ovs-actions(7)).
+                if let Some(value) = self.stack.pop() {
+                    self.write_range(*dst, value);
+                }
+            }
+            Action::CheckPktLarger { len, dst } => {
+                self.cacheable = false;
+                let larger = self.frame.len > usize::from(*len);
+                self.write_range(*dst, larger.into());
+            }
+            Action::Meter(meter) => self.meter(*meter),
+            Action::Resubmit { port, table, ct } => self.resubmit(*port, *table, *ct),
+            Action::Ct(ct) => self.ct(ct),
+            Action::CtClear => self.ct_clear(),
+            Action::Clone(actions) => self.on_copy(|walk| walk.actions(actions)),
+            Action::Note(_) => {}
+            Action::Exit => self.stop = true,
+            // A translation stands inside a ct action only; the rest is not offered.
+            Action::Nat(_)
+            | Action::PushMpls { .. }
+            | Action::PopMpls { .. }
+            | Action::PushPbb { .. }
+            | Action::PopPbb
+            | Action::DecMplsTtl
+            | Action::SetMplsTtl(_)
+            | Action::CopyTtlOut
+            | Action::Learn(_)
+            | Action::FinTimeout { .. }
+            | Action::Conjunction(_)
+            | Action::CopyTtlIn => self.fail(DropReason::Unsupported),
+        }
+    }
+
+    pub(super) fn meter(&mut self, id: net::MeterId) {
+        let meter = self.world.pipeline.meter(id);
+        self.deps.meter(id, meter.map(|m| m.generation()));
+        // A meter that is gone limits nothing: its flows went with it (OpenFlow 1.3.5, 6.4).
+        if let Some(meter) = meter {
+            self.ops.push(Op::Meter(ByAddress::<Meter>(meter.clone())));
+        }
+    }
+
+    fn resubmit(&mut self, port: Option<PortNo>, table: Option<TableId>, ct: bool) {
+        let Some(table) = table.or(self.rule.map(|rule| rule.table)) else {
+            return self.fail(DropReason::Unsupported);
+        };
+        // Only the lookup sees the other port and the original tuple, not the rule's actions.
+        let mut key = self.now.key;
+        match port {
+            Some(PortNo::IN_PORT) | None => {}
+            Some(port) => key.in_port = port.0.into(),
+        }
+        if ct {
+            original_tuple(&mut key);
+        }
+        self.nested(|walk| walk.table_seen_as(table, &key));
+    }
+
+    /// Value of a range, which from now on counts as looked at.
+    pub(super) fn read(&mut self, src: SubField) -> u128 {
+        src.set(&mut self.wanted, u128::MAX);
+        src.get(&self.now.key)
+    }
+
+    fn write_range(&mut self, dst: SubField, value: u128) {
+        let ones = dst.ones();
+        self.write(dst.field, (value & ones) << dst.shift, ones << dst.shift);
+    }
+
+    /// Writes bits of a field, if the packet has it.
+    pub(super) fn write(&mut self, field: Field, value: u128, mask: u128) {
+        let info = field.info();
+        if !has(info.prereq, &self.now.key) {
+            return;
+        }
+        let slot = info.slot;
+        let partly = mask & slot.ones() != slot.ones();
+        match field {
+            Field::VlanTci | Field::VlanVid | Field::VlanPcp => {
+                let mut tci = self.now.key;
+                slot.set(&mut tci, value, mask);
+                self.write_tci(field, tci.vlan_tci.get());
+            }
+            Field::IpTtl => {
+                slot.set(&mut self.now.key, value, mask);
+                self.now.ttl = Time::Is(self.now.key.nw_ttl);
+            }
+            Field::Ipv6Label => {
+                if partly && !self.now.label_set {
+                    slot.set(&mut self.wanted, u128::MAX, slot.ones() & !mask);
+                }
+                slot.set(&mut self.now.key, value, mask);
+                self.now.label_set = true;
+            }
+            Field::IpProto
+            | Field::MplsLabel
+            | Field::MplsTc
+            | Field::MplsBos
+            | Field::MplsTtl
+            | Field::PbbIsid
+            | Field::PbbUca
+            | Field::CtMark
+            | Field::CtLabel => self.fail(DropReason::Unsupported),
+            _ => {
+                if partly {
+                    slot.set(&mut self.wanted, u128::MAX, slot.ones() & !mask);
+                }
+                slot.set(&mut self.now.key, value, mask);
+            }
+        }
+    }
+
+    /// Writing the present bit through `vlan_tci` pushes or pops a tag, as in Open vSwitch; the
+    /// standard's fields change the tag that is there.
+    fn write_tci(&mut self, field: Field, tci: u16) {
+        let tagged = self.now.outer().is_some();
+        match (field, tagged, tci & VLAN_PRESENT != 0) {
+            (Field::VlanTci, false, true) => {
+                if !self.now.push_tag(ethertype::VLAN) {
+                    return self.fail(DropReason::Unsupported);
+                }
+                self.now.set_outer(tci);
+            }
+            (Field::VlanTci, true, false) => {
+                if !self.now.pop_tag() {
+                    self.fail(DropReason::Unsupported);
+                }
+            }
+            (_, true, _) => self.now.set_outer(tci),
+            (_, false, _) => {}
+        }
+    }
+
+    fn decrement_ttl(&mut self) {
+        let key = &mut self.now.key;
+        if !matches!(key.eth_type.get(), ethertype::IPV4 | ethertype::IPV6) {
+            return;
+        }
+        if key.nw_ttl > 1 {
+            key.nw_ttl -= 1;
+            self.now.ttl = match self.now.ttl {
+                Time::Down(steps) => {
+                    self.ttl_down = self.ttl_down.max(steps + 1);
+                    Time::Down(steps + 1)
+                }
+                Time::Is(ttl) => Time::Is(ttl - 1),
+            };
+            return;
+        }
+        // Other packets of the flow may have more time left: this is about this one alone.
+        self.cacheable &= matches!(self.now.ttl, Time::Is(_));
+        if self.world.invalid_ttl_to_controller {
+            self.tell_controller(PacketInReason::InvalidTtl as u8, u16::MAX, 0, &[]);
+            self.stop = true;
+            self.dead = true;
+        } else {
+            self.fail(DropReason::TtlExpired);
+        }
+    }
+}
+
+/// Puts the connection's original direction in the place of the packet's own addresses and ports.
+fn original_tuple(key: &mut FlowKey) {
+    key.nw_src = key.ct_nw_src;
+    key.nw_dst = key.ct_nw_dst;
+    key.ipv6_src = key.ct_ipv6_src;
+    key.ipv6_dst = key.ct_ipv6_dst;
+    key.tp_src = key.ct_tp_src;
+    key.tp_dst = key.ct_tp_dst;
+    if key.ct_nw_proto != 0 {
+        key.nw_proto = key.ct_nw_proto;
+    }
+}
+
+/// True if the packet has what a field needs.
+pub(super) fn has(prereq: Prereq, key: &FlowKey) -> bool {
+    let ethertype = key.eth_type.get();
+    let v4 = ethertype == ethertype::IPV4;
+    let v6 = ethertype == ethertype::IPV6;
+    let over_ip = |protocol| (v4 || v6) && key.nw_proto == protocol;
+    let icmpv6 = v6 && key.nw_proto == proto::ICMPV6;
+    match prereq {
+        Prereq::None => true,
+        Prereq::Vlan => key.vlan_tci.get() & VLAN_PRESENT != 0,
+        Prereq::Ip => v4 || v6,
+        Prereq::Ipv4 => v4,
+        Prereq::Ipv6 => v6,
+        Prereq::Arp => matches!(ethertype, ethertype::ARP | ethertype::RARP),
+        Prereq::Mpls => matches!(ethertype, ethertype::MPLS | ethertype::MPLS_MULTICAST),
+        Prereq::Pbb => ethertype == ethertype::PBB,
+        Prereq::Tcp => over_ip(proto::TCP),
+        Prereq::Udp => over_ip(proto::UDP),
+        Prereq::Sctp => over_ip(proto::SCTP),
+        Prereq::Icmpv4 => v4 && key.nw_proto == proto::ICMP,
+        Prereq::Icmpv6 => icmpv6,
+        Prereq::Nd => icmpv6 && matches!(key.tp_src.get(), 135 | 136),
+        Prereq::NdSolicit => icmpv6 && key.tp_src.get() == 135,
+        Prereq::NdAdvert => icmpv6 && key.tp_src.get() == 136,
+    }
+}

@@ -1,0 +1,144 @@
+//! Groups and action sets (OpenFlow 1.3.5, 5.6 and 5.10).
+
+use net::GroupId;
+use openflow::model::GroupType;
+use openflow::{Action, Field};
+use smallvec::SmallVec;
+use tables::Group;
+
+use super::{Walk, select};
+use crate::DropReason;
+use crate::program::ByAddress;
+
+impl<'a> Walk<'a> {
+    pub(super) fn group(&mut self, id: GroupId) {
+        let group = self.world.pipeline.group(id);
+        self.deps.group(id, group.map(|g| g.generation()));
+        let Some(group) = group else {
+            return self.lose(DropReason::NoGroup);
+        };
+        if group.kind == GroupType::All {
+            for bucket in 0..group.buckets.len() {
+                self.bucket(group, bucket);
+            }
+            return;
+        }
+        let chosen = match group.kind {
+            GroupType::Select => {
+                let seed = self.world.select_seed;
+                let hash = select::hash(group, &self.now.key, seed, &mut self.wanted);
+                group.select(hash)
+            }
+            GroupType::FastFailover => self.first_live(group),
+            GroupType::Indirect | GroupType::All => (!group.buckets.is_empty()).then_some(0),
+        };
+        match chosen {
+            Some(bucket) => self.bucket(group, bucket),
+            None => self.lose(DropReason::NoBucket),
+        }
+    }
+
+    fn first_live(&mut self, group: &Group) -> Option<usize> {
+        let ports = self.world.ports;
+        for bucket in &group.buckets {
+            let port = bucket.bucket.watch_port;
+            self.deps.port(port, ports.get(port).map(|p| p.changed));
+        }
+        let pipeline = self.world.pipeline;
+        let port_is_live = |port| ports.get(port).is_some_and(|p| p.is_live());
+        let group_is_live = |watched| {
+            let live = |g: &std::sync::Arc<Group>| !g.buckets.is_empty();
+            pipeline.group(watched).is_some_and(live)
+        };
+        group.first_live(port_is_live, group_is_live)
+    }
+
+    /// Runs a bucket as an action set, on a copy.
+    fn bucket(&mut self, group: &'a std::sync::Arc<Group>, at: usize) {
+        let Some(bucket) = group.buckets.get(at) else {
+            return;
+        };
+        self.hits
+            .groups
+            .push((ByAddress(group.clone()), Some(at as u16)));
+        let set: SmallVec<[&'a Action; 8]> = bucket.bucket.actions.iter().collect();
+        self.on_copy(|walk| walk.action_set(&set));
+    }
+
+    /// Runs actions in the order of an action set; those of one kind in the order in which they
+    /// stand. An output next to a group is not run.
+    pub(super) fn action_set(&mut self, set: &[&'a Action]) {
+        let mut ordered: SmallVec<[&'a Action; 8]> = SmallVec::from_slice(set);
+        let grouped = ordered.iter().any(|a| matches!(a, Action::Group(_)));
+        ordered.retain(|a| {
+            !(grouped && matches!(a, Action::Output { .. } | Action::OutputReg { .. }))
+        });
+        ordered.sort_by_key(|action| rank(action));
+        for action in ordered {
+            if self.stop {
+                return;
+            }
+            self.action(action);
+        }
+    }
+}
+
+/// Adds an action to an action set; it replaces one of its kind.
+pub(super) fn write_action<'a>(set: &mut SmallVec<[&'a Action; 8]>, action: &'a Action) {
+    match set.iter_mut().find(|old| same_kind(old, action)) {
+        Some(old) => *old = action,
+        None => set.push(action),
+    }
+}
+
+/// Place in the order of an action set.
+fn rank(action: &Action) -> u8 {
+    match action {
+        Action::CopyTtlIn => 0,
+        Action::PopVlan | Action::PopMpls { .. } | Action::PopPbb => 1,
+        Action::PushMpls { .. } => 2,
+        Action::PushPbb { .. } => 3,
+        Action::PushVlan { .. } => 4,
+        Action::CopyTtlOut => 5,
+        Action::DecNwTtl | Action::DecNwTtlIds(_) | Action::DecMplsTtl => 6,
+        Action::SetField { .. }
+        | Action::Load { .. }
+        | Action::Move { .. }
+        | Action::SetNwTtl(_)
+        | Action::SetMplsTtl(_)
+        | Action::StackPush(_)
+        | Action::StackPop(_)
+        | Action::CheckPktLarger { .. }
+        | Action::CtClear
+        | Action::Learn(_)
+        | Action::FinTimeout { .. }
+        | Action::Conjunction(_)
+        | Action::Note(_) => 7,
+        Action::SetQueue(_) | Action::Meter(_) => 8,
+        Action::Ct(_)
+        | Action::Nat(_)
+        | Action::Clone(_)
+        | Action::Controller(_)
+        | Action::Resubmit { .. }
+        | Action::Group(_)
+        | Action::Output { .. }
+        | Action::OutputReg { .. } => 9,
+        Action::Exit => 10,
+    }
+}
+
+fn same_kind(a: &Action, b: &Action) -> bool {
+    let field = |action: &Action| -> Option<Field> {
+        match action {
+            Action::SetField { field, .. } => Some(*field),
+            _ => None,
+        }
+    };
+    match (field(a), field(b)) {
+        (Some(a), Some(b)) => a == b,
+        _ => {
+            let repeats = matches!(a, Action::Load { .. } | Action::Move { .. });
+            !repeats && std::mem::discriminant(a) == std::mem::discriminant(b)
+        }
+    }
+}

@@ -1,0 +1,331 @@
+//! The walk: a packet's key goes through the OpenFlow tables, and out comes the program for all
+//! packets that are alike.
+//!
+//! Nothing here touches a packet. The walk keeps two views of the headers: what the actions so far
+//! made of them, and what the frame will look like when the program has got here; [`headers`]
+//! turns the difference into steps as soon as something looks at the frame.
+
+mod actions;
+mod connections;
+mod groups;
+mod headers;
+mod output;
+mod select;
+
+use net::parse::Layout;
+use net::{FlowKey, TableId};
+use openflow::Action;
+use smallvec::SmallVec;
+use tables::{Pipeline, Rule};
+
+use crate::connections::Check;
+use crate::program::{ByAddress, Deps, Hits, Op, Program};
+use crate::tunnel::neighbors::Neighbors;
+use crate::{DropReason, PortMap};
+use headers::{Headers, Inexact};
+
+/// Nested resubmits, groups, clones and connection tracker passes.
+const MAX_DEPTH: u32 = 64;
+/// Lookups for one packet.
+const MAX_LOOKUPS: u32 = 4096;
+
+/// What a walk reads beside the packet.
+#[derive(Clone, Copy)]
+pub(crate) struct World<'a> {
+    pub pipeline: &'a Pipeline,
+    pub ports: &'a PortMap,
+    pub neighbors: &'a Neighbors,
+    /// Seed of select groups.
+    pub select_seed: u64,
+    /// Send packets whose time to live runs out to the controller.
+    pub invalid_ttl_to_controller: bool,
+    /// Nanoseconds of the worker's clock.
+    pub now: u64,
+}
+
+/// The packet itself, for what is not in the key (sequence numbers, embedded headers).
+#[derive(Clone, Copy)]
+#[allow(dead_code)] // bytes and layout are read by the connection tracker's walk
+pub(crate) struct Frame<'a> {
+    pub head: &'a [u8],
+    pub layout: &'a Layout,
+    /// Bytes of all of it.
+    pub len: usize,
+}
+
+/// Runs a packet through the tables from table 0 on.
+pub(crate) fn walk(world: World<'_>, frame: Frame<'_>, key: &FlowKey) -> Program {
+    let mut walk = Walk::new(world, frame, key);
+    walk.table(TableId(0));
+    walk.finish()
+}
+
+/// Runs the actions of a packet-out.
+pub(crate) fn packet_out(
+    world: World<'_>,
+    frame: Frame<'_>,
+    key: &FlowKey,
+    actions: &[Action],
+) -> Program {
+    let mut walk = Walk::new(world, frame, key);
+    walk.packet_out = true;
+    walk.actions(actions);
+    walk.cacheable = false;
+    walk.finish()
+}
+
+struct Walk<'a> {
+    world: World<'a>,
+    frame: Frame<'a>,
+    /// Headers as the actions so far made them.
+    now: Headers,
+    /// Headers of the frame after the steps so far.
+    sent: Headers,
+    /// Bits of the key that something looked at.
+    wanted: FlowKey,
+    ops: Vec<Op>,
+    checks: Vec<Check>,
+    deps: Deps,
+    hits: Hits,
+    /// Actions of the action set.
+    set: SmallVec<[&'a Action; 8]>,
+    /// The rule whose actions are being run.
+    rule: Option<&'a Rule>,
+    depth: u32,
+    lookups: u32,
+    /// Steps down in time to live, at most.
+    ttl_down: u8,
+    /// No more actions, because of an exit action or of `dead`.
+    stop: bool,
+    /// The packet was dropped: its action set is not run either.
+    dead: bool,
+    /// Some limit was exceeded: nothing is run any more, on no copy.
+    too_deep: bool,
+    /// The last table looked up had no rule for the packet.
+    missed: bool,
+    /// The connection tracker was asked about the packet in some zone; what it said.
+    tracked: Option<connections::Tracked>,
+    /// Values that push and pop actions exchange.
+    stack: Vec<u128>,
+    packet_out: bool,
+    cacheable: bool,
+}
+
+impl<'a> Walk<'a> {
+    fn new(world: World<'a>, frame: Frame<'a>, key: &FlowKey) -> Self {
+        let headers = Headers::of(key);
+        Walk {
+            world,
+            frame,
+            sent: headers.clone(),
+            now: headers,
+            wanted: FlowKey::default(),
+            ops: Vec::with_capacity(8),
+            checks: Vec::new(),
+            deps: Deps::default(),
+            hits: Hits::default(),
+            set: SmallVec::new(),
+            rule: None,
+            depth: 0,
+            lookups: 0,
+            ttl_down: 0,
+            stop: false,
+            dead: false,
+            too_deep: false,
+            missed: false,
+            tracked: None,
+            stack: Vec::new(),
+            packet_out: false,
+            cacheable: true,
+        }
+    }
+
+    /// Looks up tables from this one on, following goto_table.
+    fn table(&mut self, first: TableId) {
+        let key = self.now.key;
+        self.table_seen_as(first, &key);
+    }
+
+    /// As [`Walk::table`]; the first lookup is with another key.
+    fn table_seen_as(&mut self, first: TableId, key: &FlowKey) {
+        let outer_rule = self.rule;
+        let mut next = Some(first);
+        let mut key = *key;
+        while let Some(table) = next.take() {
+            self.lookups += 1;
+            if self.lookups > MAX_LOOKUPS {
+                self.give_up();
+                break;
+            }
+            let pipeline = self.world.pipeline;
+            self.deps.table(table, pipeline.table_generation(table));
+            let rule = pipeline.lookup(table, &key, &mut self.wanted);
+            self.hits.tables.push((table, rule.is_some()));
+            self.missed = rule.is_none();
+            let Some(rule) = rule else { break };
+            self.hits.rules.push(ByAddress(rule.clone()));
+            self.rule = Some(rule);
+            next = self.instructions(rule);
+            key = self.now.key;
+        }
+        self.rule = outer_rule;
+    }
+
+    /// Runs a rule's instructions (OpenFlow 1.3.5, 5.9) and says which table is next.
+    fn instructions(&mut self, rule: &'a Rule) -> Option<TableId> {
+        let instructions = &rule.instructions;
+        if let Some(meter) = instructions.meter {
+            self.meter(meter);
+        }
+        self.actions(&instructions.apply);
+        if self.stop {
+            return None;
+        }
+        if instructions.clear {
+            self.set.clear();
+        }
+        for action in instructions.write.iter().flatten() {
+            groups::write_action(&mut self.set, action);
+        }
+        if let Some((value, mask)) = instructions.metadata {
+            let metadata = &mut self.now.key.metadata;
+            *metadata = ((metadata.get() & !mask) | (value & mask)).into();
+        }
+        instructions.goto_table
+    }
+
+    /// Runs something on a copy of all fields; afterwards they are as before.
+    fn on_copy(&mut self, run: impl FnOnce(&mut Self)) {
+        if self.depth >= MAX_DEPTH {
+            return self.give_up();
+        }
+        self.depth += 1;
+        let start = self.ops.len();
+        let (now, sent) = (self.now.clone(), self.sent.clone());
+        let tracked = self.tracked;
+        run(self);
+        (self.stop, self.dead) = (self.too_deep, self.too_deep);
+        let metered = self
+            .ops
+            .iter()
+            .skip(start)
+            .any(|op| matches!(op, Op::Meter(_)));
+        if metered {
+            // A meter may end these steps early, so what follows must not build on them.
+            let steps = (self.ops.len() - start) as u16;
+            self.ops.insert(start, Op::Scope(steps));
+            self.sent = sent;
+        }
+        self.now = now;
+        self.tracked = tracked;
+        self.depth -= 1;
+    }
+
+    /// Goes into something that may go deeper.
+    fn nested(&mut self, run: impl FnOnce(&mut Self)) {
+        if self.depth >= MAX_DEPTH {
+            return self.give_up();
+        }
+        self.depth += 1;
+        run(self);
+        self.depth -= 1;
+    }
+
+    /// Brings the frame up to date.
+    fn commit(&mut self) {
+        if headers::commit(&mut self.sent, &self.now, &mut self.ops) == Inexact::ThisPacketOnly {
+            self.cacheable = false;
+        }
+    }
+
+    /// A copy of the packet goes nowhere.
+    fn lose(&mut self, reason: DropReason) {
+        self.ops.push(Op::Drop(reason));
+    }
+
+    /// The packet (in a clone or bucket: that copy) goes nowhere, and nothing more happens to it.
+    fn fail(&mut self, reason: DropReason) {
+        self.lose(reason);
+        self.stop = true;
+        self.dead = true;
+    }
+
+    /// The walk has become too long.
+    fn give_up(&mut self) {
+        if !self.too_deep {
+            self.too_deep = true;
+            self.fail(DropReason::TooDeep);
+        }
+    }
+
+    fn finish(mut self) -> Program {
+        if !self.dead {
+            self.stop = false;
+            let set = std::mem::take(&mut self.set);
+            self.action_set(&set);
+        }
+        let accounted = |op: &Op| {
+            matches!(
+                op,
+                Op::Output(_) | Op::Tunnel(_) | Op::Controller(_) | Op::Drop(_)
+            )
+        };
+        if !self.ops.iter().any(accounted) {
+            self.lose(match self.missed {
+                true => DropReason::TableMiss,
+                false => DropReason::Rule,
+            });
+        }
+        // A lone scope at the very end needs no copy: nothing comes after it.
+        let mut scopes = self.ops.iter().enumerate().filter_map(|(at, op)| match op {
+            Op::Scope(steps) => Some((at, at + 1 + usize::from(*steps))),
+            _ => None,
+        });
+        if let (Some((at, end)), None) = (scopes.next(), scopes.next())
+            && end == self.ops.len()
+        {
+            self.ops.remove(at);
+        }
+        let tunnel_mtus = self.ops.iter().filter_map(|op| match op {
+            Op::Tunnel(encap) => Some(encap.inner_mtu),
+            _ => None,
+        });
+        let inner_mtu = tunnel_mtus.min().unwrap_or(0);
+        let outside_key = self
+            .wanted
+            .words()
+            .iter()
+            .zip(uncovered().words())
+            .any(|(wanted, uncovered)| wanted & uncovered != 0);
+        Program {
+            takes: Program::last_sender(&self.ops),
+            ops: self.ops.into_boxed_slice(),
+            checks: self.checks.into_boxed_slice(),
+            deps: Box::new(self.deps),
+            hits: Box::new(self.hits),
+            min_ttl: if self.ttl_down == 0 {
+                0
+            } else {
+                self.ttl_down + 1
+            },
+            inner_mtu,
+            cacheable: self.cacheable && !outside_key,
+        }
+    }
+}
+
+/// Ones in the fields that come from the packet but are not in the exact key. All others are either
+/// covered by it or start as zero in every walk.
+fn uncovered() -> FlowKey {
+    FlowKey {
+        ipv6_label: u32::MAX.into(),
+        tcp_flags: u16::MAX.into(),
+        tun_flags: u16::MAX.into(),
+        tun_gbp_id: u16::MAX.into(),
+        tun_gbp_flags: 0xff,
+        tun_tos: 0xff,
+        tun_ttl: 0xff,
+        nw_ttl: 0xff,
+        ..FlowKey::default()
+    }
+}

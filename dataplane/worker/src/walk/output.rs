@@ -1,0 +1,195 @@
+//! Outputs: ports, reserved ports, tunnels and the controller.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+use net::headers::Ethernet;
+use net::tunnel::{Encapsulation, Outer, Template};
+use net::{MacAddr, PortNo, TableId, Vni};
+use openflow::action::Controller;
+use ports::{TunnelKind, TunnelSpec};
+
+use super::Walk;
+use crate::program::{Encap, Op, ToController};
+use crate::{DropReason, PacketInReason, PortEntry, PortKind};
+
+/// Time to live of outer headers.
+const TUNNEL_TTL: u8 = 64;
+
+impl Walk<'_> {
+    pub(super) fn output(&mut self, port: PortNo, max_len: u16) {
+        match port {
+            PortNo::IN_PORT => self.send(PortNo(self.now.key.in_port.get())),
+            PortNo::TABLE if self.packet_out => self.nested(|walk| walk.table(TableId(0))),
+            PortNo::ALL | PortNo::FLOOD => self.flood(),
+            PortNo::CONTROLLER => {
+                let reason = self.packet_in_reason();
+                self.tell_controller(reason as u8, max_len, 0, &[]);
+            }
+            PortNo::TABLE | PortNo::NORMAL | PortNo::ANY => self.lose(DropReason::Unsupported),
+            port if port.0 == self.now.key.in_port.get() => self.lose(DropReason::SamePort),
+            port => self.send(port),
+        }
+    }
+
+    pub(super) fn controller(&mut self, to: &Controller) {
+        if to.pause {
+            return self.fail(DropReason::Unsupported);
+        }
+        if let Some(meter) = to.meter_id {
+            return self.on_copy(|walk| {
+                walk.meter(meter);
+                walk.tell_controller(to.reason, to.max_len, to.controller_id, &to.userdata);
+            });
+        }
+        self.tell_controller(to.reason, to.max_len, to.controller_id, &to.userdata);
+    }
+
+    pub(super) fn tell_controller(
+        &mut self,
+        reason: u8,
+        max_len: u16,
+        controller_id: u16,
+        userdata: &[u8],
+    ) {
+        self.commit();
+        self.ops.push(Op::Controller(Box::new(ToController {
+            max_len,
+            reason,
+            controller_id,
+            table: self.rule.map_or(TableId(0), |rule| rule.table),
+            cookie: self.rule.map_or(u64::MAX, |rule| rule.cookie),
+            userdata: userdata.into(),
+            key: self.now.key,
+        })));
+        // The packet-in shows fields of this packet that others of the flow may have otherwise.
+        self.cacheable = false;
+    }
+
+    /// A table-miss flow (priority 0, matches everything) sends with reason NO_MATCH
+    /// (OpenFlow 1.3.5, 5.4).
+    fn packet_in_reason(&self) -> PacketInReason {
+        match self.rule {
+            None => PacketInReason::PacketOut,
+            Some(rule) if rule.priority == 0 && rule.matching().is_empty() => {
+                PacketInReason::NoMatch
+            }
+            Some(_) => PacketInReason::Action,
+        }
+    }
+
+    fn flood(&mut self) {
+        let ports = self.world.ports;
+        self.deps.all_ports = Some(ports.generation());
+        let from = self.now.key.in_port.get();
+        for port in ports.iter() {
+            if port.number.0 != from && port.refuses_tx().is_none() && !self.is_aimless(port) {
+                self.send_to(port);
+            }
+        }
+    }
+
+    /// A tunnel port to nowhere takes no part in floods.
+    fn is_aimless(&self, port: &PortEntry) -> bool {
+        match &port.kind {
+            PortKind::Tunnel(tunnel) => self.remote(tunnel).is_none(),
+            PortKind::Device { .. } => false,
+        }
+    }
+
+    fn send(&mut self, number: PortNo) {
+        let port = self.world.ports.get(number);
+        self.deps.port(number, port.map(|p| p.changed));
+        let Some(port) = port else {
+            return self.lose(DropReason::NoPort);
+        };
+        match port.refuses_tx() {
+            Some(reason) => self.lose(reason),
+            None => self.send_to(port),
+        }
+    }
+
+    fn send_to(&mut self, port: &PortEntry) {
+        match &port.kind {
+            PortKind::Device { .. } => {
+                self.commit();
+                self.ops.push(Op::Output(port.slot));
+            }
+            PortKind::Tunnel(tunnel) => match self.encap(port, tunnel) {
+                Ok(encap) => {
+                    self.commit();
+                    self.ops.push(Op::Tunnel(Box::new(encap)));
+                }
+                Err(reason) => self.lose(reason),
+            },
+        }
+    }
+
+    /// Where a tunnel goes.
+    fn remote(&self, tunnel: &TunnelSpec) -> Option<IpAddr> {
+        let key = &self.now.key;
+        let v4 = Ipv4Addr::from_bits(key.tun_dst.get());
+        let v6 = Ipv6Addr::from(key.tun_ipv6_dst);
+        match tunnel.remote {
+            Some(remote) => Some(remote),
+            None if !v4.is_unspecified() => Some(v4.into()),
+            None if !v6.is_unspecified() => Some(v6.into()),
+            None => None,
+        }
+    }
+
+    fn encap(&mut self, port: &PortEntry, tunnel: &TunnelSpec) -> Result<Encap, DropReason> {
+        let ports = self.world.ports;
+        let remote = self.remote(tunnel).ok_or(DropReason::TunnelNoDestination)?;
+        self.deps.endpoints = Some(ports.endpoints_changed());
+        let (at, endpoint) = ports
+            .endpoint_for(remote)
+            .ok_or(DropReason::TunnelNoEndpoint)?;
+        let next_hop = match endpoint.vtep.gateway {
+            _ if endpoint.vtep.on_link(remote) => remote,
+            Some(gateway) => gateway,
+            None => return Err(DropReason::TunnelNoRoute),
+        };
+        let uplink = ports.at(endpoint.uplink).ok_or(DropReason::NoPort)?;
+        self.deps.port(uplink.number, Some(uplink.changed));
+        if let Some(reason) = uplink.refuses_tx() {
+            return Err(reason);
+        }
+        let low_bits = (self.now.key.tun_id.get() & u64::from(Vni::MAX)) as u32;
+        let vni = tunnel.key.or(Vni::new(low_bits).ok()).unwrap_or_default();
+        let template = Template::new(&Outer {
+            encapsulation: encapsulation(tunnel.kind),
+            eth_dst: MacAddr::ZERO,
+            eth_src: endpoint.mac,
+            vlan: endpoint.vtep.vlan.map(|vlan| vlan.get()),
+            src: endpoint.vtep.address,
+            dst: remote,
+            tos: 0,
+            ttl: TUNNEL_TTL,
+            dont_fragment: true,
+            vni,
+            options: &[],
+        });
+        let template = template.map_err(|_| DropReason::TunnelNoEndpoint)?;
+        let overhead = template.len() - template.l3() + Ethernet::LEN;
+        let neighbor = self
+            .world
+            .neighbors
+            .place(endpoint, next_hop, self.world.now);
+        Ok(Encap {
+            port: port.slot,
+            endpoint: at as u16,
+            uplink: endpoint.uplink,
+            neighbor: neighbor.ok_or(DropReason::NeighborQueueFull)?,
+            inner_mtu: endpoint.mtu.saturating_sub(overhead as u32),
+            ipv6: remote.is_ipv6(),
+            template,
+        })
+    }
+}
+
+pub(crate) fn encapsulation(kind: TunnelKind) -> Encapsulation {
+    match kind {
+        TunnelKind::Geneve => Encapsulation::Geneve,
+        TunnelKind::Vxlan => Encapsulation::Vxlan,
+    }
+}

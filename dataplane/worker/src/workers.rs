@@ -1,0 +1,333 @@
+//! The workers as the control plane has them: threads, and the port map that they share.
+
+use std::net::IpAddr;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use crossbeam_channel::Sender;
+use net::{MacAddr, PortNo};
+use packet::Pool;
+use ports::Port;
+
+use crate::shared::Shared;
+use crate::{
+    Command, Counter, Device, NeighborEntry, PacketOut, Poll, PortEntry, PortError, PortKind,
+    PortMap, PortSlot, Reply, TunnelPort, Vtep, Worker,
+};
+
+/// All workers. Nothing here blocks for longer than a system call, except [`Workers::stop`].
+pub struct Workers {
+    shared: Arc<Shared>,
+    commands: Vec<Sender<Command>>,
+    threads: Vec<JoinHandle<()>>,
+    ports: Mutex<PortMap>,
+}
+
+impl Workers {
+    /// Starts one thread for each core of the configuration (one that is not pinned, if it names
+    /// none). `setup` runs first on each of them, with the worker's index.
+    ///
+    /// # Errors
+    /// The system has no more threads.
+    pub fn start(
+        shared: Arc<Shared>,
+        pool: &Pool,
+        hash_seed: [u64; 2],
+        setup: impl Fn(usize) + Send + Sync + 'static,
+    ) -> std::io::Result<Self> {
+        let setup: Arc<dyn Fn(usize) + Send + Sync> = Arc::new(setup);
+        let (mut workers, engines) = Self::without_threads(shared, pool, hash_seed);
+        for (index, worker) in engines.into_iter().enumerate() {
+            let (shared, setup) = (workers.shared.clone(), setup.clone());
+            let thread = std::thread::Builder::new()
+                .name(format!("worker{index}"))
+                .spawn(move || {
+                    shared.register(index);
+                    setup(index);
+                    run(worker, &shared, index);
+                })?;
+            workers.threads.push(thread);
+        }
+        Ok(workers)
+    }
+
+    /// Workers that somebody else polls, such as a test on its own clock.
+    pub fn without_threads(
+        shared: Arc<Shared>,
+        pool: &Pool,
+        hash_seed: [u64; 2],
+    ) -> (Self, Vec<Worker>) {
+        let (commands, engines) = (0..shared.workers())
+            .map(|index| {
+                let (sender, receiver) = crossbeam_channel::unbounded();
+                let engine = Worker::new(shared.clone(), index, pool.clone(), receiver, hash_seed);
+                (sender, engine)
+            })
+            .unzip();
+        let workers = Workers {
+            ports: Mutex::new((*shared.ports()).clone()),
+            commands,
+            threads: Vec::new(),
+            shared,
+        };
+        (workers, engines)
+    }
+
+    /// What the workers share.
+    pub fn shared(&self) -> &Arc<Shared> {
+        &self.shared
+    }
+
+    /// Adds a port over a device, on the worker with the fewest ports.
+    ///
+    /// # Errors
+    /// Name or number are taken or reserved; the device is closed then.
+    pub fn add_port(
+        &self,
+        number: PortNo,
+        name: &str,
+        config: u32,
+        device: Box<dyn Port>,
+    ) -> Result<PortSlot, PortError> {
+        let control = device.control().clone();
+        let mut ports = self.ports();
+        let worker = self.least_loaded(&ports);
+        let slot = ports.add(PortEntry {
+            number,
+            name: name.to_owned(),
+            slot: PortSlot(0),
+            config,
+            mac: control.mac(),
+            mtu: control.mtu().into(),
+            link_up: control.link_up(),
+            kind: PortKind::Device { worker },
+            changed: 0,
+        })?;
+        self.shared.publish_ports(ports.clone());
+        let device = Device(device);
+        match self.send(worker, Command::Attach { slot, device }) {
+            true => Ok(slot),
+            false => Err(PortError::Stopped(name.to_owned())),
+        }
+    }
+
+    /// Adds a tunnel port.
+    ///
+    /// # Errors
+    /// Name or number are taken or reserved.
+    pub fn add_tunnel(&self, tunnel: &TunnelPort, config: u32) -> Result<PortSlot, PortError> {
+        let mut ports = self.ports();
+        let slot = ports.add(PortEntry {
+            number: tunnel.number,
+            name: tunnel.name.clone(),
+            slot: PortSlot(0),
+            config,
+            mac: tunnel_mac(tunnel.number),
+            mtu: u16::MAX.into(),
+            link_up: true,
+            kind: PortKind::Tunnel(tunnel.spec),
+            changed: 0,
+        })?;
+        self.shared.publish_ports(ports.clone());
+        Ok(slot)
+    }
+
+    /// Takes a port away; answers with its device when no worker uses it any more.
+    ///
+    /// # Errors
+    /// There is no such port; `done` is not called then.
+    pub fn delete_port(
+        &self,
+        number: PortNo,
+        done: Reply<Option<Device>>,
+    ) -> Result<(), PortError> {
+        let mut ports = self.ports();
+        let entry = ports.remove(number)?;
+        self.shared.publish_ports(ports.clone());
+        drop(ports);
+        match entry.kind {
+            PortKind::Device { worker } => {
+                let slot = entry.slot;
+                self.send(worker, Command::Detach { slot, reply: done });
+            }
+            PortKind::Tunnel(_) => done.send(None),
+        }
+        Ok(())
+    }
+
+    /// Changes a port's configuration bits (`openflow::model::PORT_*`), link, MTU and address;
+    /// true if anything is different now.
+    ///
+    /// # Errors
+    /// There is no such port.
+    pub fn update_port(
+        &self,
+        number: PortNo,
+        change: impl FnOnce(&mut PortEntry),
+    ) -> Result<bool, PortError> {
+        let mut ports = self.ports();
+        let changed = ports.update(number, change)?;
+        if changed {
+            self.shared.publish_ports(ports.clone());
+        }
+        Ok(changed)
+    }
+
+    /// Sets this node's tunnel endpoints. One whose uplink does not exist yet waits for it.
+    pub fn set_vteps(&self, vteps: Vec<Vtep>) {
+        let mut ports = self.ports();
+        ports.set_vteps(vteps);
+        self.shared.publish_ports(ports.clone());
+    }
+
+    /// Sends a packet of the controller's, after what was published before.
+    pub fn packet_out(&self, packet: PacketOut) {
+        // By the worker that polls the port, so that it stays in order with that port's packets.
+        let ports = self.shared.ports();
+        let worker = match ports.get(packet.in_port).map(|port| &port.kind) {
+            Some(PortKind::Device { worker }) => *worker,
+            _ => 0,
+        };
+        self.send(worker, Command::PacketOut(packet));
+    }
+
+    /// Answers when every worker works with what was published before: the next packet sees it.
+    pub fn barrier(&self, done: Reply<()>) {
+        self.ask_all(done, Command::Barrier);
+    }
+
+    /// As [`Workers::barrier`], and what workers counted is in the counters of rules, groups and
+    /// tables.
+    pub fn settle(&self, done: Reply<()>) {
+        self.ask_all(done, Command::Sync);
+    }
+
+    /// Empties the flow caches.
+    pub fn flush_caches(&self, done: Reply<()>) {
+        self.ask_all(done, Command::FlushCache);
+    }
+
+    /// Next hops of tunnels.
+    pub fn neighbors(&self) -> Vec<NeighborEntry> {
+        let ports = self.shared.ports();
+        self.shared.neighbors.list(&ports, self.shared.now())
+    }
+
+    /// Sets a next hop for good; false if no tunnel endpoint could use it.
+    pub fn set_neighbor(&self, address: IpAddr, mac: MacAddr) -> bool {
+        let (ports, now) = (self.shared.ports(), self.shared.now());
+        self.shared.neighbors.set(&ports, address, mac, now)
+    }
+
+    /// Forgets what is known of a next hop; false if nothing was.
+    pub fn forget_neighbor(&self, address: IpAddr) -> bool {
+        self.shared.neighbors.forget(address, self.shared.now())
+    }
+
+    /// Ends all workers and waits for them; their devices are closed.
+    pub fn stop(mut self) {
+        self.halt();
+    }
+
+    fn halt(&mut self) {
+        for worker in 0..self.commands.len() {
+            self.send(worker, Command::Stop);
+        }
+        for thread in self.threads.drain(..) {
+            // A worker that panicked has said so on stderr; the others end in order.
+            let _ = thread.join();
+        }
+    }
+
+    fn ask_all(&self, done: Reply<()>, command: impl Fn(Reply<()>) -> Command) {
+        let left = Arc::new(AtomicUsize::new(self.commands.len()));
+        let done = Arc::new(Mutex::new(Some(done)));
+        for worker in 0..self.commands.len() {
+            let (left, done) = (left.clone(), done.clone());
+            let reply = Reply::to(move |()| {
+                if left.fetch_sub(1, Ordering::AcqRel) == 1 {
+                    let done = done.lock().unwrap_or_else(PoisonError::into_inner).take();
+                    if let Some(done) = done {
+                        done.send(());
+                    }
+                }
+            });
+            self.send(worker, command(reply));
+        }
+    }
+
+    fn send(&self, worker: usize, command: Command) -> bool {
+        let sent = self
+            .commands
+            .get(worker)
+            .is_some_and(|commands| commands.send(command).is_ok());
+        self.shared.wake(worker);
+        sent
+    }
+
+    fn ports(&self) -> MutexGuard<'_, PortMap> {
+        // The map is changed by whole, valid steps: a panic elsewhere does not spoil it.
+        self.ports.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn least_loaded(&self, ports: &PortMap) -> usize {
+        let load = |worker: &usize| {
+            let owned = |port: &&Arc<PortEntry>| matches!(port.kind, PortKind::Device { worker: w } if w == *worker);
+            ports.iter().filter(owned).count()
+        };
+        (0..self.commands.len()).min_by_key(load).unwrap_or(0)
+    }
+}
+
+impl Drop for Workers {
+    fn drop(&mut self) {
+        self.halt();
+    }
+}
+
+/// Polls without work before an adaptive worker begins to sleep.
+const SPINS: u32 = 200;
+/// First sleep.
+const SHORTEST: Duration = Duration::from_micros(5);
+
+/// A worker's thread.
+fn run(mut worker: Worker, shared: &Shared, index: usize) {
+    let counters = shared.counters(index);
+    let mut idle = 0u32;
+    let mut nap = SHORTEST;
+    let mut now = shared.now();
+    while !worker.is_stopped() {
+        let packets = worker.poll(now);
+        let after = shared.now();
+        if packets > 0 {
+            counters.add(Counter::BusyPolls, 1);
+            counters.add(Counter::BusyNanos, after.saturating_sub(now));
+            idle = 0;
+            nap = SHORTEST;
+        } else {
+            counters.add(Counter::IdlePolls, 1);
+            idle = idle.saturating_add(1);
+        }
+        now = after;
+        let Poll::Adaptive { cap } = shared.config.poll else {
+            continue;
+        };
+        if idle > SPINS {
+            std::thread::park_timeout(nap.min(cap));
+            nap = (nap * 5 / 4).min(cap);
+            now = shared.now();
+            counters.add(Counter::SleepNanos, now.saturating_sub(after));
+        } else if idle > 0 {
+            // Leaves the core to whoever waits for it; nobody does on a core of our own.
+            std::thread::yield_now();
+        }
+    }
+}
+
+/// A tunnel port has no device; OpenFlow wants an address all the same.
+fn tunnel_mac(number: PortNo) -> MacAddr {
+    let [a, b, c, d] = number.0.to_be_bytes();
+    MacAddr([0x02, 0x54, a, b, c, d])
+}

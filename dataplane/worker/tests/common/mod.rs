@@ -1,0 +1,334 @@
+//! A bench for one worker: tables, ports made of queues, and a clock that the test moves.
+#![allow(dead_code)] // every test file uses a part of it
+
+use std::collections::BTreeMap;
+
+use net::{GroupId, MeterId, PortNo, TableId};
+use openflow::model::{
+    Band, BandKind, Bucket, FlowMod, GroupCommand, GroupMod, GroupType, METER_BURST, METER_KBPS,
+    MeterCommand, MeterMod,
+};
+use openflow::{Action, Field, Instructions, Match};
+use packet::{Packet, Pool};
+use ports::mem::{MemPort, MemWire};
+use ports::{Caps, TunnelKind, TunnelSpec};
+use tables::Tables;
+use worker::{
+    Config, Counter, DropReason, PacketIn, PacketOut, Reply, Shared, TunnelPort, Worker, Workers,
+};
+
+pub const SECOND: u64 = 1_000_000_000;
+pub const MILLISECOND: u64 = 1_000_000;
+
+/// One worker on the bench.
+pub struct Rig {
+    pub tables: Tables,
+    pub workers: Workers,
+    pub worker: Worker,
+    pub pool: Pool,
+    pub now: u64,
+    wires: BTreeMap<u32, MemWire>,
+}
+
+impl Rig {
+    /// A worker with ports 1..=n.
+    pub fn new(ports: u32) -> Self {
+        Self::with(ports, Config::default())
+    }
+
+    /// Likewise, without a flow cache.
+    pub fn slow(ports: u32) -> Self {
+        let config = Config {
+            cache_entries: 0,
+            ..Config::default()
+        };
+        Self::with(ports, config)
+    }
+
+    pub fn with(ports: u32, config: Config) -> Self {
+        let tables = Tables::new();
+        let shared = Shared::new(config, tables.published());
+        let pool = Pool::heap(2048);
+        let (workers, engines) = Workers::without_threads(shared, &pool, [7, 9]);
+        let mut rig = Rig {
+            tables,
+            workers,
+            worker: engines.into_iter().next().unwrap(),
+            pool,
+            now: SECOND,
+            wires: BTreeMap::new(),
+        };
+        for number in 1..=ports {
+            rig.port(number, Caps::default());
+        }
+        rig
+    }
+
+    /// Adds a port `pN` that has these offloads.
+    pub fn port(&mut self, number: u32, caps: Caps) {
+        let name = format!("p{number}");
+        let (port, wire) = MemPort::new(&name, caps);
+        self.workers
+            .add_port(PortNo(number), &name, 0, Box::new(port))
+            .unwrap();
+        self.wires.insert(number, wire);
+        self.poll();
+    }
+
+    /// Adds a flow-based Geneve or VXLAN port.
+    pub fn tunnel(&mut self, number: u32, kind: TunnelKind) {
+        let tunnel = TunnelPort {
+            number: PortNo(number),
+            name: format!("t{number}"),
+            spec: TunnelSpec {
+                kind,
+                remote: None,
+                key: None,
+            },
+        };
+        self.workers.add_tunnel(&tunnel, 0).unwrap();
+        self.poll();
+    }
+
+    /// Adds a flow; it is in force at once.
+    pub fn flow(&mut self, table: u8, priority: u16, matching: Match, actions: Vec<Action>) {
+        self.rule(table, priority, matching, Instructions::apply(actions));
+    }
+
+    pub fn rule(&mut self, table: u8, priority: u16, matching: Match, does: Instructions) {
+        let add = FlowMod::add(TableId(table), priority, matching, does);
+        self.tables.flow_mod(&add, self.now).unwrap();
+        self.tables.publish();
+    }
+
+    pub fn delete(&mut self, table: u8, priority: u16, matching: Match) {
+        let delete = FlowMod::delete_strict(TableId(table), priority, matching);
+        self.tables.flow_mod(&delete, self.now).unwrap();
+        self.tables.publish();
+    }
+
+    pub fn group(&mut self, id: u32, kind: GroupType, buckets: Vec<(u16, Vec<Action>)>) {
+        let buckets = buckets.into_iter().enumerate();
+        let request = GroupMod {
+            command: GroupCommand::Add,
+            kind,
+            group: GroupId(id),
+            command_bucket_id: 0,
+            buckets: buckets
+                .map(|(at, (weight, actions))| Bucket {
+                    id: at as u32,
+                    weight,
+                    watch_port: PortNo::ANY,
+                    watch_group: GroupId::ANY,
+                    actions,
+                })
+                .collect(),
+            selection: None,
+        };
+        self.tables.group_mod(&request, self.now).unwrap();
+        self.tables.publish();
+    }
+
+    pub fn meter(&mut self, id: u32, kbps: u32, burst_kbit: u32) {
+        let request = MeterMod {
+            command: MeterCommand::Add,
+            flags: METER_KBPS | METER_BURST,
+            meter: MeterId(id),
+            bands: vec![Band {
+                kind: BandKind::Drop,
+                rate: kbps,
+                burst: burst_kbit,
+            }],
+        };
+        self.tables.meter_mod(&request, self.now).unwrap();
+        self.tables.publish();
+    }
+
+    /// Rounds until nothing moves any more.
+    pub fn poll(&mut self) {
+        while self.worker.poll(self.now) > 0 {}
+    }
+
+    /// A frame comes in on a port and is handled.
+    pub fn send(&mut self, port: u32, frame: &[u8]) {
+        let packet = Packet::from_slice(&self.pool, frame).unwrap();
+        self.send_packet(port, packet);
+    }
+
+    pub fn send_packet(&mut self, port: u32, packet: Packet) {
+        self.wires[&port].inject(packet).unwrap();
+        self.poll();
+    }
+
+    /// What came out of a port since the last time.
+    pub fn out(&mut self, port: u32) -> Vec<Vec<u8>> {
+        self.out_packets(port).iter().map(Packet::to_vec).collect()
+    }
+
+    pub fn out_packets(&mut self, port: u32) -> Vec<Packet> {
+        self.wires[&port].collect_all()
+    }
+
+    /// The only frame that came out of a port.
+    pub fn only(&mut self, port: u32) -> Vec<u8> {
+        let mut frames = self.out(port);
+        assert_eq!(frames.len(), 1, "frames out of port {port}; {}", self.why());
+        frames.remove(0)
+    }
+
+    /// All that came out anywhere, by port.
+    pub fn all_out(&mut self) -> Vec<(u32, Vec<u8>)> {
+        let ports: Vec<u32> = self.wires.keys().copied().collect();
+        let mut all = Vec::new();
+        for port in ports {
+            all.extend(self.out(port).into_iter().map(|frame| (port, frame)));
+        }
+        all
+    }
+
+    pub fn wire(&self, port: u32) -> &MemWire {
+        &self.wires[&port]
+    }
+
+    pub fn advance(&mut self, nanoseconds: u64) {
+        self.now += nanoseconds;
+        self.poll();
+    }
+
+    pub fn packet_out(&mut self, in_port: PortNo, actions: Vec<Action>, data: &[u8]) {
+        self.workers.packet_out(PacketOut {
+            in_port,
+            actions,
+            data: data.to_vec(),
+        });
+        self.poll();
+    }
+
+    pub fn packet_in(&mut self) -> Option<PacketIn> {
+        self.workers.shared().packet_ins.pop()
+    }
+
+    pub fn count(&self, counter: Counter) -> u64 {
+        self.workers.shared().counters(0).get(counter)
+    }
+
+    pub fn dropped(&self, reason: DropReason) -> u64 {
+        self.workers.shared().counters(0).dropped(reason)
+    }
+
+    /// Every reason with its count, for messages of assertions.
+    pub fn why(&self) -> String {
+        let counted = |reason: &&DropReason| self.dropped(**reason) > 0;
+        DropReason::ALL
+            .iter()
+            .filter(counted)
+            .map(|reason| format!("{reason}={} ", self.dropped(*reason)))
+            .collect()
+    }
+
+    /// Counts of rules are complete after this.
+    pub fn settle(&mut self) {
+        let (reply, answer) = Reply::channel();
+        self.workers.settle(reply);
+        self.poll();
+        answer.try_recv().unwrap();
+    }
+
+    /// Packets and bytes of the only rule in a table with a priority.
+    pub fn rule_counts(&mut self, table: u8, priority: u16) -> (u64, u64) {
+        self.settle();
+        let pipeline = self.tables.published().load();
+        let found = pipeline.table(TableId(table)).unwrap().rules();
+        let rules: Vec<_> = found.filter(|rule| rule.priority == priority).collect();
+        assert_eq!(rules.len(), 1);
+        let counters = rules[0].stats.counters();
+        (counters.packets, counters.bytes)
+    }
+}
+
+pub fn output(port: u32) -> Action {
+    Action::Output {
+        port: PortNo(port),
+        max_len: 0xffff,
+    }
+}
+
+pub fn set(field: Field, value: impl Into<u128>) -> Action {
+    Action::SetField {
+        field,
+        value: value.into(),
+        mask: field.info().slot.ones(),
+    }
+}
+
+pub fn any() -> Match {
+    Match::any()
+}
+
+pub fn in_port(port: u32) -> Match {
+    Match::any().with(Field::InPort, port)
+}
+
+pub fn mac(last: u8) -> [u8; 6] {
+    [2, 0, 0, 0, 0, last]
+}
+
+/// A UDP packet over IPv4 from host `src` to host `dst` of 10.0.0.0/24.
+pub fn udp(src: u8, dst: u8, ports: (u16, u16), payload: &[u8]) -> Vec<u8> {
+    udp_ttl(src, dst, ports, 64, payload)
+}
+
+pub fn udp_ttl(src: u8, dst: u8, ports: (u16, u16), ttl: u8, payload: &[u8]) -> Vec<u8> {
+    let builder = etherparse::PacketBuilder::ethernet2(mac(src), mac(dst))
+        .ipv4([10, 0, 0, src], [10, 0, 0, dst], ttl)
+        .udp(ports.0, ports.1);
+    let mut frame = Vec::new();
+    builder.write(&mut frame, payload).unwrap();
+    frame
+}
+
+/// Panics if a checksum of an IPv4 or IPv6 packet is wrong.
+pub fn check_sums(frame: &[u8]) {
+    let sliced = etherparse::SlicedPacket::from_ethernet(frame).unwrap();
+    use etherparse::{NetSlice, TransportSlice};
+    match sliced.net {
+        Some(NetSlice::Ipv4(ip)) => {
+            let header = ip.header().to_header();
+            assert_eq!(
+                header.calc_header_checksum(),
+                header.header_checksum,
+                "IPv4"
+            );
+            let payload = ip.payload().payload;
+            match sliced.transport {
+                Some(TransportSlice::Udp(udp)) if udp.checksum() != 0 => {
+                    let sum = udp.to_header().calc_checksum_ipv4(&header, udp.payload());
+                    assert_eq!(sum.unwrap(), udp.checksum(), "UDP");
+                }
+                Some(TransportSlice::Tcp(tcp)) => {
+                    let sum = tcp.to_header().calc_checksum_ipv4(&header, tcp.payload());
+                    assert_eq!(sum.unwrap(), tcp.checksum(), "TCP");
+                }
+                Some(TransportSlice::Icmpv4(_)) => {
+                    assert_eq!(net::csum::complete([payload]), 0xffff, "ICMP");
+                }
+                _ => {}
+            }
+        }
+        Some(NetSlice::Ipv6(ip)) => {
+            let header = ip.header().to_header();
+            match sliced.transport {
+                Some(TransportSlice::Udp(udp)) => {
+                    let sum = udp.to_header().calc_checksum_ipv6(&header, udp.payload());
+                    assert_eq!(sum.unwrap(), udp.checksum(), "UDP");
+                }
+                Some(TransportSlice::Tcp(tcp)) => {
+                    let sum = tcp.to_header().calc_checksum_ipv6(&header, tcp.payload());
+                    assert_eq!(sum.unwrap(), tcp.checksum(), "TCP");
+                }
+                _ => {}
+            }
+        }
+        _ => {}
+    }
+}
