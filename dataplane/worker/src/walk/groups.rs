@@ -17,6 +17,7 @@ impl<'a> Walk<'a> {
         let Some(group) = group else {
             return self.lose(DropReason::NoGroup);
         };
+        self.hits.groups.push((ByAddress(group.clone()), None));
         if group.kind == GroupType::All {
             for bucket in 0..group.buckets.len() {
                 self.bucket(group, bucket);
