@@ -1,5 +1,6 @@
 //! Packet counters with one writer and any number of readers.
 
+use crate::egress::Unsent;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 /// Totals of a port, as OpenFlow reports them (OpenFlow 1.3.5, A.3.5.6).
@@ -39,6 +40,17 @@ pub(crate) struct Counters {
 }
 
 impl Counters {
+    /// Counts what one burst lost; returns how many frames that were.
+    #[inline]
+    pub(crate) fn lose(&self, lost: Lost) -> usize {
+        if lost.dropped + lost.errors == 0 {
+            return 0;
+        }
+        self.tx_dropped.add(lost.dropped);
+        self.tx_errors.add(lost.errors);
+        lost.dropped + lost.errors
+    }
+
     pub(crate) fn read(&self) -> PortStats {
         PortStats {
             rx_packets: self.rx_packets.get(),
@@ -49,6 +61,26 @@ impl Counters {
             tx_bytes: self.tx_bytes.get(),
             tx_dropped: self.tx_dropped.get(),
             tx_errors: self.tx_errors.get(),
+        }
+    }
+}
+
+/// Frames of one burst that did not go out.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Lost {
+    /// The device had no room, or there was no buffer.
+    pub dropped: usize,
+    /// They cannot be sent for what they are.
+    pub errors: usize,
+}
+
+impl Lost {
+    #[inline]
+    pub(crate) fn add(&mut self, finished: Result<(), Unsent>) {
+        match finished {
+            Ok(()) => {}
+            Err(Unsent::Buffers) => self.dropped += 1,
+            Err(Unsent::Frame) => self.errors += 1,
         }
     }
 }

@@ -1,12 +1,22 @@
 //! The last thing done to a packet before a device takes it: what the device cannot, in software.
 
 use crate::Caps;
-use net::csum::Sum;
-use packet::{Csum, Gso, Packet};
+use net::csum;
+use net::gso::{Kind, MAX_HEADER, Segmenter};
+use packet::{Csum, Gso, Packet, Pool};
 
 /// Finishes packets for one port.
 pub(crate) struct Finisher {
     caps: Caps,
+}
+
+/// Why a packet, or the rest of a large frame, was not sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Unsent {
+    /// It cannot be made into frames that the device takes.
+    Frame,
+    /// There were no buffers for its segments.
+    Buffers,
 }
 
 impl Finisher {
@@ -14,32 +24,81 @@ impl Finisher {
         Finisher { caps }
     }
 
-    /// Hands to `send` what the device takes for `packet`: most often the packet itself. False if it
-    /// cannot be made into anything the device takes; then nothing is sent.
+    /// Hands to `send` what the device takes for `packet`: most often the packet itself.
     #[inline]
-    pub(crate) fn finish(&self, mut packet: Packet, send: &mut impl FnMut(Packet)) -> bool {
+    pub(crate) fn finish(
+        &self,
+        mut packet: Packet,
+        send: &mut impl FnMut(Packet),
+    ) -> Result<(), Unsent> {
         let meta = packet.meta();
+        let inside_tunnel = meta.tunnel_len != 0;
         let carried = match meta.gso {
             Gso::None => true,
-            // A large frame inside a tunnel has two sets of lengths; no device here knows both.
-            _ if meta.tunnel_len != 0 => false,
-            Gso::Tcp4 | Gso::Tcp6 => self.caps.tso,
-            Gso::Udp => self.caps.uso,
+            Gso::Tcp4 | Gso::Tcp6 => self.caps.tso && !inside_tunnel,
+            Gso::Udp => self.caps.uso && !inside_tunnel,
         };
         if !carried {
-            return false;
+            return self.segment(&mut packet, send);
         }
-        let open = meta.csum == Csum::Partial;
-        if open && (!self.caps.csum || meta.tunnel_len != 0) && !finish_checksum(&mut packet) {
-            return false;
+        // In a tunnel the device would have to look for the inner headers; not all can.
+        let completed = self.caps.csum && !inside_tunnel;
+        if meta.csum == Csum::Partial && !completed && !complete(&mut packet) {
+            return Err(Unsent::Frame);
         }
         send(packet);
-        true
+        Ok(())
+    }
+
+    /// Cuts a large frame.
+    #[cold]
+    fn segment(&self, frame: &mut Packet, send: &mut impl FnMut(Packet)) -> Result<(), Unsent> {
+        let meta = *frame.meta();
+        let kind = match meta.gso {
+            Gso::Udp => Kind::Udp,
+            _ => Kind::Tcp,
+        };
+        if !frame.pull_up(usize::from(meta.hdr_len).min(MAX_HEADER)) {
+            return Err(Unsent::Frame);
+        }
+        let frame = &*frame;
+        let pool = frame.pool().ok_or(Unsent::Buffers)?;
+        let (head, len) = (frame.head(), frame.len());
+        let mut segments = Segmenter::new(head, len, meta.csum_start, kind, meta.gso_size)
+            .map_err(|_| Unsent::Frame)?;
+        let completed = self.caps.csum && meta.tunnel_len == 0;
+        while segments.remaining() > 0 {
+            let mut packet = one(&mut segments, frame, &pool)?;
+            let out = packet.meta_mut();
+            out.in_port = meta.in_port;
+            out.csum = Csum::Partial;
+            out.csum_start = segments.csum_start();
+            out.csum_offset = segments.csum_offset();
+            out.tunnel_len = meta.tunnel_len;
+            if !completed && !complete(&mut packet) {
+                return Err(Unsent::Frame);
+            }
+            send(packet);
+        }
+        Ok(())
+    }
+}
+
+/// The next segment of `frame`.
+fn one(segments: &mut Segmenter<'_>, frame: &Packet, pool: &Pool) -> Result<Packet, Unsent> {
+    let mut packet = pool.alloc().ok_or(Unsent::Buffers)?;
+    let segment = segments
+        .next_into(packet.spare_mut())
+        .ok_or(Unsent::Frame)?;
+    packet.grow(segment.header_len);
+    match packet.append_range(frame, segment.payload) {
+        true => Ok(packet),
+        false => Err(Unsent::Buffers),
     }
 }
 
 /// Adds up the bytes that a partial checksum leaves open; false if they are not in the packet.
-pub(crate) fn finish_checksum(packet: &mut Packet) -> bool {
+fn complete(packet: &mut Packet) -> bool {
     let meta = packet.meta();
     let start = usize::from(meta.csum_start);
     let field = start + usize::from(meta.csum_offset);
@@ -47,13 +106,11 @@ pub(crate) fn finish_checksum(packet: &mut Packet) -> bool {
         return false;
     }
     let mut skip = start;
-    let mut sum = Sum::default();
-    for segment in packet.segments() {
+    let sum = csum::complete(packet.segments().map(|segment| {
         let from = skip.min(segment.len());
         skip -= from;
-        sum = sum.bytes(segment.get(from..).unwrap_or_default());
-    }
-    let done = packet.write_at(field, &sum.nonzero_checksum().to_be_bytes());
+        segment.get(from..).unwrap_or_default()
+    }));
     packet.meta_mut().csum = Csum::Valid;
-    done
+    packet.write_at(field, &sum.to_be_bytes())
 }

@@ -1,6 +1,6 @@
 //! A port made of two queues: packets in and out of a worker without a device.
 
-use crate::counters::Counters;
+use crate::counters::{Counters, Lost};
 use crate::egress::Finisher;
 use crate::{Burst, Caps, Port, PortControl, PortError, PortStats};
 use crossbeam_queue::ArrayQueue;
@@ -99,20 +99,22 @@ impl Port for MemPort {
         }
     }
 
-    fn tx(&mut self, burst: &mut Burst) {
+    fn tx(&mut self, burst: &mut Burst) -> usize {
         let counters = &self.state.counters;
+        let mut lost = Lost::default();
         for packet in burst.drain(..) {
-            let sent = self.finisher.finish(packet, &mut |packet| {
+            let finished = self.finisher.finish(packet, &mut |packet| {
                 let bytes = packet.len();
                 if self.state.up.load(Relaxed) && self.tx.push(packet).is_ok() {
                     counters.tx_packets.add(1);
                     counters.tx_bytes.add(bytes);
                 } else {
-                    counters.tx_dropped.add(1);
+                    lost.dropped += 1;
                 }
             });
-            counters.tx_errors.add(usize::from(!sent));
+            lost.add(finished);
         }
+        counters.lose(lost)
     }
 
     fn control(&self) -> &Arc<dyn PortControl> {

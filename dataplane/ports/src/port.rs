@@ -34,8 +34,9 @@ pub trait Port: Send {
     fn rx(&mut self, burst: &mut Burst);
 
     /// Sends all packets of `burst` and leaves it empty. Whatever the device cannot do (checksums,
-    /// segmentation) is done here; what it does not take is dropped and counted as `tx_dropped`.
-    fn tx(&mut self, burst: &mut Burst);
+    /// segmentation) is done here; what it does not take is dropped and counted, as `tx_dropped` if it
+    /// might have another time and as `tx_errors` if not. Returns how many frames were dropped.
+    fn tx(&mut self, burst: &mut Burst) -> usize;
 
     /// The same port for the control plane.
     fn control(&self) -> &Arc<dyn PortControl>;

@@ -4,6 +4,7 @@
 mod control;
 mod header;
 
+use crate::counters::Lost;
 use crate::egress::Finisher;
 use crate::{Burst, Pools, Port, PortControl, PortError, PortKind, PortSpec};
 use arrayvec::ArrayVec;
@@ -107,7 +108,7 @@ impl VnetPort {
             return Err(Unread::Skip);
         }
         if let Some((tpid, tci)) = received.vlan
-            && !put_tag_back(&mut head, tpid, tci)
+            && !head.insert(ADDRESSES, &tag(tpid, tci))
         {
             counters.rx_errors.add(1);
             return Err(Unread::Skip);
@@ -131,13 +132,16 @@ impl Port for VnetPort {
         }
     }
 
-    fn tx(&mut self, burst: &mut Burst) {
+    fn tx(&mut self, burst: &mut Burst) -> usize {
         let state = &self.state;
-        let finisher = &self.finisher;
+        let mut lost = Lost::default();
         for packet in burst.drain(..) {
-            let finished = finisher.finish(packet, &mut |packet| write(state, &packet));
-            state.counters.tx_errors.add(usize::from(!finished));
+            let finished = self
+                .finisher
+                .finish(packet, &mut |packet| write(state, &packet, &mut lost));
+            lost.add(finished);
         }
+        state.counters.lose(lost)
     }
 
     fn control(&self) -> &Arc<dyn PortControl> {
@@ -145,24 +149,23 @@ impl Port for VnetPort {
     }
 }
 
-fn write(state: &VnetControl, packet: &Packet) {
-    let counters = &state.counters;
+fn write(state: &VnetControl, packet: &Packet, lost: &mut Lost) {
     let header = header::of(packet);
     let mut parts: ArrayVec<IoSlice<'_>, MAX_PARTS> = ArrayVec::new();
     parts.push(IoSlice::new(&header));
     for segment in packet.segments() {
         if parts.try_push(IoSlice::new(segment)).is_err() {
-            counters.tx_errors.add(1);
+            lost.errors += 1;
             return;
         }
     }
     match state.device.send(&parts) {
         Ok(_) => {
-            counters.tx_packets.add(1);
-            counters.tx_bytes.add(packet.len());
+            state.counters.tx_packets.add(1);
+            state.counters.tx_bytes.add(packet.len());
         }
-        Err(e) if refuses_the_frame(&e) => counters.tx_errors.add(1),
-        Err(_) => counters.tx_dropped.add(1),
+        Err(e) if refuses_the_frame(&e) => lost.errors += 1,
+        Err(_) => lost.dropped += 1,
     }
 }
 
@@ -174,15 +177,8 @@ fn refuses_the_frame(error: &std::io::Error) -> bool {
 /// Longer than the interface's MTU allows.
 const EMSGSIZE: i32 = 90;
 
-/// Puts a tag that the device took out back behind the addresses.
-pub(crate) fn put_tag_back(packet: &mut Packet, tpid: u16, tci: u16) -> bool {
-    let Some(addresses) = packet.head().first_chunk::<ADDRESSES>().copied() else {
-        return false;
-    };
-    let [a, b] = tpid.to_be_bytes();
-    let [c, d] = tci.to_be_bytes();
-    // A prepended segment may hold four bytes only, so write by offset.
-    packet.prepend(4).is_some()
-        && packet.write_at(0, &addresses)
-        && packet.write_at(ADDRESSES, &[a, b, c, d])
+/// A VLAN tag as it stands in a frame.
+fn tag(tpid: u16, tci: u16) -> [u8; 4] {
+    let ([a, b], [c, d]) = (tpid.to_be_bytes(), tci.to_be_bytes());
+    [a, b, c, d]
 }

@@ -7,6 +7,7 @@ use crate::pool::Pool;
 use crate::segments::{Segments, SegmentsMut};
 use std::fmt;
 use std::marker::PhantomData;
+use std::ops::Range;
 use std::ptr::NonNull;
 
 /// A packet, the only owner of its segments; they return to their pool when it is dropped.
@@ -263,6 +264,30 @@ impl Packet {
                 return false;
             }
         }
+    }
+
+    /// Puts a copy of a range of `from`'s bytes behind; false, and nothing changed, if `from` is shorter
+    /// or the pool is empty.
+    pub fn append_range(&mut self, from: &Packet, range: Range<usize>) -> bool {
+        if range.start > range.end || range.end > from.len() {
+            return false;
+        }
+        let before = self.len();
+        let (mut skip, mut left) = (range.start, range.len());
+        for segment in from.segments() {
+            let at = skip.min(segment.len());
+            skip -= at;
+            let n = left.min(segment.len() - at);
+            left -= n;
+            if n > 0 && !self.append(&segment[at..at + n]) {
+                self.truncate(before);
+                return false;
+            }
+            if left == 0 {
+                break;
+            }
+        }
+        true
     }
 
     /// Bytes free behind the data of the last segment; written ones join by [`Packet::grow`].

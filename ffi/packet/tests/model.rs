@@ -14,6 +14,7 @@ enum Op {
     Chain(Vec<u8>),
     WriteAt(usize, Vec<u8>),
     Insert(usize, Vec<u8>),
+    AppendRange(usize, usize),
     Copy,
 }
 
@@ -27,6 +28,7 @@ fn op() -> impl Strategy<Value = Op> {
         vec(any::<u8>(), 0..200).prop_map(Op::Chain),
         (0..500usize, vec(any::<u8>(), 0..100)).prop_map(|(at, bytes)| Op::WriteAt(at, bytes)),
         (0..70usize, vec(any::<u8>(), 0..20)).prop_map(|(at, bytes)| Op::Insert(at, bytes)),
+        (0..500usize, 0..500usize).prop_map(|(start, n)| Op::AppendRange(start, n)),
         Just(Op::Copy),
     ]
 }
@@ -78,6 +80,14 @@ fn apply(pool: &Pool, packet: &mut Packet, model: &mut Vec<u8>, op: Op) {
             assert_eq!(packet.insert(at, &bytes), possible);
             if possible {
                 model.splice(at..at, bytes);
+            }
+        }
+        Op::AppendRange(start, n) => {
+            let copy = packet.copy(pool).expect("the pool is not limited");
+            let possible = start + n <= model.len();
+            assert_eq!(packet.append_range(&copy, start..start + n), possible);
+            if possible {
+                model.extend_from_within(start..start + n);
             }
         }
         Op::Copy => *packet = packet.copy(pool).expect("the pool is not limited"),
