@@ -14,6 +14,8 @@
 )]
 
 mod counters;
+#[cfg(feature = "dpdk")]
+mod device;
 mod egress;
 mod error;
 pub mod mem;
@@ -23,6 +25,10 @@ mod spec;
 mod vnet;
 
 pub use counters::PortStats;
+#[cfg(feature = "dpdk")]
+pub use device::DpdkPort;
+#[cfg(feature = "dpdk")]
+pub use dpdk;
 pub use error::PortError;
 pub use open::open;
 pub use port::{BURST, Burst, Caps, Pools, Port, PortControl};

@@ -6,6 +6,8 @@ use crate::{Pools, Port, PortError, PortKind, PortSpec, VnetPort};
 pub fn open(spec: &PortSpec, pools: &Pools) -> Result<Box<dyn Port>, PortError> {
     match &spec.kind {
         PortKind::Tap { .. } | PortKind::Veth { .. } => Ok(Box::new(VnetPort::open(spec, pools)?)),
+        #[cfg(feature = "dpdk")]
+        PortKind::Dpdk { devargs } => Ok(Box::new(crate::DpdkPort::open(spec, devargs, pools)?)),
         #[cfg(not(feature = "dpdk"))]
         PortKind::Dpdk { devargs } => Err(unsupported(
             spec,

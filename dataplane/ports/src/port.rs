@@ -86,4 +86,24 @@ impl Pools {
             big: Pool::heap(Self::BIG_ROOM),
         }
     }
+
+    /// Pools in DPDK's memory, `memory` MiB of it (what EAL was given, or may take): half for frames, an
+    /// eighth for large ones, the rest for everything else. Once per process.
+    #[cfg(feature = "dpdk")]
+    pub fn dpdk(eal: dpdk::Eal, memory: u32) -> Result<Pools, dpdk::DpdkError> {
+        // What a buffer costs beyond its data room: headers, headroom, alignment.
+        const OVERHEAD: usize = 640;
+        let bytes = (memory as usize) << 20;
+        // One less than a power of two fills the ring behind a mempool.
+        let count = |bytes: usize, room: usize, most: usize| {
+            let fit = (bytes / (room + OVERHEAD)).clamp(64, most);
+            (1 << fit.ilog2()) - 1
+        };
+        let frames = count(bytes / 2, Self::FRAME_ROOM, 1 << 20);
+        let big = count(bytes / 8, Self::BIG_ROOM, 1 << 10);
+        Ok(Pools {
+            frames: dpdk::create_pool(eal, "frames", frames, Self::FRAME_ROOM)?,
+            big: dpdk::create_pool(eal, "big", big, Self::BIG_ROOM)?,
+        })
+    }
 }

@@ -22,6 +22,8 @@ pub enum DpdkError {
         what: String,
         /// What EAL or the driver said.
         reason: String,
+        /// The negative errno.
+        code: i32,
     },
 }
 
@@ -31,6 +33,7 @@ impl DpdkError {
         DpdkError::Refused {
             what: what.into(),
             reason: reason(code, said),
+            code,
         }
     }
 }

@@ -49,6 +49,21 @@ pub struct PortInfo {
     pub tx_offloads: u64,
 }
 
+impl PortInfo {
+    /// The device computes IPv4, TCP and UDP checksums of what it sends.
+    pub fn finishes_checksums(&self) -> bool {
+        let all = sys::DP_TX_OFFLOAD_IPV4_CKSUM
+            | sys::DP_TX_OFFLOAD_TCP_CKSUM
+            | sys::DP_TX_OFFLOAD_UDP_CKSUM;
+        self.tx_offloads & all == all
+    }
+
+    /// The device cuts large TCP frames.
+    pub fn segments_tcp(&self) -> bool {
+        self.tx_offloads & sys::DP_TX_OFFLOAD_TCP_TSO != 0
+    }
+}
+
 /// How a port is set up.
 #[derive(Clone, Debug)]
 pub struct PortConfig {
@@ -175,6 +190,9 @@ impl DevicePort {
         self.check("configure", || unsafe { sys::dp_port_setup(self.id, &raw) })?;
         // SAFETY: the port is attached and configured.
         self.check("start", || unsafe { sys::rte_eth_dev_start(self.id) })?;
+        if let Some(mtu) = config.mtu {
+            self.confirm_mtu(mtu)?;
+        }
         // Virtual devices often have no such mode and see everything anyway.
         // SAFETY: the port is attached.
         let _ = log::capture(|| unsafe { sys::rte_eth_promiscuous_enable(self.id) });
@@ -235,29 +253,41 @@ impl DevicePort {
     /// Sets the largest L3 packet, bytes.
     pub fn set_mtu(&self, mtu: u16) -> Result<(), DpdkError> {
         // SAFETY: the port is attached.
-        let set = self.check("set mtu", || unsafe {
-            sys::rte_eth_dev_set_mtu(self.id, mtu)
-        });
-        set.map_err(|error| match error {
-            DpdkError::Refused { what, reason } if self.info.driver == "net_af_packet" => {
-                let hint =
-                    "net_af_packet takes frames as large as its framesz; give blocksz and framesz";
-                let reason = format!("{reason}; {hint}");
-                DpdkError::Refused { what, reason }
-            }
-            error => error,
-        })
+        let (code, mut said) = log::capture(|| unsafe { sys::rte_eth_dev_set_mtu(self.id, mtu) });
+        if code == 0 {
+            return Ok(());
+        }
+        if self.info.driver == "net_af_packet" {
+            let hint =
+                "net_af_packet takes frames as large as its framesz: give framesz and blocksz";
+            said.push(hint.into());
+        }
+        Err(DpdkError::refused(format!("set mtu {mtu}"), code, &said))
     }
 
-    /// Sets the link administratively up or down.
+    /// Drivers take the MTU from the configuration, or only by this call (`net_af_packet` sets it on the
+    /// interface behind), or have no such call.
+    fn confirm_mtu(&self, mtu: u16) -> Result<(), DpdkError> {
+        match self.set_mtu(mtu) {
+            Err(DpdkError::Refused { code, .. }) if code == -libc::ENOTSUP => Ok(()),
+            result => result,
+        }
+    }
+
+    /// Sets the link administratively up or down, if the device has such a switch.
     pub fn set_link(&self, up: bool) -> Result<(), DpdkError> {
         // SAFETY: the port is attached.
-        self.check("set link", || unsafe {
+        let (code, said) = log::capture(|| unsafe {
             match up {
                 true => sys::rte_eth_dev_set_link_up(self.id),
                 false => sys::rte_eth_dev_set_link_down(self.id),
             }
-        })
+        });
+        match code {
+            0 => Ok(()),
+            code if code == -libc::ENOTSUP => Ok(()),
+            code => Err(DpdkError::refused("set link", code, &said)),
+        }
     }
 
     fn check(&self, what: &str, call: impl FnOnce() -> i32) -> Result<(), DpdkError> {

@@ -1,0 +1,132 @@
+//! DPDK ports: EAL without hugepages, real packets over `net_af_packet` and veth pairs, also from and to
+//! a tap. One process, one test: EAL starts once.
+#![cfg(feature = "dpdk")]
+
+mod common;
+
+use common::{Pair, Seen, join, may_run, run};
+use os::in_netns;
+use ports::dpdk::{Eal, EalConfig};
+use ports::{Pools, Port, PortSpec};
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+
+fn open(spec: &str, pools: &Pools) -> Box<dyn Port> {
+    ports::open(&spec.parse::<PortSpec>().unwrap(), pools).unwrap()
+}
+
+/// A veth whose far end is in the namespace `end` and sends what a wire would carry.
+fn af_packet(pair: &mut Pair, end: usize, name: &str, pools: &Pools) -> Box<dyn Port> {
+    let id = std::process::id() % 100_000;
+    let (near, far) = (format!("sld{id}{name}"), format!("slf{id}{name}"));
+    pair.links.push(near.clone());
+    run(&format!("ip link add {near} type veth peer name {far}"));
+    run(&format!("ip link set {near} up"));
+    let port = open(
+        &format!("{name},dev=net_af_packet{name},iface={near}"),
+        pools,
+    );
+    pair.attach(end, &far);
+    in_netns(&pair.path(end), || os::disable_offloads("eth0"))
+        .unwrap()
+        .unwrap();
+    port
+}
+
+#[test]
+fn dpdk_devices_carry_real_traffic() {
+    if !may_run() {
+        return;
+    }
+    let config = EalConfig {
+        memory: Some(192),
+        no_huge: true,
+        file_prefix: format!("sluiceports{}", std::process::id()),
+        extra: Vec::new(),
+    };
+    let early = ports::open(&"p,dev=net_null0".parse().unwrap(), &Pools::heap())
+        .err()
+        .unwrap();
+    let said = early.to_string();
+    assert_eq!(
+        said,
+        "port p: cannot open dev=net_null0: DPDK is not running"
+    );
+    let eal = Eal::start(&config).unwrap();
+    let pools = Pools::dpdk(eal, 192).unwrap();
+    assert!(pools.frames.data_room() == Pools::FRAME_ROOM);
+    errors_name_the_port_and_what_eal_said(&pools);
+    two_veths(&pools);
+    a_tap_and_a_veth(&pools);
+    assert_eq!(
+        (pools.frames.in_use(), pools.big.in_use()),
+        (0, 0),
+        "buffers leaked"
+    );
+    let _ = std::fs::remove_dir_all(format!("/run/dpdk/{}", config.file_prefix));
+}
+
+fn errors_name_the_port_and_what_eal_said(pools: &Pools) {
+    let spec: PortSpec = "up1,ofport=1,dev=net_af_packet0,iface=slnowhere"
+        .parse()
+        .unwrap();
+    let said = ports::open(&spec, pools).err().unwrap().to_string();
+    let device = "port up1: cannot open dev=net_af_packet0,iface=slnowhere: attach: ";
+    assert!(
+        said.starts_with(device) && said.contains("No such device"),
+        "{said}"
+    );
+    let said = ports::open(&"n,mtu=9000,dev=net_null7,size=x".parse().unwrap(), pools).err();
+    assert!(said.is_some());
+}
+
+fn two_veths(pools: &Pools) {
+    let mut pair = Pair::new("afp");
+    let a = af_packet(&mut pair, 0, "a", pools);
+    let b = af_packet(&mut pair, 1, "b", pools);
+    let controls = [Arc::clone(a.control()), Arc::clone(b.control())];
+    assert!(controls[0].link_up());
+    let seen = Arc::new(Seen::default());
+    let pump = join(a, b, &seen);
+    pair.ping("10.9.0.2");
+    pair.tagged_frame();
+    assert!(
+        seen.tagged.load(Relaxed) > 0,
+        "the pipeline sees the tag in the frame"
+    );
+    pair.stream("10.9.0.2", 5_000_000);
+    controls[1].set_up(false).unwrap();
+    assert!(!controls[1].link_up());
+    controls[1].set_up(true).unwrap();
+    pair.ping("fd09::2");
+    seen.stop.store(true, Relaxed);
+    pump.join().unwrap();
+    let [a, b] = controls.map(|c| c.stats());
+    assert_eq!(
+        (a.tx_errors, a.rx_errors, b.tx_errors, b.rx_errors),
+        (0, 0, 0, 0)
+    );
+    assert!(a.rx_bytes > 5_000_000 && b.tx_bytes > 5_000_000);
+}
+
+/// What leaves the tap large and with open checksums reaches the wire cut and summed up.
+fn a_tap_and_a_veth(pools: &Pools) {
+    let mut pair = Pair::new("mix");
+    let name = format!("slm{}", std::process::id() % 100_000);
+    let tap = open(&format!("{name},closed=true,dev=tap"), pools);
+    pair.attach(0, &name);
+    let wire = af_packet(&mut pair, 1, "c", pools);
+    let control = Arc::clone(wire.control());
+    let seen = Arc::new(Seen::default());
+    let pump = join(tap, wire, &seen);
+    pair.ping("10.9.0.2");
+    pair.stream("10.9.0.2", 10_000_000);
+    pair.stream("fd09::2", 10_000_000);
+    seen.stop.store(true, Relaxed);
+    pump.join().unwrap();
+    assert!(seen.large.load(Relaxed) > 100, "large frames came in");
+    let stats = control.stats();
+    assert_eq!(stats.tx_errors, 0);
+    let frames = stats.tx_bytes / stats.tx_packets;
+    assert!(frames <= 1518, "{frames} bytes per frame on the wire");
+}
