@@ -1,0 +1,242 @@
+# shellcheck shell=bash
+# What the demo shows: each check does something with real tools and prints PASS or FAIL with the
+# evidence. Sourced by demo.sh.
+
+PASSED=0
+FAILED=0
+
+# verdict "what is claimed" "evidence" CONDITION...: the condition is a command.
+verdict() {
+  local claim=$1 evidence=$2 word
+  shift 2
+  if "$@" >/dev/null 2>&1; then
+    word=PASS PASSED=$((PASSED + 1))
+  else
+    word=FAIL FAILED=$((FAILED + 1))
+  fi
+  printf '%s  %-62s %s\n' "$word" "$claim" "$evidence"
+}
+
+run_checks() {
+  say "a. pod to pod"
+  check_overlay
+  say "b. a pod on VLAN 100 and the legacy server"
+  check_underlay
+  say "c. a Service"
+  check_service
+  say "d. bandwidth"
+  check_bandwidth
+  say "e. spoofing"
+  check_spoofing
+  say "f. without the controller"
+  check_controller_restart
+  say "g. other tools"
+  check_tools
+  printf '\n%s passed, %s failed\n' "$PASSED" "$FAILED"
+  [ "$FAILED" = 0 ]
+}
+
+# capture NAME NAMESPACE INTERFACE [FILTER...]: until capture_end NAME; the file is $RUN/capture/NAME.pcap.
+capture() {
+  local name=$1 ns=$2 interface=$3
+  shift 3
+  start "capture-$name" timeout 120 ip netns exec "$ns" \
+    tcpdump -U -n -i "$interface" -w "$RUN/capture/$name.pcap" "$@"
+  wait_for 5 grep -q 'listening on' "$LOGS/capture-$name.log" || note "the capture $name did not start"
+}
+
+capture_end() {
+  sleep 0.3 # what is on its way
+  end -INT "capture-$1"
+}
+
+packets_in() { tcpdump -nr "$RUN/capture/$1.pcap" "${@:2}" 2>/dev/null | wc -l; }
+
+# pings FROM_POD ADDRESS [COUNT]: prints "RECEIVED/SENT, AVERAGE ms".
+pings() { ping_summary in_pod "$1" timeout 30 ping -q -i 0.05 -W 1 -c "${3:-20}" "$2"; }
+
+ping_summary() {
+  "$@" 2>/dev/null | awk '/packets transmitted/ {sent=$1; got=$4}
+    /^rtt/ {split($4, t, "/"); avg=", " t[2] " ms"} END {print (got+0) "/" (sent+0) avg}' || true
+}
+
+all_of() { [[ $1 == "$2/$2"* ]]; }
+
+check_overlay() {
+  local near far vnis
+  near=$(pings teller-1 "$(pod_ip teller-3)")
+  verdict "ping teller-1 -> teller-3, both on node1" "$near" all_of "$near" 20
+  capture overlay sluice-fab port-n1
+  far=$(pings teller-1 "$(pod_ip teller-2)")
+  capture_end overlay
+  verdict "ping teller-1 -> teller-2, node1 to node2" "$far" all_of "$far" 20
+  vnis=$(tcpdump -nr "$RUN/capture/overlay.pcap" udp port 6081 2>/dev/null | grep -o 'vni 0x[0-9a-f]*' | sort | uniq -c | xargs)
+  verdict "the fabric carried Geneve with VNI 4096 (0x1000) only" "${vnis:-no Geneve}" \
+    grep -qxE '[0-9]+ vni 0x1000' <<<"$vnis"
+}
+
+check_underlay() {
+  local there back tags mac
+  capture underlay sluice-fab port-n1
+  there=$(pings ledger "$LEGACY_IP")
+  back=$(ping_summary in_ns leg timeout 30 ping -q -i 0.05 -W 1 -c 20 10.100.0.7)
+  capture_end underlay
+  verdict "ping ledger -> legacy server" "$there" all_of "$there" 20
+  verdict "ping legacy server -> ledger at its fixed 10.100.0.7" "$back" all_of "$back" 20
+  mac=$(ip -n sluice-leg neigh show 10.100.0.7 | grep -o 'lladdr [^ ]*' || true)
+  verdict "the legacy server sees the annotated MAC" "${mac:-none}" [ "$mac" = "lladdr 02:00:0a:64:00:07" ]
+  tags=$(tcpdump -enr "$RUN/capture/underlay.pcap" 'not (udp port 6081) and not (arp and net 172.30.0.0/24)' 2>/dev/null |
+    awk '{tag = match($0, /vlan [0-9]+/) ? substr($0, RSTART, RLENGTH) : "untagged"; n[tag]++}
+      END {for (t in n) printf "%s: %d frames  ", t, n[t]}')
+  verdict "the wire carried 802.1Q tag 100 and no other" "${tags:-nothing}" grep -qxE 'vlan 100: [0-9]+ frames *' <<<"$tags"
+}
+
+check_service() {
+  local answers others all=400
+  capture service sluice-pod-teller-1 eth0 'tcp'
+  answers=$(in_pod teller-1 timeout 60 python3 scripts/demo/http_client.py "$SERVICE_IP" $all | xargs)
+  capture_end service
+  verdict "$all requests to $SERVICE_IP, four backends, each 100 +- 30 %" "${answers:-no answer}" even "$answers"
+  others=$(packets_in service "src host not $(pod_ip teller-1) and src host not $SERVICE_IP")
+  verdict "every reply came from the Service's address" \
+    "$(packets_in service "src host $SERVICE_IP") packets from it, $others from others" [ "$others" = 0 ]
+  verdict "a second client, on node2" "$(in_pod teller-2 timeout 30 python3 scripts/demo/http_client.py "$SERVICE_IP" 40 | xargs)" \
+    in_pod teller-2 curl -sf -m 3 "http://$SERVICE_IP/"
+}
+
+even() {
+  [ "$(wc -w <<<"$1")" = 8 ] && [[ $1 != *failed* ]] &&
+    tr ' ' '\n' <<<"$1" | awk 'NR % 2 == 0 && ($1 < 70 || $1 > 130) {bad = 1} END {exit bad}'
+}
+
+# rate FROM TO tcp|udp MBITS SECONDS: what arrived, Mbit/s; the first 2 s (the burst) are left out.
+rate() {
+  local from=$1 to=$2 kind=$3 offered=$4 seconds=$5 port options=() length=1372
+  port=$((5200 + RANDOM % 2000))
+  start "iperf-$port" timeout $((seconds + 20)) ip netns exec "sluice-pod-$to" iperf3 -s -1 -p "$port"
+  wait_for 5 grep -q 'listening on' "$LOGS/iperf-$port.log" || true
+  [ "$kind" = tcp ] || options=(-u -l "$length")
+  [ "$offered" = max ] || options+=(-b "${offered}M")
+  in_pod "$from" timeout $((seconds + 15)) \
+    iperf3 -c "$(pod_ip "$to")" -p "$port" -t "$seconds" -O 2 -J "${options[@]}" 2>/dev/null |
+    if [ "$kind" = tcp ]; then
+      jq -r '.end.sum_received.bits_per_second / 1e6 | . * 10 | round / 10' 2>/dev/null
+    else
+      jq -r --argjson length "$length" \
+        '.end.sum | (.packets - .lost_packets) * $length * 8 / .seconds / 1e6 | . * 10 | round / 10' 2>/dev/null
+    fi
+}
+
+within() { awk -v got="${1:-0}" -v want="$2" -v percent="$3" 'BEGIN {exit !(got >= want * (1 - percent / 100) && got <= want * (1 + percent / 100))}'; }
+at_least() { awk -v got="${1:-0}" -v least="$2" 'BEGIN {exit !(got >= least)}'; }
+
+check_bandwidth() {
+  local limit=50 got beside
+  for limit in 50 100; do
+    if [ "$limit" = 100 ]; then
+      sed -i 's/_rate: "50"/_rate: "100"/' "$RUN/manifests/clients.yaml"
+      sleep 1.5
+      note "clients.yaml changed to 100 Mbit/s while everything runs"
+    fi
+    got=$(rate batch-out teller-2 udp $((limit * 2)) 6)
+    verdict "egress_rate $limit: UDP from batch-out to the other node" "$got Mbit/s" within "$got" $limit 5
+    got=$(rate batch-out teller-2 tcp max 8)
+    verdict "egress_rate $limit: TCP from batch-out to the other node" "$got Mbit/s" within "$got" $limit 5
+    got=$(rate teller-3 batch-in udp $((limit * 2)) 6)
+    verdict "ingress_rate $limit: UDP to batch-in" "$got Mbit/s" within "$got" $limit 5
+    # Another pod of the same node, at the same time.
+    rate teller-1 teller-3 udp 150 8 >"$RUN/beside" &
+    got=$(rate teller-2 batch-in tcp max 8)
+    wait $! || true
+    beside=$(cat "$RUN/beside")
+    verdict "ingress_rate $limit: TCP to batch-in from the other node" "$got Mbit/s" within "$got" $limit 5
+    verdict "meanwhile teller-3 receives 150 Mbit/s unaffected" "$beside Mbit/s" at_least "$beside" 142
+  done
+}
+
+dropped_on() { ctl "$1" --json drops | jq -r --arg reason "$2" '[.[] | select(.reason == $reason) | .packets] | add // 0'; }
+
+check_spoofing() {
+  local stolen before after got seen line
+  stolen=$(pod_ip teller-3)
+  before=$(dropped_on 1 rule)
+  capture spoof sluice-pod-teller-2 eth0 "src host $stolen"
+  in_pod teller-1 ping -c 1 -W 1 "$(pod_ip teller-2)" >/dev/null 2>&1 || true
+  ip -n sluice-pod-teller-1 addr add "$stolen/32" dev eth0
+  got=$(ping_summary in_pod teller-1 timeout 20 ping -q -I "$stolen" -i 0.05 -W 1 -c 20 "$(pod_ip teller-2)")
+  ip -n sluice-pod-teller-1 addr del "$stolen/32" dev eth0
+  capture_end spoof
+  after=$(dropped_on 1 rule)
+  seen=$(packets_in spoof)
+  verdict "teller-1 pings with teller-3's address: no reply" "$got" [ "${got%%/*}" = 0 ]
+  verdict "teller-2 got none of it" "$seen packets" [ "$seen" = 0 ]
+  line=$(ctl 1 drops | awk '$2 == "rule" {$1 = $2 = ""; print}' | xargs)
+  verdict "node1 counted the drops with their reason" "rule: $before -> $after (${line:-no line})" [ $((after - before)) -ge 20 ]
+}
+
+# Ten seconds at 100 pings/s; the controller is away from the second to the fifth.
+check_controller_restart() {
+  local outage=10 verdicts path node
+  ctl 1 --json dump-flows >"$RUN/flows-before-1"
+  ctl 2 --json dump-flows >"$RUN/flows-before-2"
+  start ping-overlay timeout 30 ip netns exec sluice-pod-teller-1 ping -q -i 0.01 -W 1 -c $((outage * 100)) "$(pod_ip teller-2)"
+  start ping-underlay timeout 30 ip netns exec sluice-pod-ledger ping -q -i 0.01 -W 1 -c $((outage * 100)) "$LEGACY_IP"
+  sleep 1
+  end -KILL controller
+  note "controller killed"
+  sleep 3
+  verdict "the Service answers meanwhile" "$(in_pod teller-1 timeout 30 python3 scripts/demo/http_client.py "$SERVICE_IP" 20 | xargs)" \
+    in_pod teller-1 curl -sf -m 3 "http://$SERVICE_IP/"
+  controller_start
+  for node in 1 2; do
+    wait_for 15 connected "$node" || note "node$node did not reconnect"
+  done
+  note "controller started again"
+  for path in overlay underlay; do
+    wait_for 20 ended "ping-$path" || note "the pings over the $path did not end"
+  done
+  for path in overlay underlay; do
+    verdicts=$(ping_summary cat "$LOGS/ping-$path.log")
+    verdict "1000 pings at 100/s over the $path, none lost" "$verdicts" all_of "$verdicts" $((outage * 100))
+  done
+  sleep 1
+  for node in 1 2; do
+    ctl "$node" --json dump-flows >"$RUN/flows-after-$node"
+    verdicts=$(python3 scripts/demo/same_flows.py "$RUN/flows-before-$node" "$RUN/flows-after-$node")
+    verdict "node$node: no flow was removed and added again" "$verdicts" [ "${verdicts##*, }" = "0 renewed" ]
+  done
+}
+
+ended() { ! pid_of "$1"; }
+
+# A flow's line without what changes by itself, and without our comment.
+flow_parts() {
+  sed -E 's/  # .*$//; s/^ +//; s/ (duration|n_packets|n_bytes|idle_age|hard_age)=[^,]*,//g' | grep 'actions=' | sort
+}
+
+check_tools() {
+  local node ours theirs over target errors
+  for node in 1 2; do
+    target=unix:$RUN/node$node/br.mgmt
+    ctl "$node" dump-flows | flow_parts >"$RUN/ours"
+    timeout 20 ovs-ofctl -O OpenFlow13 dump-flows "$target" | flow_parts >"$RUN/theirs" || true
+    "$BIN/sluicectl" --target "$target" dump-flows | flow_parts >"$RUN/over" || true
+    ours=$(wc -l <"$RUN/ours") theirs=$(wc -l <"$RUN/theirs") over=$(wc -l <"$RUN/over")
+    verdict "node$node: sluicectl and ovs-ofctl dump-flows agree" "$ours and $theirs flows" \
+      agree "$RUN/ours" "$RUN/theirs"
+    verdict "node$node: sluicectl --target agrees with both" "$over flows" agree "$RUN/over" "$RUN/theirs"
+    errors=$(metrics_errors "sluice-n$node" 9651)
+    verdict "node$node: /metrics passes promtool" "${errors:-no complaint}" [ "$errors" = "" ]
+  done
+  errors=$(metrics_errors sluice-ctl 9652)
+  verdict "controller: /metrics passes promtool" "${errors:-no complaint}" [ "$errors" = "" ]
+}
+
+agree() { [ -s "$1" ] && cmp -s "$1" "$2"; }
+
+# What promtool complains about; a page without a single metric of ours is a complaint too.
+metrics_errors() {
+  ip netns exec "$1" curl -sf -m 5 "http://127.0.0.1:$2/metrics" >"$RUN/metrics" || echo "no answer"
+  grep -q '^sluice_' "$RUN/metrics" || echo "no metric called sluice_*"
+  promtool check metrics <"$RUN/metrics" 2>&1 || true
+}
