@@ -237,13 +237,11 @@ impl Egress {
             return;
         }
         if let Some(device) = &mut outlet.device {
-            device.tx(&mut outlet.staged);
-            if !outlet.staged.is_empty() {
-                let left = outlet.staged.len() as u64;
-                outlet.staged.clear();
+            let lost = device.tx(&mut outlet.staged);
+            if lost != 0 {
                 self.shared
                     .counters(self.index)
-                    .drop(DropReason::PortFull, left);
+                    .drop(DropReason::PortFull, lost as u64);
             }
             return;
         }
