@@ -1,1 +1,33 @@
-//! Placeholder; replaced by its owner in the first commits.
+//! Connections: who talks to whom, in which state, and under which translated addresses.
+//!
+//! One [`ConnTable`] is shared by all workers. Lookups and state updates take no lock: connections
+//! live in a fixed arena of atomics, found through a hash index of atomics, and a generation per
+//! slot tells a reader that what it read belongs together. Creating and removing a connection
+//! locks the shards of its two tuples. Nothing is allocated after creation; a full table refuses
+//! new connections and keeps the old ones.
+#![cfg_attr(
+    not(test),
+    deny(
+        clippy::unwrap_used,
+        clippy::expect_used,
+        clippy::panic,
+        clippy::indexing_slicing
+    )
+)]
+
+mod config;
+mod dump;
+mod entry;
+mod index;
+mod nat;
+mod table;
+mod tcp;
+mod tuple;
+
+pub use config::{Config, Timeouts};
+pub use dump::{Conn, Counters, Filter, TcpState};
+pub use entry::{ConnRef, Direction};
+pub use nat::{Choice, NatRange, NatRequest};
+pub use net::tcp::TcpInfo;
+pub use table::{Commit, ConnTable, CtError, Tracked};
+pub use tuple::Tuple;

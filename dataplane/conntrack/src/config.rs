@@ -1,0 +1,139 @@
+//! Size and timeouts of a connection table.
+
+use std::time::Duration;
+
+use net::headers::proto;
+
+use crate::dump::TcpState;
+
+/// What a table is created with.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// Most connections, all zones together. Memory is reserved, and used as connections come:
+    /// about 220 bytes for each.
+    pub capacity: u32,
+    /// Most connections of which only one direction has been seen; what is over is refused, so
+    /// that a flood of first packets leaves room for others. Established ones do not count.
+    pub half_open: u32,
+    /// Secret of the hash functions; random, one per process.
+    pub seed: [u64; 2],
+    /// Refuse TCP segments outside the window (RFC 9293 3.10.7.4), instead of only following it.
+    pub strict: bool,
+    /// Accept connections whose beginning was not seen.
+    pub loose: bool,
+    /// How long connections stay without packets.
+    pub timeouts: Timeouts,
+}
+
+impl Config {
+    /// A table of `capacity` connections with the usual settings; half of them may be half open.
+    pub fn new(capacity: u32, seed: [u64; 2]) -> Self {
+        Config {
+            capacity,
+            half_open: (capacity / 2).max(1),
+            seed,
+            strict: false,
+            loose: true,
+            timeouts: Timeouts::default(),
+        }
+    }
+}
+
+/// Timeouts by protocol and state. Resolution is a quarter of a second.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Timeouts {
+    /// TCP, first SYN seen.
+    pub tcp_syn_sent: Duration,
+    /// TCP, SYN of both sides seen.
+    pub tcp_syn_received: Duration,
+    /// TCP, both sides established (RFC 5382 REQ-5: at least 2 h 4 min).
+    pub tcp_established: Duration,
+    /// TCP, one side has closed.
+    pub tcp_fin_wait: Duration,
+    /// TCP, both sides have closed.
+    pub tcp_time_wait: Duration,
+    /// TCP, reset.
+    pub tcp_closed: Duration,
+    /// UDP, one direction seen.
+    pub udp_single: Duration,
+    /// UDP, both directions seen (RFC 4787 REQ-5: at least 2 min).
+    pub udp_stream: Duration,
+    /// ICMP and ICMPv6 queries.
+    pub icmp: Duration,
+    /// All other protocols.
+    pub other: Duration,
+}
+
+impl Default for Timeouts {
+    fn default() -> Self {
+        Timeouts {
+            tcp_syn_sent: Duration::from_secs(30),
+            tcp_syn_received: Duration::from_secs(30),
+            tcp_established: Duration::from_secs(24 * 3600),
+            tcp_fin_wait: Duration::from_secs(120),
+            tcp_time_wait: Duration::from_secs(45),
+            tcp_closed: Duration::from_secs(10),
+            udp_single: Duration::from_secs(30),
+            udp_stream: Duration::from_secs(120),
+            icmp: Duration::from_secs(30),
+            other: Duration::from_secs(60),
+        }
+    }
+}
+
+/// Nanoseconds in a tick, the unit of all times in a table.
+const TICK: u64 = 250_000_000;
+
+/// The tick in which `now` (nanoseconds) is.
+pub(crate) fn tick(now: u64) -> u32 {
+    (now / TICK) as u32
+}
+
+/// A number of ticks as time.
+pub(crate) fn duration(ticks: u32) -> Duration {
+    Duration::from_nanos(u64::from(ticks) * TICK)
+}
+
+/// Timeouts in ticks.
+pub(crate) struct TickTimeouts {
+    tcp: [u32; 6],
+    udp: [u32; 2],
+    icmp: u32,
+    other: u32,
+}
+
+impl TickTimeouts {
+    pub(crate) fn new(timeouts: &Timeouts) -> Self {
+        // One more, for the part of the current tick that is over.
+        let ticks = |timeout: Duration| {
+            let ticks = timeout.as_nanos().div_ceil(u128::from(TICK)) + 1;
+            u32::try_from(ticks).unwrap_or(u32::MAX / 2)
+        };
+        TickTimeouts {
+            tcp: [
+                timeouts.tcp_syn_sent,
+                timeouts.tcp_syn_received,
+                timeouts.tcp_established,
+                timeouts.tcp_fin_wait,
+                timeouts.tcp_time_wait,
+                timeouts.tcp_closed,
+            ]
+            .map(ticks),
+            udp: [timeouts.udp_single, timeouts.udp_stream].map(ticks),
+            icmp: ticks(timeouts.icmp),
+            other: ticks(timeouts.other),
+        }
+    }
+
+    /// For a connection of a protocol, in a state if it is TCP, seen in one direction or both.
+    pub(crate) fn of(&self, protocol: u8, tcp: TcpState, seen_reply: bool) -> u32 {
+        let [single, stream] = self.udp;
+        match protocol {
+            proto::TCP => self.tcp.get(tcp as usize).copied().unwrap_or(self.other),
+            proto::UDP if seen_reply => stream,
+            proto::UDP => single,
+            proto::ICMP | proto::ICMPV6 => self.icmp,
+            _ => self.other,
+        }
+    }
+}

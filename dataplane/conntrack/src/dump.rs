@@ -1,0 +1,108 @@
+//! Connections as an operator sees them.
+
+use std::fmt;
+use std::net::IpAddr;
+use std::time::Duration;
+
+use crate::entry::ConnRef;
+use crate::tuple::Tuple;
+
+/// One connection, read at one moment.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Conn {
+    /// Its name in the table.
+    pub conn: ConnRef,
+    /// Zone.
+    pub zone: u16,
+    /// As the packet that created it.
+    pub original: Tuple,
+    /// As the answers are before they are translated back.
+    pub reply: Tuple,
+    /// Both directions were seen.
+    pub established: bool,
+    /// State of a TCP connection.
+    pub tcp: Option<TcpState>,
+    /// Mark.
+    pub mark: u32,
+    /// Label.
+    pub label: u128,
+    /// Time since it was created.
+    pub age: Duration,
+    /// Time until it expires if no packet comes.
+    pub left: Duration,
+    /// Traffic of the original direction.
+    pub sent: Counters,
+    /// Traffic of the reply direction.
+    pub received: Counters,
+}
+
+/// Packets and bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub struct Counters {
+    /// Packets; a large frame is one.
+    pub packets: u64,
+    /// Bytes of frames.
+    pub bytes: u64,
+}
+
+/// State of a TCP connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum TcpState {
+    /// A SYN was sent.
+    SynSent,
+    /// It was answered by a SYN.
+    SynReceived,
+    /// Both were acknowledged.
+    Established,
+    /// A FIN was sent.
+    FinWait,
+    /// The FINs of both sides were acknowledged.
+    TimeWait,
+    /// Reset.
+    Closed,
+}
+
+impl fmt::Display for TcpState {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            TcpState::SynSent => "SYN_SENT",
+            TcpState::SynReceived => "SYN_RECV",
+            TcpState::Established => "ESTABLISHED",
+            TcpState::FinWait => "FIN_WAIT",
+            TcpState::TimeWait => "TIME_WAIT",
+            TcpState::Closed => "CLOSED",
+        })
+    }
+}
+
+/// Which connections to flush: all for which every given part fits the original direction.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub struct Filter {
+    /// Zone.
+    pub zone: Option<u16>,
+    /// Protocol.
+    pub proto: Option<u8>,
+    /// Source address.
+    pub src: Option<IpAddr>,
+    /// Destination address.
+    pub dst: Option<IpAddr>,
+    /// Source port.
+    pub src_port: Option<u16>,
+    /// Destination port.
+    pub dst_port: Option<u16>,
+}
+
+impl Filter {
+    /// True if the connection with this zone and original tuple is meant.
+    pub fn fits(&self, zone: u16, tuple: &Tuple) -> bool {
+        fn fits<T: PartialEq>(wanted: Option<T>, is: T) -> bool {
+            wanted.is_none_or(|wanted| wanted == is)
+        }
+        fits(self.zone, zone)
+            && fits(self.proto, tuple.proto)
+            && fits(self.src, tuple.src)
+            && fits(self.dst, tuple.dst)
+            && fits(self.src_port, tuple.src_port)
+            && fits(self.dst_port, tuple.dst_port)
+    }
+}

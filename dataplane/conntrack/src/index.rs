@@ -1,0 +1,167 @@
+//! The hash index: from a tuple's hash to places in the arena, in both directions.
+//!
+//! Two choices of a bucket of eight slots, one cache line each, at most five eighths full. With a
+//! keyed hash nobody outside can fill a bucket; should one overflow nevertheless, the connection
+//! is refused as if the table were full.
+
+use std::sync::atomic::AtomicU64;
+use std::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed};
+
+use zerocopy::{FromZeros, KnownLayout};
+
+use crate::entry::Direction;
+
+/// Slots of 64 bits: signature (31 bits), direction (1), place + 1 (32). Zero is free.
+pub(crate) struct Index {
+    buckets: Box<[Bucket]>,
+}
+
+#[derive(FromZeros, KnownLayout)]
+#[repr(C, align(64))]
+struct Bucket([AtomicU64; 8]);
+
+/// What a slot says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Hit {
+    /// Place in the arena.
+    pub(crate) place: u32,
+    /// Which of the connection's tuples has that hash.
+    pub(crate) direction: Direction,
+}
+
+impl Index {
+    /// For so many connections; none if there is not that much memory.
+    pub(crate) fn new(capacity: u32) -> Option<Self> {
+        // Two tuples each, in buckets of 8 that are filled to 5.
+        let count = (u64::from(capacity) * 2).div_ceil(5).max(2) as usize;
+        let buckets = <[Bucket]>::new_box_zeroed_with_elems(count).ok()?;
+        Some(Index { buckets })
+    }
+
+    /// Bytes of memory.
+    pub(crate) fn bytes(&self) -> usize {
+        size_of_val::<[Bucket]>(&self.buckets)
+    }
+
+    /// Every connection that may have a tuple with this hash.
+    pub(crate) fn find(&self, hash: u64) -> impl Iterator<Item = Hit> + '_ {
+        let signature = signature(hash);
+        self.slots(hash)
+            .map(|slot| slot.load(Acquire))
+            .filter(move |slot| slot >> 33 == signature && *slot as u32 != 0)
+            .map(|slot| Hit {
+                place: slot as u32 - 1,
+                direction: if slot >> 32 & 1 == 0 {
+                    Direction::Original
+                } else {
+                    Direction::Reply
+                },
+            })
+    }
+
+    /// Adds a tuple; false if both its buckets are full.
+    pub(crate) fn insert(&self, hash: u64, hit: Hit) -> bool {
+        let slot = encode(hash, hit);
+        // The emptier bucket first keeps the fill even.
+        let [a, b] = self.places(hash);
+        let used = |bucket: usize| {
+            self.buckets.get(bucket).map_or(8, |bucket| {
+                bucket
+                    .0
+                    .iter()
+                    .filter(|slot| slot.load(Relaxed) != 0)
+                    .count()
+            })
+        };
+        let order = if used(b) < used(a) { [b, a] } else { [a, b] };
+        order
+            .iter()
+            .filter_map(|bucket| self.buckets.get(*bucket))
+            .flat_map(|bucket| &bucket.0)
+            .any(|free| free.compare_exchange(0, slot, AcqRel, Relaxed).is_ok())
+    }
+
+    /// Removes what [`Index::insert`] added.
+    pub(crate) fn remove(&self, hash: u64, hit: Hit) {
+        let slot = encode(hash, hit);
+        for place in self.slots(hash) {
+            if place.compare_exchange(slot, 0, AcqRel, Relaxed).is_ok() {
+                return;
+            }
+        }
+    }
+
+    fn slots(&self, hash: u64) -> impl Iterator<Item = &AtomicU64> {
+        self.places(hash)
+            .into_iter()
+            .filter_map(|bucket| self.buckets.get(bucket))
+            .flat_map(|bucket| &bucket.0)
+    }
+
+    fn places(&self, hash: u64) -> [usize; 2] {
+        let count = self.buckets.len() as u64;
+        let scale = |half: u32| ((u64::from(half) * count) >> 32) as usize;
+        let (first, second) = (scale(hash as u32), scale((hash >> 32) as u32));
+        // The same bucket twice would be one choice, and found twice.
+        let second = match (first == second, second + 1 < self.buckets.len()) {
+            (false, _) => second,
+            (true, true) => second + 1,
+            (true, false) => 0,
+        };
+        [first, second]
+    }
+}
+
+fn encode(hash: u64, hit: Hit) -> u64 {
+    let direction = u64::from(hit.direction == Direction::Reply);
+    signature(hash) << 33 | direction << 32 | u64::from(hit.place + 1)
+}
+
+/// Bits of the hash that do not choose the bucket.
+fn signature(hash: u64) -> u64 {
+    hash.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 33
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use net::exact::HashKey;
+
+    #[test]
+    fn a_full_index_of_any_size_holds_all_its_connections() {
+        let key = HashKey::new([5, 6]);
+        for capacity in [1u32, 2, 3, 7, 100, 5000, 60_000] {
+            let index = Index::new(capacity).unwrap();
+            let hits = |i: u32| {
+                [
+                    (key.hash_words(&[i.into(), 0]), Direction::Original),
+                    (key.hash_words(&[i.into(), 1]), Direction::Reply),
+                ]
+                .map(|(hash, direction)| {
+                    (
+                        hash,
+                        Hit {
+                            place: i,
+                            direction,
+                        },
+                    )
+                })
+            };
+            for (hash, hit) in (0..capacity).flat_map(hits) {
+                assert!(index.insert(hash, hit), "{hit:?} of {capacity}");
+            }
+            for (hash, hit) in (0..capacity).flat_map(hits) {
+                assert!(index.find(hash).any(|found| found == hit));
+                index.remove(hash, hit);
+                assert!(!index.find(hash).any(|found| found == hit));
+            }
+            assert!(
+                index
+                    .buckets
+                    .iter()
+                    .flat_map(|bucket| &bucket.0)
+                    .all(|slot| slot.load(Relaxed) == 0)
+            );
+        }
+    }
+}

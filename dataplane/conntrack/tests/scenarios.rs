@@ -1,0 +1,728 @@
+//! Connections as they happen: each test is a short story of packets.
+
+use std::net::IpAddr;
+use std::time::Duration;
+
+use conntrack::{
+    Commit, Config, ConnTable, CtError, Direction, Filter, NatRange, NatRequest, TcpInfo, TcpState,
+    Tuple,
+};
+use net::key::ct_state::{DNAT, EST, INV, NEW, REL, RPL, SNAT, TRK};
+use net::tcp::flags::{ACK, FIN, RST, SYN};
+
+const SECOND: u64 = 1_000_000_000;
+const UDP: u8 = 17;
+const TCP: u8 = 6;
+
+fn table() -> ConnTable {
+    ConnTable::new(&Config::new(1000, [1, 2])).unwrap()
+}
+
+fn tuple(proto: u8, src: [u8; 4], src_port: u16, dst: [u8; 4], dst_port: u16) -> Tuple {
+    Tuple {
+        src: src.into(),
+        dst: dst.into(),
+        src_port,
+        dst_port,
+        proto,
+    }
+}
+
+const CLIENT: [u8; 4] = [10, 0, 0, 1];
+const SERVER: [u8; 4] = [10, 0, 0, 2];
+const OTHER: [u8; 4] = [10, 0, 0, 3];
+const VIP: [u8; 4] = [10, 96, 0, 1];
+
+fn commit<'a>(tuple: Tuple, tcp: Option<&'a TcpInfo>, nat: NatRequest) -> Commit<'a> {
+    Commit {
+        zone: 1,
+        tuple,
+        tcp,
+        nat,
+        mark: (0, 0),
+        label: (0, 0),
+        force: false,
+    }
+}
+
+fn to(address: [u8; 4], ports: Option<(u16, u16)>) -> NatRange {
+    NatRange {
+        addresses: Some((address.into(), address.into())),
+        ports,
+        ..NatRange::default()
+    }
+}
+
+fn dnat(address: [u8; 4], port: u16) -> NatRequest {
+    NatRequest {
+        dst: Some(to(address, Some((port, port)))),
+        src: None,
+    }
+}
+
+fn segment(flags: u16, seq: u32, ack: u32, payload: u32) -> TcpInfo {
+    TcpInfo {
+        seq,
+        ack,
+        window: 1000,
+        flags,
+        payload,
+        scale: None,
+    }
+}
+
+#[test]
+fn udp_is_new_until_it_is_answered_and_then_established_in_both_directions() {
+    let table = table();
+    let there = tuple(UDP, CLIENT, 1000, SERVER, 53);
+    let back = there.reverse();
+    assert_eq!(table.track(1, &there, None, 0).state, TRK | NEW);
+    assert_eq!(table.track(1, &there, None, 0).conn, None);
+    let conn = table
+        .commit(&commit(there, None, NatRequest::default()), 0)
+        .unwrap();
+    let tracked = table.track(1, &there, None, 0);
+    assert_eq!(tracked.state, TRK | NEW);
+    assert_eq!(tracked.conn, Some((conn, Direction::Original)));
+    assert_eq!(table.half_open(), 1);
+    let answer = table.track(1, &back, None, 0);
+    assert_eq!(answer.state, TRK | EST | RPL);
+    assert_eq!(answer.conn, Some((conn, Direction::Reply)));
+    assert_eq!(table.track(1, &there, None, 0).state, TRK | EST);
+    assert_eq!((table.len(), table.half_open()), (1, 0));
+    // Another zone knows nothing of it.
+    assert_eq!(table.track(2, &there, None, 0).state, TRK | NEW);
+}
+
+#[test]
+fn a_service_connection_is_translated_there_and_back() {
+    let table = table();
+    let there = tuple(TCP, CLIENT, 1000, VIP, 80);
+    let syn = segment(SYN, 100, 0, 0);
+    let conn = table
+        .commit(&commit(there, Some(&syn), dnat(SERVER, 8080)), 0)
+        .unwrap();
+    let translated = tuple(TCP, CLIENT, 1000, SERVER, 8080);
+    assert_eq!(
+        table.translated_tuple(conn, Direction::Original),
+        Some(translated)
+    );
+    assert_eq!(table.nat_state(conn, Direction::Original), DNAT);
+    // The answer is found by the tuple that the server uses, and looks as if from the VIP.
+    let syn_ack = segment(SYN | ACK, 500, 101, 0);
+    let answer = table.track(1, &translated.reverse(), Some(&syn_ack), 0);
+    assert_eq!(answer.state, TRK | EST | RPL);
+    assert_eq!(answer.conn, Some((conn, Direction::Reply)));
+    assert_eq!(
+        table.translated_tuple(conn, Direction::Reply),
+        Some(there.reverse())
+    );
+    assert_eq!(table.nat_state(conn, Direction::Reply), SNAT);
+}
+
+#[test]
+fn a_pod_that_reaches_itself_through_its_service_is_translated_on_both_sides() {
+    let table = table();
+    let there = tuple(UDP, CLIENT, 1000, VIP, 53);
+    let gateway = [10, 0, 0, 254];
+    let nat = NatRequest {
+        src: Some(to(gateway, None)),
+        dst: Some(to(CLIENT, Some((5353, 5353)))),
+    };
+    let conn = table.commit(&commit(there, None, nat), 0).unwrap();
+    assert_eq!(
+        table.translated_tuple(conn, Direction::Original),
+        Some(tuple(UDP, gateway, 1000, CLIENT, 5353))
+    );
+    let answer = table.track(1, &tuple(UDP, CLIENT, 5353, gateway, 1000), None, 0);
+    assert_eq!(answer.state, TRK | EST | RPL);
+    assert_eq!(
+        table.translated_tuple(conn, Direction::Reply),
+        Some(tuple(UDP, VIP, 53, CLIENT, 1000))
+    );
+    assert_eq!(table.nat_state(conn, Direction::Original), SNAT | DNAT);
+}
+
+#[test]
+fn a_service_and_its_backend_reached_from_one_port_get_different_ports() {
+    let table = table();
+    let direct = tuple(UDP, CLIENT, 1000, SERVER, 53);
+    table
+        .commit(&commit(direct, None, NatRequest::default()), 0)
+        .unwrap();
+    let service = tuple(UDP, CLIENT, 1000, VIP, 53);
+    let conn = table
+        .commit(&commit(service, None, dnat(SERVER, 53)), 0)
+        .unwrap();
+    let translated = table.translated_tuple(conn, Direction::Original).unwrap();
+    assert_eq!((translated.dst, translated.dst_port), (SERVER.into(), 53));
+    assert_eq!(translated.src, IpAddr::from(CLIENT));
+    assert_ne!(translated.src_port, 1000);
+    assert_eq!(table.nat_state(conn, Direction::Original), SNAT | DNAT);
+    assert_eq!(
+        table.translated_tuple(conn, Direction::Reply),
+        Some(service.reverse())
+    );
+}
+
+#[test]
+fn many_clients_share_one_address_until_its_ports_are_used_up() {
+    let table = table();
+    let public = [192, 0, 2, 1];
+    let nat = NatRequest {
+        src: Some(to(public, Some((2000, 2099)))),
+        dst: None,
+    };
+    let mut ports = std::collections::BTreeSet::new();
+    for i in 0..100 {
+        let there = tuple(UDP, [10, 0, 1, i], 1000, SERVER, 53);
+        let conn = table.commit(&commit(there, None, nat), 0).unwrap();
+        let translated = table.translated_tuple(conn, Direction::Original).unwrap();
+        assert_eq!(translated.src, IpAddr::from(public));
+        assert!((2000..2100).contains(&translated.src_port));
+        assert!(ports.insert(translated.src_port), "port given out twice");
+    }
+    let one_more = tuple(UDP, [10, 0, 1, 200], 1000, SERVER, 53);
+    assert_eq!(
+        table.commit(&commit(one_more, None, nat), 0),
+        Err(CtError::NatExhausted)
+    );
+    assert_eq!(table.len(), 100);
+    // To another server the same ports are free again.
+    let elsewhere = tuple(UDP, [10, 0, 1, 200], 1000, OTHER, 53);
+    table.commit(&commit(elsewhere, None, nat), 0).unwrap();
+}
+
+#[test]
+fn a_ping_through_translation_keeps_its_answers_apart_by_identifier() {
+    let table = table();
+    let nat = NatRequest {
+        src: Some(to([192, 0, 2, 1], None)),
+        dst: None,
+    };
+    let ping = |client: [u8; 4], id: u16| tuple(1, client, id, SERVER, 0x0800);
+    let first = table
+        .commit(&commit(ping(CLIENT, 7), None, nat), 0)
+        .unwrap();
+    let second = table.commit(&commit(ping(OTHER, 7), None, nat), 0).unwrap();
+    let [a, b] = [first, second].map(|c| table.translated_tuple(c, Direction::Original).unwrap());
+    assert_eq!(a.src_port, 7);
+    assert_ne!(b.src_port, 7);
+    let answer = table.track(1, &b.reverse(), None, 0);
+    assert_eq!(answer.conn, Some((second, Direction::Reply)));
+    let back = table.translated_tuple(second, Direction::Reply).unwrap();
+    assert_eq!((back.dst, back.src_port), (OTHER.into(), 7));
+    assert_eq!(back.dst_port, 0, "an echo reply");
+    // An answer nobody asked for begins nothing.
+    let stray = tuple(1, SERVER, 9, CLIENT, 0);
+    assert_eq!(table.track(1, &stray, None, 0).state, TRK | INV);
+    assert_eq!(
+        table.commit(&commit(stray, None, NatRequest::default()), 0),
+        Err(CtError::Invalid)
+    );
+}
+
+#[test]
+fn an_icmp_error_is_related_and_translated_inside_and_out() {
+    let table = table();
+    let there = tuple(UDP, CLIENT, 1000, VIP, 53);
+    let conn = table
+        .commit(&commit(there, None, dnat(SERVER, 5353)), 0)
+        .unwrap();
+    // The server's host refuses: it sends back the packet as it arrived there.
+    let inner = tuple(UDP, CLIENT, 1000, SERVER, 5353);
+    let tracked = table.track_related(1, &inner, 0);
+    assert_eq!(tracked.state, TRK | REL | RPL);
+    assert_eq!(tracked.conn, Some((conn, Direction::Reply)));
+    assert_eq!(
+        table.translated_error(conn, Direction::Reply, SERVER.into(), CLIENT.into()),
+        Some((VIP.into(), CLIENT.into(), there))
+    );
+    // A router on the way keeps its own address.
+    let router = IpAddr::from([10, 0, 9, 9]);
+    assert_eq!(
+        table.translated_error(conn, Direction::Reply, router, CLIENT.into()),
+        Some((router, CLIENT.into(), there))
+    );
+    // The client refuses an answer: it saw it come from the VIP.
+    let tracked = table.track_related(1, &there.reverse(), 0);
+    assert_eq!(tracked.state, TRK | REL);
+    assert_eq!(
+        table.translated_error(conn, Direction::Original, CLIENT.into(), VIP.into()),
+        Some((CLIENT.into(), SERVER.into(), inner.reverse()))
+    );
+    // The error is no answer.
+    assert_eq!(table.track(1, &there, None, 0).state, TRK | NEW);
+    let unknown = tuple(UDP, CLIENT, 1, SERVER, 1);
+    assert_eq!(table.track_related(1, &unknown, 0).state, TRK | INV);
+}
+
+/// Walks a connection through segments given as (from the originator?, segment).
+fn tcp_story(table: &ConnTable, story: &[(bool, TcpInfo, u32, TcpState)]) {
+    let there = tuple(TCP, CLIENT, 1000, SERVER, 80);
+    for (i, (from_client, info, state, tcp)) in story.iter().enumerate() {
+        let tuple = if *from_client { there } else { there.reverse() };
+        for repeated in [false, true] {
+            let mut tracked = table.track(1, &tuple, Some(info), 0);
+            if i == 0 && !repeated {
+                assert_eq!(tracked.state, TRK | NEW);
+                table
+                    .commit(&commit(tuple, Some(info), NatRequest::default()), 0)
+                    .unwrap();
+                tracked = table.track(1, &tuple, Some(info), 0);
+            }
+            assert_eq!(tracked.state, TRK | state, "segment {i}, again {repeated}");
+            let conn = table.iter(0).next().unwrap();
+            assert_eq!(conn.tcp, Some(*tcp), "segment {i}, again {repeated}");
+        }
+    }
+}
+
+#[test]
+fn a_tcp_connection_from_handshake_to_time_wait() {
+    use TcpState::{Established, FinWait, SynReceived, SynSent, TimeWait};
+    for strict in [false, true] {
+        let table = ConnTable::new(&Config {
+            strict,
+            ..Config::new(10, [1, 2])
+        })
+        .unwrap();
+        tcp_story(
+            &table,
+            &[
+                (true, segment(SYN, 100, 0, 0), NEW, SynSent),
+                (
+                    false,
+                    segment(SYN | ACK, 500, 101, 0),
+                    EST | RPL,
+                    SynReceived,
+                ),
+                (true, segment(ACK, 101, 501, 0), EST, Established),
+                (true, segment(ACK, 101, 501, 50), EST, Established),
+                (false, segment(ACK, 501, 151, 900), EST | RPL, Established),
+                (true, segment(FIN | ACK, 151, 1401, 0), EST, FinWait),
+                // An acknowledgment from before the FIN does not acknowledge it.
+                (false, segment(ACK, 1401, 151, 0), EST | RPL, FinWait),
+                (false, segment(FIN | ACK, 1401, 152, 0), EST | RPL, FinWait),
+                (true, segment(ACK, 152, 1402, 0), EST, TimeWait),
+            ],
+        );
+        // The same ports again: a new connection.
+        let there = tuple(TCP, CLIENT, 1000, SERVER, 80);
+        let syn = segment(SYN, 9000, 0, 0);
+        assert_eq!(table.track(1, &there, Some(&syn), 0).state, TRK | NEW);
+        assert_eq!(table.len(), 0, "the old one is gone");
+    }
+}
+
+#[test]
+fn a_refused_connection_is_closed() {
+    let table = table();
+    tcp_story(
+        &table,
+        &[
+            (true, segment(SYN, 100, 0, 0), NEW, TcpState::SynSent),
+            (
+                false,
+                segment(RST | ACK, 0, 101, 0),
+                EST | RPL,
+                TcpState::Closed,
+            ),
+        ],
+    );
+    let there = tuple(TCP, CLIENT, 1000, SERVER, 80);
+    let left = table.iter(0).next().unwrap().left;
+    assert!(left >= Duration::from_secs(10) && left < Duration::from_secs(11));
+    let again = segment(SYN, 900, 0, 0);
+    assert_eq!(table.track(1, &there, Some(&again), 0).state, TRK | NEW);
+}
+
+#[test]
+fn what_no_tcp_sends_is_invalid_and_begins_nothing() {
+    let table = table();
+    let there = tuple(TCP, CLIENT, 1000, SERVER, 80);
+    for flags in [0, FIN, SYN | FIN, SYN | RST, SYN | ACK, RST, RST | ACK] {
+        let info = segment(flags, 1, 1, 0);
+        assert_eq!(
+            table.track(1, &there, Some(&info), 0).state,
+            TRK | INV,
+            "{flags:#x}"
+        );
+        assert_eq!(
+            table.commit(&commit(there, Some(&info), NatRequest::default()), 0),
+            Err(CtError::Invalid)
+        );
+    }
+    let syn = segment(SYN, 1, 0, 0);
+    table
+        .commit(&commit(there, Some(&syn), NatRequest::default()), 0)
+        .unwrap();
+    let data_first = segment(ACK, 77, 2, 10);
+    assert_eq!(
+        table.track(1, &there.reverse(), Some(&data_first), 0).state,
+        TRK | INV
+    );
+}
+
+#[test]
+fn a_connection_under_way_is_picked_up_if_that_is_allowed() {
+    let there = tuple(TCP, CLIENT, 1000, SERVER, 80);
+    let data = segment(ACK, 5000, 6000, 100);
+    let table = table();
+    assert_eq!(table.track(1, &there, Some(&data), 0).state, TRK | NEW);
+    table
+        .commit(&commit(there, Some(&data), NatRequest::default()), 0)
+        .unwrap();
+    let answer = segment(ACK, 6000, 5100, 1);
+    assert_eq!(
+        table.track(1, &there.reverse(), Some(&answer), 0).state,
+        TRK | EST | RPL
+    );
+    let table = ConnTable::new(&Config {
+        loose: false,
+        ..Config::new(10, [1, 2])
+    })
+    .unwrap();
+    assert_eq!(table.track(1, &there, Some(&data), 0).state, TRK | INV);
+}
+
+#[test]
+fn strict_tracking_refuses_what_is_outside_the_window_and_liberal_does_not() {
+    for strict in [true, false] {
+        let table = ConnTable::new(&Config {
+            strict,
+            ..Config::new(10, [1, 2])
+        })
+        .unwrap();
+        let scaled = |mut info: TcpInfo, scale| {
+            info.scale = Some(scale);
+            info
+        };
+        tcp_story(
+            &table,
+            &[
+                (
+                    true,
+                    scaled(segment(SYN, 100, 0, 0), 2),
+                    NEW,
+                    TcpState::SynSent,
+                ),
+                (
+                    false,
+                    scaled(segment(SYN | ACK, 500, 101, 0), 3),
+                    EST | RPL,
+                    TcpState::SynReceived,
+                ),
+                (true, segment(ACK, 101, 501, 0), EST, TcpState::Established),
+            ],
+        );
+        let there = tuple(TCP, CLIENT, 1000, SERVER, 80);
+        let invalid = if strict { INV } else { EST };
+        // The server may send 501 + 1000 * 4: the client's window, scaled by the client's shift.
+        let cases = [
+            (false, segment(ACK, 501, 101, 1000), EST | RPL),
+            (false, segment(ACK, 4501, 101, 0), EST | RPL),
+            (
+                false,
+                segment(ACK, 4502, 101, 10),
+                if strict { INV } else { EST | RPL },
+            ),
+            (true, segment(ACK, 101, 400_000, 0), invalid),
+            (true, segment(RST, 900_000, 0, 0), invalid),
+        ];
+        for (from_client, info, state) in cases {
+            let tuple = if from_client { there } else { there.reverse() };
+            assert_eq!(
+                table.track(1, &tuple, Some(&info), 0).state,
+                TRK | state,
+                "{info:?} strict {strict}"
+            );
+        }
+        let reset = table.iter(0).next().unwrap().tcp == Some(TcpState::Closed);
+        assert_eq!(reset, !strict);
+    }
+}
+
+#[test]
+fn a_connection_lives_as_long_as_its_timeout_says_after_its_last_packet() {
+    let table = table();
+    let there = tuple(UDP, CLIENT, 1000, SERVER, 53);
+    let start = 5 * SECOND;
+    let conn = table
+        .commit(&commit(there, None, NatRequest::default()), start)
+        .unwrap();
+    let alive = |now| table.lookup(1, &there, now).is_some();
+    assert!(alive(start + 30 * SECOND));
+    assert!(!alive(start + 31 * SECOND));
+    table.track(1, &there, None, start + 20 * SECOND);
+    assert!(alive(start + 50 * SECOND) && !alive(start + 51 * SECOND));
+    table.track(1, &there.reverse(), None, start + 40 * SECOND);
+    assert!(alive(start + 160 * SECOND) && !alive(start + 161 * SECOND));
+
+    let sweep = |now| (0..10).map(|_| table.expire(now, 300)).sum::<u32>();
+    assert_eq!(sweep(start + 160 * SECOND), 0);
+    assert_eq!(sweep(start + 161 * SECOND), 1);
+    assert_eq!(table.len(), 0);
+    assert_eq!(
+        table.update(conn, Direction::Original, None, start),
+        None,
+        "an old name names nothing"
+    );
+    assert_eq!(table.translated_tuple(conn, Direction::Original), None);
+}
+
+#[test]
+fn an_expired_connection_makes_room_for_a_new_one_before_it_is_swept() {
+    let table = table();
+    let there = tuple(UDP, CLIENT, 1000, VIP, 53);
+    let old = table
+        .commit(&commit(there, None, dnat(SERVER, 53)), 0)
+        .unwrap();
+    let later = 100 * SECOND;
+    let new = table
+        .commit(&commit(there, None, dnat(OTHER, 53)), later)
+        .unwrap();
+    assert_ne!(old, new);
+    assert_eq!(table.len(), 1);
+    let translated = table.translated_tuple(new, Direction::Original).unwrap();
+    assert_eq!(translated.dst, IpAddr::from(OTHER));
+    // And its port, for somebody else.
+    let other = tuple(UDP, OTHER, 1000, SERVER, 53);
+    let nat = NatRequest {
+        src: Some(to(CLIENT, Some((1000, 1000)))),
+        dst: None,
+    };
+    table.commit(&commit(other, None, nat), later).unwrap();
+}
+
+#[test]
+fn a_closing_connection_is_swept_early_though_it_was_to_stay_a_day() {
+    let table = table();
+    tcp_story(
+        &table,
+        &[
+            (true, segment(SYN, 1, 0, 0), NEW, TcpState::SynSent),
+            (
+                false,
+                segment(SYN | ACK, 1, 2, 0),
+                EST | RPL,
+                TcpState::SynReceived,
+            ),
+            (true, segment(ACK, 2, 2, 0), EST, TcpState::Established),
+        ],
+    );
+    // The sweep learns that it stays for a day.
+    assert_eq!(table.expire(60 * SECOND, 10), 0);
+    let there = tuple(TCP, CLIENT, 1000, SERVER, 80);
+    let reset = segment(RST, 2, 0, 0);
+    table.track(1, &there, Some(&reset), 60 * SECOND);
+    assert_eq!(table.expire(69 * SECOND, 10), 0);
+    assert_eq!(table.expire(71 * SECOND, 10), 1);
+}
+
+#[test]
+fn a_full_table_refuses_new_connections_and_keeps_the_old() {
+    let table = ConnTable::new(&Config {
+        half_open: 100,
+        ..Config::new(20, [3, 4])
+    })
+    .unwrap();
+    let there = |i: u16| tuple(UDP, CLIENT, i, SERVER, 53);
+    for i in 0..20 {
+        table
+            .commit(&commit(there(i), None, NatRequest::default()), 0)
+            .unwrap();
+    }
+    assert_eq!(
+        table.commit(&commit(there(20), None, NatRequest::default()), 0),
+        Err(CtError::Full)
+    );
+    assert_eq!(table.iter(0).count(), 20);
+    assert!((0..20).all(|i| table.lookup(1, &there(i), 0).is_some()));
+    assert_eq!(table.flush(&Filter::default()), 20);
+    assert_eq!((table.len(), table.half_open()), (0, 0));
+    table
+        .commit(&commit(there(20), None, NatRequest::default()), 0)
+        .unwrap();
+}
+
+#[test]
+fn a_flood_of_first_packets_takes_only_its_share() {
+    let table = ConnTable::new(&Config {
+        half_open: 5,
+        ..Config::new(20, [3, 4])
+    })
+    .unwrap();
+    let there = |i: u16| tuple(TCP, CLIENT, i, SERVER, 80);
+    let syn = segment(SYN, 1, 0, 0);
+    let try_commit = |i| table.commit(&commit(there(i), Some(&syn), NatRequest::default()), 0);
+    for i in 0..5 {
+        try_commit(i).unwrap();
+        // An answered SYN is still half a handshake.
+        let syn_ack = segment(SYN | ACK, 1, 2, 0);
+        table.track(1, &there(i).reverse(), Some(&syn_ack), 0);
+    }
+    assert_eq!(try_commit(5), Err(CtError::HalfOpen));
+    let ack = segment(ACK, 2, 2, 0);
+    table.track(1, &there(0), Some(&ack), 0);
+    assert_eq!(table.half_open(), 4);
+    try_commit(5).unwrap();
+}
+
+#[test]
+fn mark_and_label_are_written_under_their_masks_and_every_change_shows() {
+    let table = table();
+    let there = tuple(UDP, CLIENT, 1000, SERVER, 53);
+    let with = |mark, label| Commit {
+        mark,
+        label,
+        ..commit(there, None, NatRequest::default())
+    };
+    table
+        .commit(&with((0xabcd, 0xff00), (1 << 100, u128::MAX)), 0)
+        .unwrap();
+    let first = table.track(1, &there, None, 0);
+    assert_eq!((first.mark, first.label), (0xab00, 1 << 100));
+    table.commit(&with((0x12, 0xff), (0, 0)), 0).unwrap();
+    let second = table.track(1, &there, None, 0);
+    assert_eq!((second.mark, second.label), (0xab12, 1 << 100));
+    assert_ne!(first.revision, second.revision);
+    table.commit(&with((0x12, 0xff), (0, 0)), 0).unwrap();
+    let third = table.track(1, &there, None, 0);
+    assert_eq!(second.revision, third.revision);
+    assert_eq!(table.len(), 1);
+}
+
+#[test]
+fn force_turns_a_connection_round() {
+    let table = table();
+    let there = tuple(UDP, CLIENT, 1000, SERVER, 53);
+    let old = table
+        .commit(&commit(there, None, NatRequest::default()), 0)
+        .unwrap();
+    let back = there.reverse();
+    let gentle = commit(back, None, NatRequest::default());
+    assert_eq!(table.commit(&gentle, 0), Ok(old));
+    let new = table
+        .commit(
+            &Commit {
+                force: true,
+                ..gentle
+            },
+            0,
+        )
+        .unwrap();
+    assert_ne!(old, new);
+    assert_eq!(table.lookup(1, &back, 0), Some((new, Direction::Original)));
+    assert_eq!(table.len(), 1);
+}
+
+#[test]
+fn flushing_takes_what_fits_and_leaves_the_rest() {
+    let table = table();
+    for zone in 1..4 {
+        for port in 0..10 {
+            let tuple = tuple(UDP, CLIENT, port, SERVER, 53);
+            table
+                .commit(
+                    &Commit {
+                        zone,
+                        ..commit(tuple, None, NatRequest::default())
+                    },
+                    0,
+                )
+                .unwrap();
+        }
+    }
+    let zone_2 = Filter {
+        zone: Some(2),
+        ..Filter::default()
+    };
+    assert_eq!(table.flush(&zone_2), 10);
+    let port_3 = Filter {
+        src_port: Some(3),
+        proto: Some(UDP),
+        ..Filter::default()
+    };
+    assert_eq!(table.flush(&port_3), 2);
+    assert_eq!(table.iter(0).filter(|conn| conn.zone == 2).count(), 0);
+    assert_eq!(table.len(), 18);
+}
+
+#[test]
+fn a_dump_tells_age_time_left_and_traffic() {
+    let table = table();
+    let there = tuple(UDP, CLIENT, 1000, VIP, 53);
+    let conn = table
+        .commit(&commit(there, None, dnat(SERVER, 53)), SECOND)
+        .unwrap();
+    table.count(conn, Direction::Original, 1, 100);
+    table.count(conn, Direction::Original, 1, 50);
+    table.count(conn, Direction::Reply, 1, 70);
+    let shown = table.get(conn, 11 * SECOND).unwrap();
+    assert_eq!(shown.original, there);
+    assert_eq!(shown.reply, tuple(UDP, SERVER, 53, CLIENT, 1000));
+    assert_eq!(shown.age, Duration::from_secs(10));
+    assert!((20..=21).contains(&shown.left.as_secs()));
+    assert_eq!((shown.sent.packets, shown.sent.bytes), (2, 150));
+    assert_eq!((shown.received.packets, shown.received.bytes), (1, 70));
+    assert_eq!((shown.tcp, shown.established), (None, false));
+}
+
+#[test]
+fn a_connection_to_itself_has_one_tuple_for_both_directions() {
+    let table = table();
+    let there = tuple(UDP, CLIENT, 1000, CLIENT, 1000);
+    let conn = table
+        .commit(&commit(there, None, NatRequest::default()), 0)
+        .unwrap();
+    assert_eq!(
+        table.lookup(1, &there, 0),
+        Some((conn, Direction::Original))
+    );
+    assert!(table.remove(conn));
+    assert_eq!(table.lookup(1, &there, 0), None);
+    assert!(!table.remove(conn));
+}
+
+#[test]
+fn ipv6_addresses_are_tracked_whole_and_mixed_families_refused() {
+    let table = table();
+    let v6 = |last: u16| IpAddr::from([0xfd00, 0, 0, 0, 0, 0, 0, last]);
+    let there = Tuple {
+        src: v6(1),
+        dst: v6(2),
+        src_port: 1,
+        dst_port: 2,
+        proto: UDP,
+    };
+    assert_eq!(
+        table.commit(&commit(there, None, dnat(SERVER, 53)), 0),
+        Err(CtError::Invalid)
+    );
+    let nat = NatRequest {
+        dst: Some(NatRange {
+            addresses: Some((v6(9), v6(9))),
+            ..NatRange::default()
+        }),
+        src: None,
+    };
+    let conn = table.commit(&commit(there, None, nat), 0).unwrap();
+    let translated = table.translated_tuple(conn, Direction::Original).unwrap();
+    assert_eq!((translated.dst, translated.dst_port), (v6(9), 2));
+    assert_eq!(
+        table.lookup(1, &translated.reverse(), 0),
+        Some((conn, Direction::Reply))
+    );
+    let other = Tuple {
+        dst: v6(3),
+        ..there
+    };
+    assert_eq!(table.lookup(1, &other, 0), None);
+}
+
+#[test]
+fn a_million_connections_cost_less_than_256_bytes_each() {
+    let table = ConnTable::new(&Config::new(1_000_000, [1, 2])).unwrap();
+    assert!(table.memory() < 256_000_000, "{}", table.memory());
+}
