@@ -554,9 +554,28 @@ fn a_folder_that_goes_away_takes_nothing_with_it_and_is_read_again_when_it_is_ba
         assert_eq!(pods(&snapshot), ["bank/one"]);
         assert!(told(&snapshot)[0].contains("stays in force"));
         fs::rename(&away, &dir.0).unwrap();
-        // The kernel tells nothing of a folder that comes back; looking through it does.
-        let back = tokio::time::timeout(Duration::from_secs(10), folder.next()).await;
-        assert_eq!(told(&back.expect("looked through again")), [""; 0]);
+        assert_eq!(told(&changed(&mut folder).await), [""; 0]);
+    });
+}
+
+#[test]
+fn a_folder_that_another_takes_the_place_of_is_watched_on() {
+    run(async {
+        let dir = TempDir::new();
+        dir.write("a.yaml", &pod("one"));
+        let mut folder = dir.open();
+        folder.next().await;
+        let away = TempDir::new();
+        fs::rename(&dir.0, away.0.join("old")).unwrap();
+        fs::create_dir(&dir.0).unwrap();
+        dir.write("a.yaml", &pod("two"));
+        let two = |s: &Snapshot| pods(s) == ["bank/two"];
+        until(&mut folder, two).await;
+        // Several times, so that no look that was due anyway can be mistaken for notification.
+        for name in ["three", "four", "five"] {
+            dir.write("a.yaml", &pod(name));
+            assert_eq!(pods(&changed(&mut folder).await), [format!("bank/{name}")]);
+        }
     });
 }
 

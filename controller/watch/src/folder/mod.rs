@@ -35,6 +35,7 @@ const RESCAN_UNTOLD: Duration = Duration::from_millis(500);
 
 /// A folder of manifests.
 pub struct Folder {
+    path: PathBuf,
     content: Content,
     hint: Arc<Notify>,
     /// Something may have changed that has not been looked at.
@@ -42,9 +43,18 @@ pub struct Folder {
     started: bool,
     rescan: Duration,
     next_rescan: Instant,
-    /// Ends the watch when dropped.
-    _watcher: Option<RecommendedWatcher>,
+    watch: Option<Watch>,
 }
+
+/// Notification of changes by the kernel; ends when dropped.
+struct Watch {
+    _watcher: RecommendedWatcher,
+    /// Of the folder that is watched. Another one may come to have its name.
+    identity: Option<Identity>,
+}
+
+/// Device and inode.
+type Identity = (u64, u64);
 
 /// The source cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -74,30 +84,53 @@ impl Folder {
             return Err(error("is not a folder".into()));
         }
         let hint = Arc::new(Notify::new());
-        let watcher = match watch(path, hint.clone()) {
-            Ok(watcher) => Some(watcher),
-            Err(why) => {
-                warn!(
-                    "{}: no notification of changes ({why}); looking every {} ms instead",
-                    path.display(),
-                    RESCAN_UNTOLD.as_millis()
-                );
-                None
-            }
-        };
-        let rescan = match watcher {
-            Some(_) => RESCAN,
-            None => RESCAN_UNTOLD,
-        };
-        Ok(Folder {
+        let mut folder = Folder {
+            path: path.to_path_buf(),
             content: Content::new(path.to_path_buf()),
             hint,
             dirty: true,
             started: false,
-            rescan,
+            rescan: RESCAN,
             next_rescan: Instant::now(),
-            _watcher: watcher,
-        })
+            watch: None,
+        };
+        folder.keep_watching();
+        Ok(folder)
+    }
+
+    /// Sees to it that the folder of this name is the one that is watched.
+    fn keep_watching(&mut self) {
+        let identity = identity(&self.path);
+        let watched = self.watch.as_ref().map(|watch| watch.identity);
+        if identity.is_none() || watched == Some(identity) {
+            // While there is no folder, its return is looked for often.
+            self.rescan = if identity.is_none() {
+                RESCAN_UNTOLD
+            } else {
+                RESCAN
+            };
+            return;
+        }
+        match watch(&self.path, self.hint.clone()) {
+            Ok(watcher) => {
+                self.rescan = RESCAN;
+                self.watch = Some(Watch {
+                    _watcher: watcher,
+                    identity,
+                });
+            }
+            Err(why) => {
+                if self.rescan != RESCAN_UNTOLD || !self.started {
+                    warn!(
+                        "{}: no notification of changes ({why}); looking every {} ms instead",
+                        self.path.display(),
+                        RESCAN_UNTOLD.as_millis()
+                    );
+                }
+                self.rescan = RESCAN_UNTOLD;
+                self.watch = None;
+            }
+        }
     }
 
     /// The first picture at once, then another whenever something has changed. Can be dropped and
@@ -142,9 +175,17 @@ impl Folder {
 
     fn look(&mut self) -> bool {
         self.dirty = false;
+        // Before the reading, so that nothing falls between the two.
+        self.keep_watching();
         self.next_rescan = Instant::now() + self.rescan;
         self.content.refresh()
     }
+}
+
+fn identity(path: &Path) -> Option<Identity> {
+    use std::os::unix::fs::MetadataExt;
+    let metadata = std::fs::metadata(path).ok()?;
+    Some((metadata.dev(), metadata.ino()))
 }
 
 fn watch(path: &Path, hint: Arc<Notify>) -> notify::Result<RecommendedWatcher> {

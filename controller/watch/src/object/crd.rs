@@ -64,3 +64,82 @@ pub(super) struct CustomInterface {
     #[serde(default)]
     pub(super) nodes: Vec<String>,
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+    use std::collections::BTreeSet;
+
+    /// The paths of every field in a value.
+    fn fields(value: &Value, path: &str, found: &mut BTreeSet<String>) {
+        match value {
+            Value::Object(map) => {
+                for (key, value) in map {
+                    let path = format!("{path}.{key}");
+                    // The keys of label maps are the user's.
+                    if key != "matchLabels" {
+                        fields(value, &path, found);
+                    }
+                    found.insert(path);
+                }
+            }
+            Value::Array(list) => list.iter().for_each(|item| fields(item, path, found)),
+            _ => {}
+        }
+    }
+
+    /// The paths of every field that a schema declares.
+    fn declared(schema: &Value, path: &str, found: &mut BTreeSet<String>) {
+        if let Some(items) = schema.get("items") {
+            declared(items, path, found);
+        }
+        for (key, schema) in schema["properties"].as_object().into_iter().flatten() {
+            let path = format!("{path}.{key}");
+            declared(schema, &path, found);
+            found.insert(path);
+        }
+    }
+
+    #[track_caller]
+    fn assert_schema_is_what_is_read<Spec>(file: &str, spec: Value)
+    where
+        Spec: serde::de::DeserializeOwned + Serialize,
+    {
+        let typed: Spec = serde_json::from_value(spec.clone()).unwrap();
+        let read = serde_json::to_value(typed).unwrap();
+        assert_eq!(read, spec, "the sample has to name every field");
+        let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../../deploy/crds/");
+        let text = std::fs::read_to_string(format!("{folder}{file}")).unwrap();
+        let crd: Value = serde_saphyr::from_str(&text).unwrap();
+        let schema = &crd["spec"]["versions"][0]["schema"]["openAPIV3Schema"];
+        let (mut in_code, mut in_crd) = (BTreeSet::new(), BTreeSet::new());
+        fields(&read, "spec", &mut in_code);
+        declared(&schema["properties"]["spec"], "spec", &mut in_crd);
+        assert_eq!(in_crd, in_code);
+    }
+
+    #[test]
+    fn the_custom_resource_definitions_declare_the_fields_that_are_read() {
+        let selector = json!({
+            "matchLabels": {"a": "b"},
+            "matchExpressions": [{"key": "a", "operator": "In", "values": ["b"]}],
+        });
+        assert_schema_is_what_is_read::<SubnetSpec>(
+            "subnets.yaml",
+            json!({
+                "default": true, "cidrBlock": "10.0.0.0/24", "gateway": "10.0.0.1",
+                "excludeIps": ["10.0.0.2"], "namespaces": ["a"], "namespaceSelectors": [selector],
+                "vlan": "v", "mtu": 1400,
+            }),
+        );
+        assert_schema_is_what_is_read::<VlanSpec>("vlans.yaml", json!({"id": 1, "provider": "p"}));
+        assert_schema_is_what_is_read::<ProviderNetworkSpec>(
+            "provider-networks.yaml",
+            json!({
+                "defaultInterface": "a", "customInterfaces": [{"interface": "b", "nodes": ["n"]}],
+                "excludeNodes": ["m"], "nodeSelector": selector,
+            }),
+        );
+    }
+}
