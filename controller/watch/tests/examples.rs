@@ -28,42 +28,32 @@ fn the_bank_example_gives_the_network_it_describes_and_nothing_is_left_undone() 
     assert_eq!(desired.waiting, [].into());
 
     let overlay = &desired.subnets["bank-overlay"];
-    assert!(matches!(overlay.kind, SubnetKind::Overlay { vni } if vni.get() == 1016));
-    let underlay = &desired.subnets["bank-vlan100"];
+    assert!(matches!(overlay.kind, SubnetKind::Overlay { vni } if vni.get() == 4096));
+    let underlay = &desired.subnets["bank-legacy"];
     let SubnetKind::Underlay { provider, vlan } = &underlay.kind else {
         panic!("{underlay:?}");
     };
     assert_eq!(
         (provider.as_str(), vlan.map(|id| id.get())),
-        ("physnet", Some(100))
+        ("datacentre", Some(100))
     );
-    assert_eq!(desired.provider_networks["physnet"].uplinks.len(), 2);
+    assert_eq!(desired.provider_networks["datacentre"].uplinks.len(), 2);
     assert_eq!(
         desired.nodes["node2"].vtep,
         Some("172.30.0.2".parse().unwrap())
     );
 
-    let core = &desired.pods[&NamespacedName::new("legacy-facing", "core-banking")];
-    assert_eq!(core.v4, Some("10.100.0.50".parse().unwrap()));
-    assert_eq!(core.mac.to_string(), "02:00:0a:64:00:32");
-    assert_eq!(
-        (core.node.as_str(), core.subnet.as_str()),
-        ("node1", "bank-vlan100")
-    );
-    let limited = &desired.pods[&NamespacedName::new("bank", "limited")];
+    let pod = |name: &str| &desired.pods[&NamespacedName::new("bank", name)];
+    assert_eq!(pod("ledger").v4, Some("10.100.0.7".parse().unwrap()));
+    assert_eq!(pod("ledger").mac.to_string(), "02:00:0a:64:00:07");
+    assert_eq!(pod("ledger").subnet, "bank-legacy");
     let rate = Some(Rate {
         kbps: 50_000,
-        burst_kbit: 4_000,
+        burst_kbit: 40_000,
     });
-    assert_eq!((limited.qos.ingress, limited.qos.egress), (rate, rate));
-    for (pod, node) in [
-        ("web-2", "node1"),
-        ("web-3", "node2"),
-        ("client2", "node2"),
-        ("peer", "node1"),
-    ] {
-        assert_eq!(desired.pods[&NamespacedName::new("bank", pod)].node, node);
-    }
+    let (out, into) = (pod("batch-out").qos, pod("batch-in").qos);
+    assert_eq!((out.egress, out.ingress), (rate, None));
+    assert_eq!((into.egress, into.ingress), (None, rate));
 
     for (service, ip, port, target) in [
         ("web", "10.96.0.10", 80, 8080),
