@@ -189,9 +189,12 @@ impl PortControl for DpdkControl {
 }
 
 fn caps(info: &PortInfo) -> Caps {
+    let csum = info.finishes_checksums();
+    // net_tap of 22.11 refuses segments that fill the MTU, and IPv6.
+    let tso = csum && info.segments_tcp() && info.driver != "net_tap";
     Caps {
-        csum: info.finishes_checksums(),
-        tso: info.finishes_checksums() && info.segments_tcp(),
-        uso: false, // DPDK has no common name for it in 22.11
+        csum,
+        tso,
+        uso: false, // no common name for it in 22.11
     }
 }

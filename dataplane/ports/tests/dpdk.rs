@@ -58,6 +58,7 @@ fn dpdk_devices_carry_real_traffic() {
     errors_name_the_port_and_what_eal_said(&pools);
     two_veths(&pools);
     a_tap_and_a_veth(&pools);
+    a_device_with_offloads_is_asked_for_them(&pools);
     assert_eq!(
         (pools.frames.in_use(), pools.big.in_use()),
         (0, 0),
@@ -129,4 +130,32 @@ fn a_tap_and_a_veth(pools: &Pools) {
     assert_eq!(stats.tx_errors, 0);
     let frames = stats.tx_bytes / stats.tx_packets;
     assert!(frames <= 1518, "{frames} bytes per frame on the wire");
+}
+
+/// DPDK's own tap computes checksums if it is asked in the way a NIC is.
+fn a_device_with_offloads_is_asked_for_them(pools: &Pools) {
+    let pair = Pair::new("off");
+    let id = std::process::id() % 100_000;
+    let (ours, theirs) = (format!("slo{id}"), format!("slq{id}"));
+    let tap = open(&format!("{ours},closed=true,dev=tap"), pools);
+    let device = open(&format!("nic,dev=net_tap0,iface={theirs}"), pools);
+    assert!(
+        device.control().caps().csum,
+        "checksums are left to the device"
+    );
+    pair.attach(0, &ours);
+    pair.attach(1, &theirs);
+    let control = Arc::clone(device.control());
+    let seen = Arc::new(Seen::default());
+    let pump = join(tap, device, &seen);
+    pair.ping("10.9.0.2");
+    pair.stream("10.9.0.2", 10_000_000);
+    pair.stream("fd09::2", 10_000_000);
+    seen.stop.store(true, Relaxed);
+    pump.join().unwrap();
+    assert!(seen.large.load(Relaxed) > 100, "large frames came in");
+    let stats = control.stats();
+    assert_eq!((stats.tx_errors, stats.tx_dropped), (0, 0));
+    let frames = stats.tx_bytes / stats.tx_packets;
+    assert!(frames <= 1518, "{frames} bytes per frame");
 }

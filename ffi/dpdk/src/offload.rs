@@ -13,6 +13,7 @@ const ETHERTYPE_QINQ: u16 = 0x88a8;
 const ETHERTYPE_IPV4: u16 = 0x0800;
 /// Where the checksum stands in a TCP header; in a UDP header it is 6.
 const TCP_CSUM_OFFSET: u16 = 16;
+const UDP_HEADER: u64 = 8;
 
 /// Takes what the driver found out into the meta data, and stripped VLAN tags back into the frame.
 /// False if there was no buffer for the tags.
@@ -63,19 +64,23 @@ fn request_checksum(packet: &mut Packet) -> bool {
         return false;
     };
     let l3_len = u64::from(meta.csum_start).saturating_sub(l2_len as u64);
-    let mut flags = match meta.csum_offset {
-        TCP_CSUM_OFFSET => sys::DP_TX_TCP_CKSUM,
-        _ => sys::DP_TX_UDP_CKSUM,
+    let tcp = meta.csum_offset == TCP_CSUM_OFFSET;
+    // Not all drivers do without the L4 length (net_tap does not).
+    let l4_len = match tcp {
+        true => tcp_header_len(packet.head(), usize::from(meta.csum_start)),
+        false => UDP_HEADER,
+    };
+    let mut flags = match tcp {
+        true => sys::DP_TX_TCP_CKSUM,
+        false => sys::DP_TX_UDP_CKSUM,
     };
     flags |= match ethertype {
         ETHERTYPE_IPV4 => sys::DP_TX_IPV4,
         _ => sys::DP_TX_IPV6,
     };
-    let mut l4_len = 0;
     let mut segment = 0;
     if matches!(meta.gso, Gso::Tcp4 | Gso::Tcp6) {
         flags |= sys::DP_TX_TCP_SEG;
-        l4_len = u64::from(meta.hdr_len.saturating_sub(meta.csum_start));
         segment = u64::from(meta.gso_size);
         if ethertype == ETHERTYPE_IPV4 {
             flags |= sys::DP_TX_IP_CKSUM; // each segment has an IPv4 header of its own
@@ -101,4 +106,11 @@ fn l2_header(frame: &[u8]) -> Option<(usize, u16)> {
         }
         at += 2;
     }
+}
+
+/// Length of the TCP header at `at`, from its data offset (RFC 9293, 3.1); 20 if that is cut off.
+fn tcp_header_len(frame: &[u8], at: usize) -> u64 {
+    frame
+        .get(at + 12)
+        .map_or(20, |byte| u64::from(byte >> 4) * 4)
 }
