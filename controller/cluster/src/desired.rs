@@ -29,6 +29,19 @@ pub struct DesiredState {
     pub waiting: BTreeMap<NamespacedName, Waiting>,
     /// Everything that was asked for and not done, by object and field.
     pub problems: Vec<Problem>,
+    /// How full each subnet is, one entry for each of its ranges.
+    pub usage: BTreeMap<String, Vec<Usage>>,
+}
+
+/// How full a range of a subnet is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Usage {
+    /// `ipv4` or `ipv6`
+    pub family: &'static str,
+    /// Addresses that pods hold.
+    pub used: u128,
+    /// Addresses that can still be given without being asked for.
+    pub available: u128,
 }
 
 /// One node.

@@ -2,8 +2,9 @@
 
 use std::collections::BTreeMap;
 
+use crate::addr::Family;
 use crate::annotations;
-use crate::desired::{self, DesiredState, SubnetKind, Waiting};
+use crate::desired::{self, DesiredState, SubnetKind, Usage, Waiting};
 use crate::ipam::{self, Want, claim};
 use crate::name::{Kind, NamespacedName, ObjectRef};
 use crate::nodes;
@@ -80,6 +81,7 @@ pub fn resolve(view: &ClusterView, settings: &Settings, state: &mut State) -> De
             .map(|(name, plan)| (name.clone(), plan.subnet.clone()))
             .collect(),
         waiting,
+        usage: usage(&plans, state),
         ..DesiredState::default()
     };
     add_pods(view, state, &mut desired, &mut problems);
@@ -88,6 +90,36 @@ pub fn resolve(view: &ClusterView, settings: &Settings, state: &mut State) -> De
     problems.dedup();
     desired.problems = problems;
     desired
+}
+
+fn usage(plans: &BTreeMap<String, SubnetPlan>, state: &State) -> BTreeMap<String, Vec<Usage>> {
+    let mut usage = BTreeMap::new();
+    for (name, plan) in plans {
+        let entry = plan.pools.iter().map(|pool| Usage {
+            family: match pool.family() {
+                Family::V4 => "ipv4",
+                Family::V6 => "ipv6",
+            },
+            used: 0,
+            available: pool.size(),
+        });
+        usage.insert(name.clone(), entry.collect::<Vec<_>>());
+    }
+    for (_, allocation) in state.allocations() {
+        let subnet = plans
+            .get(&allocation.subnet)
+            .zip(usage.get_mut(&allocation.subnet));
+        let Some((plan, usage)) = subnet else {
+            continue;
+        };
+        for (pool, usage) in plan.pools.iter().zip(usage) {
+            if let Some(address) = allocation.address(pool.family()) {
+                usage.used += 1;
+                usage.available -= u128::from(pool.gives(address)).min(usage.available);
+            }
+        }
+    }
+    usage
 }
 
 /// True for pods that have a port of ours, and addresses.

@@ -57,6 +57,14 @@ impl Pool {
         }
     }
 
+    /// How many addresses there are to give without being asked for.
+    pub(crate) fn size(&self) -> u128 {
+        if self.first > self.last {
+            return 0;
+        }
+        self.excluded.gaps(self.first, self.last)
+    }
+
     /// True if the address would be given without being asked for.
     pub(crate) fn gives(&self, address: IpAddr) -> bool {
         self.objection(address).is_none() && !self.excluded.contains(bits(address))

@@ -31,6 +31,16 @@ impl RangeSet {
         (value <= last).then_some(last)
     }
 
+    /// How many numbers from `first` to `last` are not in the set.
+    pub(crate) fn gaps(&self, first: u128, last: u128) -> u128 {
+        let inside = self.0.iter().map(|&(from, to)| {
+            let (from, to) = (from.max(first), to.min(last));
+            if from <= to { to - from + 1 } else { 0 }
+        });
+        let all = (last - first).saturating_add(1);
+        all.saturating_sub(inside.fold(0, u128::saturating_add))
+    }
+
     /// True if `value` is in the set.
     pub(crate) fn contains(&self, value: u128) -> bool {
         self.end_of(value).is_some()

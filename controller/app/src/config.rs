@@ -1,0 +1,239 @@
+//! Flags and the configuration file: every flag is a key of the file, a flag wins over the key.
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+
+use clap::Parser;
+use serde::Deserialize;
+use session::Target;
+use watch::SourceSpec;
+
+/// What the program runs with.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Config {
+    pub source: SourceSpec,
+    pub listen: Vec<Target>,
+    pub metrics: Option<SocketAddr>,
+    pub socket: PathBuf,
+    pub state: PathBuf,
+    pub settings: cluster::Settings,
+    pub log: String,
+}
+
+/// Derives the flows of every node from Kubernetes objects and installs them over OpenFlow.
+#[derive(Debug, Default, Parser)]
+#[command(name = "sluice-controller", version, about)]
+pub struct Flags {
+    /// Read these settings first; every flag is a key, without the dashes
+    #[arg(long, value_name = "FILE.toml")]
+    config: Option<PathBuf>,
+    #[command(flatten)]
+    values: Values,
+}
+
+/// What can be said by flag and by key.
+#[derive(Debug, Default, clap::Args, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+struct Values {
+    /// Where objects are read from: dir:PATH, a folder of manifests (kube comes later)
+    #[arg(long, value_name = "SOURCE")]
+    source: Option<String>,
+    /// Where switches connect; repeatable [default: ptcp:6653:127.0.0.1]
+    #[arg(long, value_name = "TARGET")]
+    #[serde(default, deserialize_with = "one_or_many")]
+    listen: Vec<String>,
+    /// Where metrics are read, or none [default: 127.0.0.1:9652]
+    #[arg(long, value_name = "HOST:PORT")]
+    metrics: Option<String>,
+    /// Socket that sluice-cni asks [default: /run/sluice/controller.sock]
+    #[arg(long, value_name = "PATH")]
+    socket: Option<PathBuf>,
+    /// Where addresses given to pods are kept [default: /var/lib/sluice]
+    #[arg(long, value_name = "DIR")]
+    state: Option<PathBuf>,
+    /// MTU of overlay subnets that name none, bytes of IP [default: 1400]
+    #[arg(long, value_name = "BYTES")]
+    overlay_mtu: Option<u16>,
+    /// MTU of underlay subnets that name none, bytes of IP [default: 1500]
+    #[arg(long, value_name = "BYTES")]
+    underlay_mtu: Option<u16>,
+    /// What is logged: error, warn, info, debug, trace, or by module [default: info]
+    #[arg(long, value_name = "FILTER")]
+    log: Option<String>,
+}
+
+fn one_or_many<'de, D: serde::Deserializer<'de>>(from: D) -> Result<Vec<String>, D::Error> {
+    #[derive(Deserialize)]
+    #[serde(untagged, expecting = "a target or a list of targets")]
+    enum Either {
+        One(String),
+        Many(Vec<String>),
+    }
+    Ok(match Either::deserialize(from)? {
+        Either::One(one) => vec![one],
+        Either::Many(many) => many,
+    })
+}
+
+/// Used wrongly; the text says what to do.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct UsageError(String);
+
+impl Flags {
+    /// Joins file and flags, and checks every value.
+    pub fn resolve(self) -> Result<Config, UsageError> {
+        let file = match &self.config {
+            Some(path) => read(path)?,
+            None => Values::default(),
+        };
+        let given = self.values;
+        let source = given.source.or(file.source).ok_or_else(|| {
+            UsageError("--source is missing: say where objects are read from, dir:PATH".into())
+        })?;
+        let source: SourceSpec = source.parse().map_err(|e| usage("source", &e))?;
+        if source == SourceSpec::Kube {
+            return Err(UsageError(
+                "--source kube is not built yet; use dir:PATH, a folder of manifests".into(),
+            ));
+        }
+        let mut listen = if given.listen.is_empty() {
+            file.listen
+        } else {
+            given.listen
+        };
+        if listen.is_empty() {
+            listen.push("ptcp:6653:127.0.0.1".into());
+        }
+        let listen: Result<Vec<Target>, _> = listen.iter().map(|text| text.parse()).collect();
+        let metrics = given.metrics.or(file.metrics);
+        let metrics = metrics.unwrap_or_else(|| "127.0.0.1:9652".into());
+        let metrics = match metrics.as_str() {
+            "none" => None,
+            address => Some(address.parse().map_err(|_| {
+                UsageError(format!(
+                    "--metrics {address}: write it like 127.0.0.1:9652, or none"
+                ))
+            })?),
+        };
+        let default = cluster::Settings::default();
+        let overlay_mtu = given.overlay_mtu.or(file.overlay_mtu);
+        let underlay_mtu = given.underlay_mtu.or(file.underlay_mtu);
+        let socket = given.socket.or(file.socket);
+        let state = given.state.or(file.state);
+        Ok(Config {
+            source,
+            listen: listen.map_err(|e| usage("listen", &e))?,
+            metrics,
+            socket: socket.unwrap_or_else(|| cluster::podapi::DEFAULT_SOCKET.into()),
+            state: state.unwrap_or_else(|| "/var/lib/sluice".into()),
+            settings: cluster::Settings {
+                overlay_mtu: mtu("overlay-mtu", overlay_mtu.unwrap_or(default.overlay_mtu))?,
+                underlay_mtu: mtu("underlay-mtu", underlay_mtu.unwrap_or(default.underlay_mtu))?,
+            },
+            log: given.log.or(file.log).unwrap_or_else(|| "info".into()),
+        })
+    }
+}
+
+fn usage(flag: &str, error: &dyn std::fmt::Display) -> UsageError {
+    UsageError(format!("--{flag} {error}"))
+}
+
+/// IPv4 needs 68 bytes (RFC 791), and 1280 for IPv6 (RFC 8200, 5) is checked by subnet.
+fn mtu(flag: &str, value: u16) -> Result<u16, UsageError> {
+    if (68..=9900).contains(&value) {
+        Ok(value)
+    } else {
+        Err(UsageError(format!(
+            "--{flag} {value}: give 68 to 9900 bytes"
+        )))
+    }
+}
+
+fn read(path: &Path) -> Result<Values, UsageError> {
+    let shown = path.display();
+    let text = std::fs::read_to_string(path).map_err(|e| {
+        UsageError(format!(
+            "--config {shown}: {e}; name a file that can be read"
+        ))
+    })?;
+    toml::from_str(&text).map_err(|error| {
+        let before = error.span().map_or(0, |span| span.start.min(text.len()));
+        let line = 1 + text.get(..before).map_or(0, |t| t.matches('\n').count());
+        let message = error.message().replace('\n', " ");
+        UsageError(format!("{shown}:{line}: {message}"))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn flags(args: &[&str]) -> Result<Config, UsageError> {
+        let args = ["sluice-controller"].iter().chain(args);
+        Flags::try_parse_from(args).unwrap().resolve()
+    }
+
+    fn file(text: &str) -> tempfile::NamedTempFile {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(file.path(), text).unwrap();
+        file
+    }
+
+    #[test]
+    fn a_flag_wins_over_the_file_and_the_file_over_the_default() {
+        let file = file("source = 'dir:/a'\nlisten = 'punix:/x'\noverlay-mtu = 1300\n");
+        let path = file.path().to_str().unwrap();
+        let config = flags(&["--config", path, "--source", "dir:/b"]).unwrap();
+        assert_eq!(config.source.to_string(), "dir:/b");
+        assert_eq!(config.listen, ["punix:/x".parse().unwrap()]);
+        assert_eq!(
+            (config.settings.overlay_mtu, config.settings.underlay_mtu),
+            (1300, 1500)
+        );
+        assert_eq!(config.metrics, Some("127.0.0.1:9652".parse().unwrap()));
+    }
+
+    #[test]
+    fn every_flag_is_a_key() {
+        use clap::CommandFactory;
+        let command = Flags::command();
+        let long = command.get_arguments().filter_map(|a| a.get_long());
+        for name in long.filter(|name| *name != "config") {
+            let value = if name.ends_with("mtu") { "1400" } else { "'x'" };
+            toml::from_str::<Values>(&format!("{name} = {value}")).unwrap();
+        }
+    }
+
+    #[test]
+    fn what_is_wrong_is_told_with_its_name_and_a_remedy() {
+        let unknown = file("source = 'dir:/a'\n\nlissen = 'x'\n");
+        let path = unknown.path().to_str().unwrap();
+        let error = flags(&["--config", path]).unwrap_err().to_string();
+        assert!(error.starts_with(&format!(
+            "{path}:3: unknown field `lissen`, expected one of"
+        )));
+        for (args, says) in [
+            (vec![], "--source is missing"),
+            (vec!["--source", "kube"], "--source kube is not built yet"),
+            (vec!["--source", "x"], "dir:PATH"),
+            (
+                vec!["--source", "dir:/a", "--listen", "tcp:1.2.3.4:5"],
+                "the switch connects to us",
+            ),
+            (
+                vec!["--source", "dir:/a", "--metrics", "9652"],
+                "127.0.0.1:9652",
+            ),
+            (
+                vec!["--source", "dir:/a", "--overlay-mtu", "10"],
+                "68 to 9900",
+            ),
+            (vec!["--config", "/nowhere"], "name a file that can be read"),
+        ] {
+            let error = flags(&args).unwrap_err().to_string();
+            assert!(error.contains(says), "{args:?}: {error}");
+        }
+    }
+}

@@ -1,0 +1,242 @@
+//! The wiring: source to desired state to switches, and what is told about it.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use ::watch::{Folder, Snapshot};
+use anyhow::Context as _;
+use cluster::{DesiredState, State};
+use session::{Event, Intent, Listener, Registry, Timing};
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::{mpsc, watch};
+use tokio::time::Instant;
+
+use crate::config::Config;
+use crate::intent::Desired;
+use crate::metrics::{self, Metrics};
+use crate::podsocket::PodSocket;
+use crate::problems::Problems;
+use crate::store::Store;
+
+/// When to try again what the disk refused.
+const DISK_RETRY: Duration = Duration::from_secs(2);
+
+/// Runs until SIGTERM or SIGINT.
+pub async fn run(config: Config) -> anyhow::Result<()> {
+    let (store, state) = Store::open(&config.state)?;
+    let source = config.source.open()?;
+    let pods = PodSocket::bind(&config.socket)?;
+    let mut listeners = Vec::new();
+    for target in &config.listen {
+        let listener = Listener::bind(target).await;
+        listeners.push(listener.with_context(|| {
+            format!("--listen {target}: cannot listen there; is another controller running?")
+        })?);
+    }
+    let metrics = Metrics::new()?;
+    if let Some(address) = config.metrics {
+        let listener = metrics::bind(address).await?;
+        tokio::spawn(metrics::serve(listener, metrics.clone()));
+    }
+
+    let (intents, intents_seen) = watch::channel(None);
+    let (states, states_seen) = watch::channel(None);
+    let (events, events_seen) = mpsc::unbounded_channel();
+    let registry = Registry::default();
+    let context = session::Context {
+        intents: intents_seen,
+        // The receiver lives as long as the loop below; after it nobody needs to hear.
+        events: Arc::new(move |event| drop(events.send(event))),
+        registry: registry.clone(),
+        timing: Timing::default(),
+    };
+    let mut tasks = tokio::task::JoinSet::new();
+    for listener in listeners {
+        tasks.spawn(session::listen(listener, context.clone()));
+    }
+    tasks.spawn(pods.serve(states_seen));
+
+    let mut controller = Controller {
+        config,
+        store,
+        state,
+        intents,
+        states,
+        registry,
+        metrics,
+        problems: Problems::default(),
+        unsaved: None,
+        applied: BTreeMap::new(),
+    };
+    let ended = controller.run(source, events_seen).await;
+    // Switches keep forwarding by what they have; sockets are removed when their tasks end.
+    tasks.shutdown().await;
+    ended
+}
+
+struct Controller {
+    config: Config,
+    store: Store,
+    state: State,
+    intents: watch::Sender<Option<Arc<dyn Intent>>>,
+    states: watch::Sender<Option<Arc<DesiredState>>>,
+    registry: Registry,
+    metrics: Metrics,
+    problems: Problems,
+    /// A snapshot whose addresses could not be saved, and when to try again.
+    unsaved: Option<(Snapshot, Instant)>,
+    /// Nodes that had something applied.
+    applied: BTreeMap<String, usize>,
+}
+
+impl Controller {
+    async fn run(
+        &mut self,
+        mut source: Folder,
+        mut events: mpsc::UnboundedReceiver<Event>,
+    ) -> anyhow::Result<()> {
+        let mut terminate = signal(SignalKind::terminate())?;
+        let mut interrupt = signal(SignalKind::interrupt())?;
+        // Half the period the service manager allows, so that one late beat does not kill us.
+        let watchdog = sd_notify::watchdog_enabled().map(|period| period / 2);
+        let mut beat = tokio::time::interval(watchdog.unwrap_or(Duration::from_secs(3600)));
+        let mut ready = false;
+        loop {
+            let retry = self.unsaved.as_ref().map(|(_, at)| *at);
+            let retry = retry.unwrap_or_else(|| Instant::now() + Duration::from_secs(3600));
+            tokio::select! {
+                snapshot = source.next() => {
+                    self.take(snapshot);
+                    if !std::mem::replace(&mut ready, true) {
+                        tell_systemd(sd_notify::NotifyState::Ready);
+                    }
+                }
+                () = tokio::time::sleep_until(retry) => {
+                    if let Some((snapshot, _)) = self.unsaved.take() {
+                        self.take(snapshot);
+                    }
+                }
+                Some(event) = events.recv() => self.hear(event),
+                _ = beat.tick() => {
+                    if watchdog.is_some() {
+                        tell_systemd(sd_notify::NotifyState::Watchdog);
+                    }
+                }
+                _ = terminate.recv() => break,
+                _ = interrupt.recv() => break,
+            }
+            self.metrics.problems(self.problems.count());
+            self.metrics.connected(self.registry.nodes().len());
+        }
+        tell_systemd(sd_notify::NotifyState::Stopping);
+        tracing::info!("stopping; switches go on forwarding by the flows they have");
+        Ok(())
+    }
+
+    /// A new picture of the cluster: the desired state, kept first, then told to everybody.
+    fn take(&mut self, snapshot: Snapshot) {
+        let started = Instant::now();
+        let mut next = self.state.clone();
+        let desired = cluster::resolve(&snapshot.view, &self.config.settings, &mut next);
+        if let Err(error) = self.store.save(&next) {
+            let text = format!("{error:#}; no change takes effect before it can");
+            self.problems.tell("state", [text]);
+            self.unsaved = Some((snapshot, Instant::now() + DISK_RETRY));
+            return;
+        }
+        self.problems.tell("state", []);
+        self.unsaved = None;
+        self.state = next;
+        self.metrics.state(&desired, started.elapsed());
+        let source = snapshot.problems.iter().map(ToString::to_string);
+        self.problems.tell("source", source);
+        let objects = desired.problems.iter().map(ToString::to_string);
+        self.problems.tell("objects", objects);
+        self.forget_nodes(&desired);
+
+        let desired = Arc::new(desired);
+        tracing::info!(
+            "{}: {} nodes, {} subnets, {} pods ({} waiting), {} services{}",
+            self.config.source,
+            desired.nodes.len(),
+            desired.subnets.len(),
+            desired.pods.len(),
+            desired.waiting.len(),
+            desired.services.len(),
+            if snapshot.view.complete {
+                ""
+            } else {
+                "; incomplete, nothing is deleted"
+            }
+        );
+        self.states.send_replace(Some(desired.clone()));
+        self.intents.send_replace(Some(Arc::new(Desired {
+            state: desired,
+            complete: snapshot.view.complete,
+        })));
+    }
+
+    fn forget_nodes(&mut self, desired: &DesiredState) {
+        let connected = self.registry.nodes();
+        let gone = |node: &String| !desired.nodes.contains_key(node) && !connected.contains(node);
+        let gone: Vec<String> = self.applied.keys().filter(|n| gone(n)).cloned().collect();
+        for node in gone {
+            self.applied.remove(&node);
+            self.metrics.forget(&node);
+            self.problems.tell(&node_key(&node), []);
+        }
+    }
+
+    fn hear(&mut self, event: Event) {
+        match event {
+            Event::Connected {
+                node,
+                datapath,
+                peer,
+            } => {
+                tracing::info!("Node {node}: switch {datapath:#018x} connected from {peer}");
+            }
+            Event::Disconnected { node, why } => {
+                tracing::warn!("Node {node}: {why}; it goes on forwarding by the flows it has");
+            }
+            Event::Unknown(node) => self.problems.tell(
+                &node_key(&node),
+                [format!(
+                    "Node {node}: its switch is connected, but {} has no such Node; its flows are \
+                     left as they are: add the Node, or correct the switch's --name",
+                    self.config.source
+                )],
+            ),
+            Event::Applied(applied) => {
+                self.metrics.applied(&applied);
+                let rejected = applied.rejected.iter();
+                let rejected = rejected.map(|r| format!("Node {}: {r}", applied.node));
+                let problems = applied.problems.iter().map(ToString::to_string);
+                self.problems
+                    .tell(&node_key(&applied.node), problems.chain(rejected));
+                if applied.sent > 0 {
+                    tracing::info!(
+                        "Node {}: {} flows set, {} deleted, {} held, in {:.1} ms",
+                        applied.node,
+                        applied.flows.0,
+                        applied.flows.1,
+                        applied.installed,
+                        applied.took.as_secs_f64() * 1000.0
+                    );
+                }
+                self.applied.insert(applied.node.clone(), applied.installed);
+            }
+        }
+    }
+}
+
+fn node_key(node: &str) -> String {
+    format!("node {node}")
+}
+
+fn tell_systemd(state: sd_notify::NotifyState<'_>) {
+    if let Err(error) = sd_notify::notify(&[state]) {
+        tracing::warn!("the service manager could not be told: {error}");
+    }
+}

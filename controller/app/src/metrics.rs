@@ -1,0 +1,259 @@
+//! Figures for Prometheus, and the page that gives them.
+
+use std::convert::Infallible;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use anyhow::Context;
+use cluster::DesiredState;
+use http_body_util::Full;
+use hyper::body::{Bytes, Incoming};
+use hyper::{Method, Request, Response, StatusCode};
+use hyper_util::rt::TokioIo;
+use prometheus::{
+    Encoder, HistogramOpts, HistogramVec, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry,
+    TextEncoder,
+};
+use session::Applied;
+use tokio::net::TcpListener;
+
+/// Every figure.
+#[derive(Clone, Debug)]
+pub struct Metrics {
+    registry: Registry,
+    nodes: IntGauge,
+    connected: IntGauge,
+    pods: IntGaugeVec,
+    services: IntGauge,
+    used: IntGaugeVec,
+    available: IntGaugeVec,
+    problems: IntGauge,
+    desired: IntGaugeVec,
+    installed: IntGaugeVec,
+    rejected: IntGaugeVec,
+    sent: IntCounterVec,
+    reconcile: HistogramVec,
+    resolve: HistogramVec,
+}
+
+macro_rules! figures {
+    ($registry:ident; $($name:ident: $make:expr;)*) => {
+        $(let $name = $make.context(stringify!($name))?;
+        $registry.register(Box::new($name.clone())).context(stringify!($name))?;)*
+    };
+}
+
+impl Metrics {
+    /// All at nothing.
+    pub fn new() -> anyhow::Result<Metrics> {
+        let name = |name: &str| format!("sluice_controller_{name}");
+        let gauge = |n: &str, help: &str| IntGauge::new(name(n), help);
+        let gauges = |n: &str, help: &str, labels: &[&str]| {
+            IntGaugeVec::new(Opts::new(name(n), help), labels)
+        };
+        let seconds = |n: &str, help: &str, labels: &[&str]| {
+            let buckets = prometheus::exponential_buckets(0.000_5, 2.0, 16)?;
+            HistogramVec::new(HistogramOpts::new(name(n), help).buckets(buckets), labels)
+        };
+        let registry = Registry::new();
+        figures! { registry;
+            nodes: gauge("nodes", "Nodes that the source names.");
+            connected: gauge("nodes_connected", "Nodes whose switch is connected.");
+            pods: gauges("pods", "Pods by state: ready, waiting, refused.", &["state"]);
+            services: gauge("services", "Services with a cluster address.");
+            used: gauges(
+                "subnet_addresses_used", "Addresses that pods hold.", &["subnet", "family"]);
+            available: gauges(
+                "subnet_addresses_available",
+                "Addresses that can still be given without being asked for.",
+                &["subnet", "family"]);
+            problems: gauge("problems", "Things asked for and not done; the log names each.");
+            desired: gauges("flows_desired", "Flows a node shall have.", &["node"]);
+            installed: gauges("flows_installed", "Flows a node has.", &["node"]);
+            rejected: gauges(
+                "flow_mods_rejected", "Modifications that a node refuses.", &["node"]);
+            sent: IntCounterVec::new(
+                Opts::new(
+                    name("flow_mods_sent_total"),
+                    "Modifications of flows, groups and meters sent."),
+                &["node"]);
+            reconcile: seconds(
+                "reconcile_seconds",
+                "From a change to the barrier's reply of a node's switch.", &["node"]);
+            resolve: seconds("resolve_seconds", "From objects to the desired state.", &[]);
+        }
+        Ok(Metrics {
+            registry,
+            nodes,
+            connected,
+            pods,
+            services,
+            used,
+            available,
+            problems,
+            desired,
+            installed,
+            rejected,
+            sent,
+            reconcile,
+            resolve,
+        })
+    }
+
+    /// The desired state is this now.
+    pub fn state(&self, state: &DesiredState, took: Duration) {
+        use cluster::desired::Waiting;
+        self.nodes.set(state.nodes.len() as i64);
+        self.services.set(state.services.len() as i64);
+        let refused = |w: &&Waiting| matches!(w, Waiting::Refused(_));
+        let refused = state.waiting.values().filter(refused).count();
+        let pods = |label: &str, count: usize| {
+            self.pods.with_label_values(&[label]).set(count as i64);
+        };
+        pods("ready", state.pods.len());
+        pods("refused", refused);
+        pods("waiting", state.waiting.len() - refused);
+        self.used.reset();
+        self.available.reset();
+        for (subnet, usage) in &state.usage {
+            for usage in usage {
+                let labels = [subnet.as_str(), usage.family];
+                let gauge = |value: u128| i64::try_from(value).unwrap_or(i64::MAX);
+                self.used.with_label_values(&labels).set(gauge(usage.used));
+                self.available
+                    .with_label_values(&labels)
+                    .set(gauge(usage.available));
+            }
+        }
+        self.resolve
+            .with_label_values(&[] as &[&str])
+            .observe(took.as_secs_f64());
+    }
+
+    /// So many nodes are connected.
+    pub fn connected(&self, nodes: usize) {
+        self.connected.set(nodes as i64);
+    }
+
+    /// So many problems are known.
+    pub fn problems(&self, problems: usize) {
+        self.problems.set(problems as i64);
+    }
+
+    /// A node's switch was brought up to date.
+    pub fn applied(&self, applied: &Applied) {
+        let node = &[applied.node.as_str()];
+        self.desired
+            .with_label_values(node)
+            .set(applied.desired as i64);
+        self.installed
+            .with_label_values(node)
+            .set(applied.installed as i64);
+        self.rejected
+            .with_label_values(node)
+            .set(applied.rejected.len() as i64);
+        self.sent
+            .with_label_values(node)
+            .inc_by(applied.sent as u64);
+        self.reconcile
+            .with_label_values(node)
+            .observe(applied.took.as_secs_f64());
+    }
+
+    /// A node is gone from the source and its switch is not connected.
+    pub fn forget(&self, node: &str) {
+        for figure in [&self.desired, &self.installed, &self.rejected] {
+            // Not there is as good as gone.
+            let _ = figure.remove_label_values(&[node]);
+        }
+    }
+
+    fn page(&self) -> Vec<u8> {
+        let mut page = Vec::new();
+        // Writing to memory does not fail; a figure that cannot be written is left out.
+        if let Err(error) = TextEncoder::new().encode(&self.registry.gather(), &mut page) {
+            tracing::error!("metrics: {error}");
+        }
+        page
+    }
+}
+
+/// Binds the page's address.
+pub async fn bind(address: SocketAddr) -> anyhow::Result<TcpListener> {
+    let listener = TcpListener::bind(address).await;
+    listener.with_context(|| {
+        format!("--metrics {address}: cannot listen there; choose another address, or none")
+    })
+}
+
+/// Serves `/metrics` for ever.
+pub async fn serve(listener: TcpListener, metrics: Metrics) {
+    loop {
+        let Ok((stream, _)) = listener.accept().await else {
+            tokio::time::sleep(Duration::from_secs(1)).await;
+            continue;
+        };
+        let metrics = metrics.clone();
+        tokio::spawn(async move {
+            let service = hyper::service::service_fn(move |request| {
+                let reply = reply(&metrics, &request);
+                async move { Ok::<_, Infallible>(reply) }
+            });
+            let connection = hyper::server::conn::http1::Builder::new()
+                .serve_connection(TokioIo::new(stream), service);
+            // Whoever reads may go away at any time, and nobody may stay for ever.
+            let _ = tokio::time::timeout(Duration::from_secs(60), connection).await;
+        });
+    }
+}
+
+fn reply(metrics: &Metrics, request: &Request<Incoming>) -> Response<Full<Bytes>> {
+    let (status, body) = match (request.method(), request.uri().path()) {
+        (&Method::GET, "/metrics") => (StatusCode::OK, metrics.page()),
+        _ => (StatusCode::NOT_FOUND, b"see /metrics\n".to_vec()),
+    };
+    let mut response = Response::new(Full::new(Bytes::from(body)));
+    *response.status_mut() = status;
+    let kind = hyper::header::HeaderValue::from_static("text/plain; version=0.0.4");
+    response
+        .headers_mut()
+        .insert(hyper::header::CONTENT_TYPE, kind);
+    response
+}
+
+#[cfg(test)]
+mod tests {
+    use std::process::{Command, Stdio};
+
+    use super::*;
+
+    #[test]
+    fn promtool_finds_nothing_to_complain_about() {
+        let metrics = Metrics::new().unwrap();
+        metrics.state(&DesiredState::default(), Duration::from_millis(3));
+        metrics.applied(&Applied {
+            node: "node1".into(),
+            sent: 5,
+            ..Applied::default()
+        });
+        let page = metrics.page();
+        let text = String::from_utf8(page.clone()).unwrap();
+        assert!(
+            text.contains("sluice_controller_flow_mods_sent_total{node=\"node1\"} 5"),
+            "{text}"
+        );
+        let check = Command::new("promtool")
+            .args(["check", "metrics"])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn();
+        let Ok(mut check) = check else {
+            return; // promtool is not installed here; the demo checks a running daemon
+        };
+        std::io::Write::write_all(&mut check.stdin.take().unwrap(), &page).unwrap();
+        let output = check.wait_with_output().unwrap();
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(output.status.success() && said.is_empty(), "{said}");
+    }
+}
