@@ -199,6 +199,8 @@ impl Worker {
         cached.packets += 1;
         cached.bytes += one.packet.len() as u64;
         cached.used = now;
+        let bytes = one.packet.len() as u64;
+        connections::count(&cached.program.checks, &self.shared.conns, bytes);
         if cached.program.inner_mtu != 0 {
             report_too_big(&cached.program, &mut self.egress, &self.ports, &one);
         }
@@ -273,6 +275,7 @@ impl Worker {
     fn world(&self, now: u64) -> World<'_> {
         World {
             pipeline: &self.pipeline,
+            conns: &self.shared.conns,
             ports: &self.ports,
             neighbors: &self.shared.neighbors,
             select_seed: self.shared.config.select_seed,
@@ -303,7 +306,7 @@ fn is_current(cached: &mut Cached, epoch: u64, pipeline: &Pipeline, ports: &Port
 #[inline]
 fn suits(program: &Program, packet: &Packet, layout: &Layout, shared: &Shared, now: u64) -> bool {
     let ttl_lasts = program.min_ttl == 0 || ttl(packet, layout) >= program.min_ttl;
-    ttl_lasts && connections::hold(&program.checks, shared, packet, layout, now)
+    ttl_lasts && connections::hold(&program.checks, &shared.conns, packet.head(), layout, now)
 }
 
 fn ttl(packet: &Packet, layout: &Layout) -> u8 {

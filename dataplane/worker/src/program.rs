@@ -51,7 +51,6 @@ pub(crate) enum Op {
     NdSll(MacAddr),
     NdTll(MacAddr),
     /// The packet inside an ICMP error, translated back.
-    #[allow(dead_code)] // made by the connection tracker's walk
     Embedded(Box<EmbeddedChange>),
     /// Ends the program, or the scope, if the rate is exceeded.
     Meter(ByAddress<Meter>),

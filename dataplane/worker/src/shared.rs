@@ -6,6 +6,7 @@ use std::thread::Thread;
 use std::time::Instant;
 
 use arc_swap::ArcSwap;
+use conntrack::ConnTable;
 use crossbeam_queue::ArrayQueue;
 use crossbeam_utils::CachePadded;
 use packet::Packet;
@@ -23,6 +24,8 @@ pub struct Shared {
     pub config: Config,
     /// Tables, groups and meters.
     pub tables: Arc<Published>,
+    /// Connections.
+    pub conns: Arc<ConnTable>,
     /// Packets for the controller.
     pub packet_ins: Arc<PacketInQueue>,
     /// Send packets whose time to live runs out to the controller, instead of dropping them.
@@ -44,12 +47,13 @@ pub(crate) struct Handover {
 
 impl Shared {
     /// For as many workers as the configuration names cores, at least one.
-    pub fn new(config: Config, tables: Arc<Published>) -> Arc<Self> {
+    pub fn new(config: Config, tables: Arc<Published>, conns: Arc<ConnTable>) -> Arc<Self> {
         let workers = config.cpus.len().max(1);
         Arc::new(Shared {
             packet_ins: Arc::new(PacketInQueue::new(config.packet_in_queue)),
             config,
             tables,
+            conns,
             invalid_ttl_to_controller: AtomicBool::new(false),
             neighbors: Neighbors::new(),
             inboxes: (0..workers).map(|_| ArrayQueue::new(INBOX)).collect(),

@@ -12,7 +12,11 @@ use crate::{Command, Counter, Device, DropReason, PacketOut, PortKind, PortSlot}
 const NEIGHBOR_TICK: u64 = 50_000_000;
 /// Between looks at a part of the cache.
 const SWEEP_TICK: u64 = 10_000_000;
-/// Buckets looked at then.
+/// Between looks at a part of the connections.
+const EXPIRE_TICK: u64 = 1_000_000;
+/// Connections looked at then: a microsecond's work.
+const EXPIRE_PLACES: u32 = 1024;
+/// Buckets of the cache looked at in a sweep.
 const SWEEP_BUCKETS: usize = 64;
 /// A cached flow without packets for so long is forgotten.
 const SWEEP_IDLE: u64 = 30_000_000_000;
@@ -22,6 +26,7 @@ const SWEEP_IDLE: u64 = 30_000_000_000;
 pub(super) struct Housekeeping {
     neighbors: u64,
     sweep: u64,
+    expire: u64,
     sweep_cursor: usize,
 }
 
@@ -40,6 +45,10 @@ impl Worker {
         }
         if self.egress.has_waiting() {
             self.egress.retry_waiting();
+        }
+        if self.index == 0 && now.saturating_sub(self.housekeeping.expire) >= EXPIRE_TICK {
+            self.housekeeping.expire = now;
+            self.shared.conns.expire(now, EXPIRE_PLACES);
         }
         if now.saturating_sub(self.housekeeping.sweep) >= SWEEP_TICK {
             self.housekeeping.sweep = now;

@@ -4,9 +4,10 @@
 use arrayvec::ArrayVec;
 use net::FlowKey;
 use net::headers::{ethertype, proto};
+use net::icmp::Embedded;
 use net::key::VLAN_PRESENT;
 
-use crate::program::Op;
+use crate::program::{EmbeddedChange, Op};
 
 /// A VLAN tag: its ethertype, and priority, identifier and [`VLAN_PRESENT`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -40,6 +41,8 @@ pub(crate) struct Headers {
     pub label_set: bool,
     /// ICMP identifier, if translation changed it.
     pub icmp_id: Option<u16>,
+    /// The packet inside, if this is an ICMP error.
+    pub inner: Option<Embedded>,
 }
 
 impl Headers {
@@ -61,6 +64,7 @@ impl Headers {
             ttl: Time::Down(0),
             label_set: false,
             icmp_id: None,
+            inner: None,
         }
     }
 
@@ -213,6 +217,11 @@ fn commit_ip(frame: &Headers, wanted: &Headers, ops: &mut Vec<Op>) -> Inexact {
                 && frame.icmp_id != wanted.icmp_id
             {
                 ops.push(Op::IcmpId(id));
+            }
+            if let (Some(old), Some(new)) = (frame.inner, wanted.inner)
+                && old != new
+            {
+                ops.push(Op::Embedded(Box::new(EmbeddedChange { old, new })));
             }
             push_if(ops, old.nd_target, new.nd_target, Op::NdTarget);
             push_if(ops, old.arp_sha, new.arp_sha, Op::NdSll);

@@ -12,6 +12,7 @@ mod headers;
 mod output;
 mod select;
 
+use conntrack::ConnTable;
 use net::parse::Layout;
 use net::{FlowKey, TableId};
 use openflow::Action;
@@ -33,6 +34,7 @@ const MAX_LOOKUPS: u32 = 4096;
 #[derive(Clone, Copy)]
 pub(crate) struct World<'a> {
     pub pipeline: &'a Pipeline,
+    pub conns: &'a ConnTable,
     pub ports: &'a PortMap,
     pub neighbors: &'a Neighbors,
     /// Seed of select groups.
@@ -45,7 +47,6 @@ pub(crate) struct World<'a> {
 
 /// The packet itself, for what is not in the key (sequence numbers, embedded headers).
 #[derive(Clone, Copy)]
-#[allow(dead_code)] // bytes and layout are read by the connection tracker's walk
 pub(crate) struct Frame<'a> {
     pub head: &'a [u8],
     pub layout: &'a Layout,
@@ -103,8 +104,10 @@ struct Walk<'a> {
     too_deep: bool,
     /// The last table looked up had no rule for the packet.
     missed: bool,
-    /// The connection tracker was asked about the packet in some zone; what it said.
-    tracked: Option<connections::Tracked>,
+    /// The packet found its connection's mark and label otherwise than it left them.
+    marks_changed: bool,
+    /// The packet wrote its connection's mark or label.
+    marks_matter: bool,
     /// Values that push and pop actions exchange.
     stack: Vec<u128>,
     packet_out: bool,
@@ -113,7 +116,8 @@ struct Walk<'a> {
 
 impl<'a> Walk<'a> {
     fn new(world: World<'a>, frame: Frame<'a>, key: &FlowKey) -> Self {
-        let headers = Headers::of(key);
+        let mut headers = Headers::of(key);
+        headers.inner = net::icmp::embedded(frame.head, frame.layout);
         Walk {
             world,
             frame,
@@ -133,7 +137,8 @@ impl<'a> Walk<'a> {
             dead: false,
             too_deep: false,
             missed: false,
-            tracked: None,
+            marks_changed: false,
+            marks_matter: false,
             stack: Vec::new(),
             packet_out: false,
             cacheable: true,
@@ -202,7 +207,6 @@ impl<'a> Walk<'a> {
         self.depth += 1;
         let start = self.ops.len();
         let (now, sent) = (self.now.clone(), self.sent.clone());
-        let tracked = self.tracked;
         run(self);
         (self.stop, self.dead) = (self.too_deep, self.too_deep);
         let metered = self
@@ -217,7 +221,6 @@ impl<'a> Walk<'a> {
             self.sent = sent;
         }
         self.now = now;
-        self.tracked = tracked;
         self.depth -= 1;
     }
 
@@ -276,15 +279,17 @@ impl<'a> Walk<'a> {
                 false => DropReason::Rule,
             });
         }
-        // A lone scope at the very end needs no copy: nothing comes after it.
-        let mut scopes = self.ops.iter().enumerate().filter_map(|(at, op)| match op {
-            Op::Scope(steps) => Some((at, at + 1 + usize::from(*steps))),
-            _ => None,
-        });
-        if let (Some((at, end)), None) = (scopes.next(), scopes.next())
-            && end == self.ops.len()
-        {
-            self.ops.remove(at);
+        self.drop_last_scopes();
+        let wants_marks = self.wanted.ct_mark.get() != 0 || self.wanted.ct_label.get() != 0;
+        if wants_marks && self.marks_changed {
+            self.cacheable = false;
+        }
+        if !wants_marks && !self.marks_matter {
+            for check in &mut self.checks {
+                if let Check::Known { revision, .. } = check {
+                    *revision = None;
+                }
+            }
         }
         let tunnel_mtus = self.ops.iter().filter_map(|op| match op {
             Op::Tunnel(encap) => Some(encap.inner_mtu),
@@ -311,6 +316,18 @@ impl<'a> Walk<'a> {
             inner_mtu,
             cacheable: self.cacheable && !outside_key,
         }
+    }
+}
+
+impl Walk<'_> {
+    /// Scopes that end with the program need no copy: nothing comes after them.
+    fn drop_last_scopes(&mut self) {
+        let len = self.ops.len();
+        let mut at = 0;
+        self.ops.retain(|op| {
+            at += 1;
+            !matches!(op, Op::Scope(steps) if at + usize::from(*steps) == len)
+        });
     }
 }
 
