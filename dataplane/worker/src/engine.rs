@@ -256,9 +256,9 @@ impl Worker {
 
     /// Runs a program for one packet and counts it.
     fn run_once(&mut self, program: &Program, packet: Packet, layout: Layout, hash: u64, now: u64) {
-        program
-            .hits
-            .count(&self.pipeline, 1, packet.len() as u64, now);
+        let bytes = packet.len() as u64;
+        program.hits.count(&self.pipeline, 1, bytes, now);
+        connections::count(&program.checks, &self.shared.conns, bytes);
         let one = Classified {
             in_port: packet.meta().in_port,
             packet,

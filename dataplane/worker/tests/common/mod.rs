@@ -2,6 +2,9 @@
 #![allow(dead_code)] // every test file uses a part of it
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use conntrack::ConnTable;
 
 use net::{GroupId, MeterId, PortNo, TableId};
 use openflow::model::{
@@ -46,8 +49,13 @@ impl Rig {
     }
 
     pub fn with(ports: u32, config: Config) -> Self {
+        Self::with_conns(ports, config, conntrack::Config::new(10_000, [1, 2]))
+    }
+
+    pub fn with_conns(ports: u32, config: Config, conns: conntrack::Config) -> Self {
         let tables = Tables::new();
-        let shared = Shared::new(config, tables.published());
+        let conns = ConnTable::new(&conns).unwrap();
+        let shared = Shared::new(config, tables.published(), Arc::new(conns));
         let pool = Pool::heap(2048);
         let (workers, engines) = Workers::without_threads(shared, &pool, [7, 9]);
         let mut rig = Rig {
