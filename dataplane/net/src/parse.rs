@@ -280,9 +280,13 @@ fn link(
     mut ethertype: u16,
 ) -> Result<Network, Malformed> {
     let mut at = Ethernet::LEN;
-    layout.l3 = at as u16;
+    let mut place = |at: usize| {
+        layout.l3 = at as u16;
+        (layout.l4, layout.payload) = (layout.l3, layout.l3);
+    };
+    place(at);
     // A third tag is not looked into: its ethertype is the packet's.
-    for tag in 0..2 {
+    for tag in 0..2u8 {
         if !is_vlan(ethertype) {
             break;
         }
@@ -295,17 +299,15 @@ fn link(
         } else {
             (key.vlan_tci2, key.vlan_tpid2) = (tci, tpid);
         }
-        layout.vlan_tags += 1;
         ethertype = vlan.ethertype.get();
         at += VlanTag::LEN;
-        layout.l3 = at as u16;
+        place(at);
+        layout.vlan_tags = tag + 1;
     }
     if ethertype < ethertype::FIRST {
         ethertype = ethertype::NONE;
     }
     key.eth_type = U16::new(ethertype);
-    layout.l4 = layout.l3;
-    layout.payload = layout.l3;
     Ok(match ethertype {
         ethertype::ARP | ethertype::RARP => Network::Arp,
         ethertype::IPV4 => Network::Ipv4,
