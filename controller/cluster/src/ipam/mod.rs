@@ -262,7 +262,7 @@ impl Round<'_> {
         for plan in in_order_of_choice(want, &claim, before) {
             match self.allocate(want, plan, &claim, before) {
                 Ok(allocation) => {
-                    self.record(want, plan, allocation);
+                    self.record(want, plan, allocation, &claim, before);
                     return Ok(());
                 }
                 Err(problem) => {
@@ -280,9 +280,28 @@ impl Round<'_> {
         }))
     }
 
-    fn record(&mut self, want: &Want<'_>, plan: &SubnetPlan, allocation: Allocation) {
+    fn record(
+        &mut self,
+        want: &Want<'_>,
+        plan: &SubnetPlan,
+        allocation: Allocation,
+        claim: &Claim,
+        before: Option<&Allocation>,
+    ) {
         // The books were consulted for every part of it, so this cannot fail.
         let _ = self.ledger.take(&plan.segment(), &allocation, want.name);
+        if let Some(subnet) = self.state.subnets.get_mut(plan.name()) {
+            for address in allocation.addresses() {
+                let family = Family::of(address);
+                let was_its_own = claim.address(family).is_some()
+                    || before.and_then(|before| before.address(family)) == Some(address);
+                match address {
+                    _ if was_its_own => {}
+                    IpAddr::V4(v4) => subnet.cursor_v4 = Some(v4),
+                    IpAddr::V6(v6) => subnet.cursor_v6 = Some(v6),
+                }
+            }
+        }
         self.state.hold(want.name, allocation);
     }
 
@@ -375,11 +394,14 @@ impl Round<'_> {
         if let Some(had) = had.filter(is_free) {
             return Ok(had);
         }
-        let subnet_state = self.state.subnets.get_mut(plan.name());
-        let mut cursor = subnet_state.as_ref().and_then(|s| match family {
-            Family::V4 => s.cursor_v4.map(IpAddr::V4),
-            Family::V6 => s.cursor_v6.map(IpAddr::V6),
-        });
+        let mut cursor = self
+            .state
+            .subnets
+            .get(plan.name())
+            .and_then(|s| match family {
+                Family::V4 => s.cursor_v4.map(IpAddr::V4),
+                Family::V6 => s.cursor_v6.map(IpAddr::V6),
+            });
         let none = Holders::new();
         let holders = self.ledger.holders(plan.name(), family).unwrap_or(&none);
         let mut found = None;
@@ -407,12 +429,6 @@ impl Round<'_> {
                 "widen the subnet or its exclusions, add another to the namespace, or delete pods",
             )));
         };
-        if let Some(subnet_state) = subnet_state {
-            match found {
-                IpAddr::V4(v4) => subnet_state.cursor_v4 = Some(v4),
-                IpAddr::V6(v6) => subnet_state.cursor_v6 = Some(v6),
-            }
-        }
         Ok(found)
     }
 
