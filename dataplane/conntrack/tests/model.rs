@@ -1,0 +1,370 @@
+//! The table against a list of connections that does everything the obvious way.
+
+use std::net::IpAddr;
+
+use conntrack::{
+    Commit, Config, ConnTable, CtError, Direction, Filter, NatRange, NatRequest, Tuple,
+};
+use net::key::ct_state::{EST, INV, NEW, REL, RPL, TRK};
+use proptest::prelude::*;
+
+const SECOND: u64 = 1_000_000_000;
+const CAPACITY: u32 = 12;
+const HALF_OPEN: u32 = 8;
+const UDP: u8 = 17;
+const ICMP: u8 = 1;
+const ECHO: u16 = 0x0800;
+
+/// What a connection is, in the plainest form.
+#[derive(Clone, Debug)]
+struct ModelConn {
+    zone: u16,
+    original: Tuple,
+    reply: Tuple,
+    answered: bool,
+    last_packet: u64,
+    mark: u32,
+}
+
+impl ModelConn {
+    fn timeout(&self) -> u64 {
+        match (self.original.proto, self.answered) {
+            (UDP, true) => 120,
+            (UDP | ICMP, _) => 30,
+            _ => 60,
+        }
+    }
+
+    fn alive(&self, now: u64) -> bool {
+        now <= self.last_packet + self.timeout()
+    }
+}
+
+/// Times are in whole seconds.
+#[derive(Default, Debug)]
+struct Model {
+    conns: Vec<ModelConn>,
+    now: u64,
+}
+
+impl Model {
+    fn alive(&self) -> impl Iterator<Item = &ModelConn> {
+        self.conns.iter().filter(|conn| conn.alive(self.now))
+    }
+
+    fn find(&mut self, zone: u16, tuple: &Tuple) -> Option<(&mut ModelConn, Direction)> {
+        let now = self.now;
+        self.conns
+            .iter_mut()
+            .filter(|conn| conn.zone == zone && conn.alive(now))
+            .find_map(|conn| {
+                if conn.original == *tuple {
+                    Some((conn, Direction::Original))
+                } else if conn.reply == *tuple {
+                    Some((conn, Direction::Reply))
+                } else {
+                    None
+                }
+            })
+    }
+
+    fn track(&mut self, zone: u16, tuple: &Tuple) -> u32 {
+        let now = self.now;
+        let answer_without_question = tuple.proto == ICMP && tuple.dst_port != ECHO;
+        match self.find(zone, tuple) {
+            None if answer_without_question => TRK | INV,
+            None => TRK | NEW,
+            Some((conn, direction)) => {
+                conn.last_packet = now;
+                conn.answered |= direction == Direction::Reply;
+                let state = if conn.answered { EST } else { NEW };
+                let reply = if direction == Direction::Reply {
+                    RPL
+                } else {
+                    0
+                };
+                TRK | state | reply
+            }
+        }
+    }
+
+    fn is_taken(&self, zone: u16, tuple: &Tuple) -> bool {
+        self.alive()
+            .any(|conn| conn.zone == zone && (conn.original == *tuple || conn.reply == *tuple))
+    }
+}
+
+#[derive(Clone, Debug)]
+enum Step {
+    Packet {
+        zone: u16,
+        tuple: Tuple,
+    },
+    Answer {
+        which: prop::sample::Index,
+    },
+    Error {
+        which: prop::sample::Index,
+        answers: bool,
+    },
+    Commit {
+        zone: u16,
+        tuple: Tuple,
+        nat: NatRequest,
+        mark: u32,
+    },
+    Wait {
+        seconds: u64,
+    },
+    Sweep,
+    Flush {
+        zone: u16,
+    },
+}
+
+fn address(last: u8) -> IpAddr {
+    [10, 0, 0, last].into()
+}
+
+fn tuples() -> impl Strategy<Value = Tuple> {
+    (1u8..4, 1u8..4, 1u16..3, 1u16..3, any::<bool>()).prop_map(|(src, dst, a, b, udp)| Tuple {
+        src: address(src),
+        dst: address(dst),
+        src_port: a,
+        dst_port: if udp {
+            b
+        } else {
+            [ECHO, 0][usize::from(b) - 1]
+        },
+        proto: if udp { UDP } else { ICMP },
+    })
+}
+
+fn nats() -> impl Strategy<Value = NatRequest> {
+    let range = || {
+        (1u8..4, 0u8..2, prop::option::of(1u16..3)).prop_map(|(low, more, ports)| NatRange {
+            addresses: Some((address(low), address(low + more))),
+            ports: ports.map(|low| (low, low + 1)),
+            ..NatRange::default()
+        })
+    };
+    prop_oneof![
+        3 => Just(NatRequest::default()),
+        3 => range().prop_map(|dst| NatRequest { dst: Some(dst), src: None }),
+        3 => range().prop_map(|src| NatRequest { src: Some(src), dst: None }),
+        1 => (range(), range()).prop_map(|(src, dst)| NatRequest { src: Some(src), dst: Some(dst) }),
+    ]
+}
+
+fn steps() -> impl Strategy<Value = Step> {
+    prop_oneof![
+        4 => (1u16..3, tuples()).prop_map(|(zone, tuple)| Step::Packet { zone, tuple }),
+        4 => any::<prop::sample::Index>().prop_map(|which| Step::Answer { which }),
+        1 => (any::<prop::sample::Index>(), any::<bool>())
+            .prop_map(|(which, answers)| Step::Error { which, answers }),
+        6 => (1u16..3, tuples(), nats(), any::<u32>())
+            .prop_map(|(zone, tuple, nat, mark)| Step::Commit { zone, tuple, nat, mark }),
+        2 => prop_oneof![0u64..4, 25u64..40, Just(121)].prop_map(|seconds| Step::Wait { seconds }),
+        1 => Just(Step::Sweep),
+        1 => (1u16..3).prop_map(|zone| Step::Flush { zone }),
+    ]
+}
+
+fn in_range(range: Option<(IpAddr, IpAddr)>, kept: IpAddr, is: IpAddr) -> bool {
+    range.map_or(kept == is, |(low, high)| (low..=high).contains(&is))
+}
+
+/// Checks a translation that the table chose, by what the request allows.
+fn allowed(
+    model: &Model,
+    zone: u16,
+    tuple: &Tuple,
+    nat: &NatRequest,
+    chosen: &Tuple,
+) -> Result<(), TestCaseError> {
+    let src = nat.src.unwrap_or_default();
+    let dst = nat.dst.unwrap_or_default();
+    prop_assert!(in_range(src.addresses, tuple.src, chosen.src));
+    prop_assert!(in_range(dst.addresses, tuple.dst, chosen.dst));
+    let dst_ports = dst.ports.filter(|_| tuple.proto == UDP);
+    match dst_ports {
+        Some((low, high)) => prop_assert!((low..=high).contains(&chosen.dst_port)),
+        None => prop_assert_eq!(chosen.dst_port, tuple.dst_port),
+    }
+    match src.ports {
+        Some((low, high)) => prop_assert!((low..=high).contains(&chosen.src_port)),
+        None if chosen.src_port != tuple.src_port => {
+            // Only because the packet's own port was taken, with every destination allowed.
+            let (low, high) = dst_ports.unwrap_or((tuple.dst_port, tuple.dst_port));
+            for dst_port in low..=high {
+                let kept = Tuple {
+                    src_port: tuple.src_port,
+                    dst_port,
+                    ..*chosen
+                };
+                prop_assert!(model.is_taken(zone, &kept.reverse()), "{:?}", kept);
+            }
+            prop_assert!(chosen.src_port >= 1024);
+        }
+        None => {}
+    }
+    prop_assert!(!model.is_taken(zone, &chosen.reverse()), "given out twice");
+    Ok(())
+}
+
+fn run(steps: Vec<Step>) -> Result<(), TestCaseError> {
+    let table = ConnTable::new(&Config {
+        half_open: HALF_OPEN,
+        ..Config::new(CAPACITY, [7, 8])
+    })
+    .unwrap();
+    let mut model = Model::default();
+    for step in steps {
+        let now = model.now * SECOND;
+        match step {
+            Step::Packet { zone, tuple } => {
+                let tracked = table.track(zone, &tuple, None, now);
+                prop_assert_eq!(tracked.state, model.track(zone, &tuple));
+                let mark = model.find(zone, &tuple).map_or(0, |(conn, _)| conn.mark);
+                prop_assert_eq!(tracked.mark, mark);
+            }
+            Step::Answer { which } => {
+                let alive: Vec<_> = model.alive().cloned().collect();
+                if alive.is_empty() {
+                    continue;
+                }
+                let conn = which.get(&alive);
+                let tracked = table.track(conn.zone, &conn.reply, None, now);
+                prop_assert_eq!(tracked.state, model.track(conn.zone, &conn.reply));
+                let (conn_ref, direction) = tracked.conn.unwrap();
+                let itself = conn.original == conn.reply;
+                prop_assert_eq!(direction == Direction::Reply, !itself);
+                prop_assert_eq!(
+                    table.translated_tuple(conn_ref, Direction::Reply),
+                    Some(conn.original.reverse())
+                );
+            }
+            Step::Error { which, answers } => {
+                let alive: Vec<_> = model.alive().cloned().collect();
+                if alive.is_empty() {
+                    continue;
+                }
+                let conn = which.get(&alive);
+                // About a packet as it looks once translated: an answer, or a question.
+                let about = if answers { conn.original } else { conn.reply }.reverse();
+                let tracked = table.track_related(conn.zone, &about, now);
+                let goes_back = !answers && conn.original != conn.reply;
+                let state = TRK | REL | if goes_back { RPL } else { 0 };
+                prop_assert_eq!(tracked.state, state);
+            }
+            Step::Commit {
+                zone,
+                tuple,
+                nat,
+                mark,
+            } => {
+                let request = Commit {
+                    zone,
+                    tuple,
+                    nat,
+                    tcp: None,
+                    mark: (mark, 0xff),
+                    label: (0, 0),
+                    force: false,
+                };
+                let result = table.commit(&request, now);
+                if let Some((conn, _)) = model.find(zone, &tuple) {
+                    prop_assert!(result.is_ok());
+                    conn.mark = (conn.mark & !0xff) | (mark & 0xff);
+                    continue;
+                }
+                let question = tuple.proto == UDP || tuple.dst_port == ECHO;
+                match result {
+                    Ok(conn) => {
+                        prop_assert!(question);
+                        let chosen = table.translated_tuple(conn, Direction::Original).unwrap();
+                        allowed(&model, zone, &tuple, &nat, &chosen)?;
+                        model.conns.push(ModelConn {
+                            zone,
+                            original: tuple,
+                            reply: chosen.reverse(),
+                            answered: false,
+                            last_packet: model.now,
+                            mark: mark & 0xff,
+                        });
+                    }
+                    Err(CtError::Invalid) => prop_assert!(!question),
+                    // What has expired and was not swept may still take room.
+                    Err(CtError::Full) => prop_assert!(model.conns.len() >= CAPACITY as usize),
+                    Err(CtError::HalfOpen) => {
+                        let half = model.conns.iter().filter(|conn| !conn.answered).count();
+                        prop_assert!(half >= HALF_OPEN as usize);
+                    }
+                    Err(CtError::NatExhausted) => {
+                        // One candidate, or ports given and all of them taken for the address.
+                        let bounded =
+                            nat.is_none() || nat.src.is_some_and(|src| src.ports.is_some());
+                        prop_assert!(bounded);
+                    }
+                    Err(CtError::Memory { .. }) => prop_assert!(false),
+                }
+            }
+            Step::Wait { seconds } => model.now += seconds,
+            Step::Sweep => {
+                // A quarter of a second of slack on either side is allowed; whole seconds are not
+                // near it.
+                for _ in 0..2 {
+                    table.expire(now, CAPACITY);
+                }
+                let now = model.now;
+                model.conns.retain(|conn| conn.alive(now));
+                prop_assert_eq!(table.len() as usize, model.conns.len());
+                let half = model.conns.iter().filter(|conn| !conn.answered).count();
+                prop_assert_eq!(table.half_open() as usize, half);
+            }
+            Step::Flush { zone } => {
+                table.flush(&Filter {
+                    zone: Some(zone),
+                    ..Filter::default()
+                });
+                model.conns.retain(|conn| conn.zone != zone);
+            }
+        }
+        let now = model.now * SECOND;
+        let mut shown: Vec<String> = table
+            .iter(now)
+            .map(|c| {
+                format!(
+                    "{} {:?} {:?} {} {}",
+                    c.zone, c.original, c.reply, c.established, c.mark
+                )
+            })
+            .collect();
+        let mut expected: Vec<String> = model
+            .alive()
+            .map(|c| {
+                format!(
+                    "{} {:?} {:?} {} {}",
+                    c.zone, c.original, c.reply, c.answered, c.mark
+                )
+            })
+            .collect();
+        shown.sort();
+        expected.sort();
+        prop_assert_eq!(shown, expected);
+    }
+    Ok(())
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig {
+        cases: 2000,
+        failure_persistence: None,
+        ..ProptestConfig::default()
+    })]
+
+    #[test]
+    fn the_table_does_what_a_plain_list_does(steps in prop::collection::vec(steps(), 1..60)) {
+        run(steps)?;
+    }
+}

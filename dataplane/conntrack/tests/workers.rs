@@ -1,0 +1,211 @@
+//! Several workers on one table at once.
+
+use std::collections::BTreeMap;
+use std::sync::Barrier;
+use std::sync::atomic::AtomicU64;
+use std::sync::atomic::Ordering::Relaxed;
+
+use conntrack::{
+    Commit, Config, ConnTable, CtError, Direction, Filter, NatRange, NatRequest, Tuple,
+};
+
+const WORKERS: u64 = 4;
+const SECOND: u64 = 1_000_000_000;
+
+fn tuple(client: u8, src_port: u16, server: u8) -> Tuple {
+    Tuple {
+        src: [10, 0, 0, client].into(),
+        dst: [10, 1, 0, server].into(),
+        src_port,
+        dst_port: 53,
+        proto: 17,
+    }
+}
+
+fn commit(tuple: Tuple, nat: NatRequest) -> Commit<'static> {
+    Commit {
+        zone: 1,
+        tuple,
+        tcp: None,
+        nat,
+        mark: (0, 0),
+        label: (0, 0),
+        force: false,
+    }
+}
+
+fn masquerade(ports: (u16, u16)) -> NatRequest {
+    NatRequest {
+        src: Some(NatRange {
+            addresses: Some(([192, 0, 2, 1].into(), [192, 0, 2, 1].into())),
+            ports: Some(ports),
+            ..NatRange::default()
+        }),
+        dst: None,
+    }
+}
+
+/// A plain generator, so that a failure can be repeated as far as threads allow.
+struct Numbers(u64);
+
+impl Numbers {
+    fn below(&mut self, limit: u64) -> u64 {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        self.0 % limit
+    }
+}
+
+/// Everything that must hold when nobody works on the table.
+fn check(table: &ConnTable, now: u64) {
+    let conns: Vec<_> = table.iter(now).collect();
+    assert_eq!(conns.len(), table.len() as usize);
+    let half_open = conns.iter().filter(|conn| !conn.established).count();
+    assert_eq!(half_open, table.half_open() as usize);
+    let mut tuples = BTreeMap::new();
+    for conn in &conns {
+        let found = table.lookup(conn.zone, &conn.original, now);
+        assert_eq!(found, Some((conn.conn, Direction::Original)));
+        let found = table.lookup(conn.zone, &conn.reply, now);
+        assert_eq!(found, Some((conn.conn, Direction::Reply)));
+        for tuple in [conn.original, conn.reply] {
+            let before = tuples.insert(format!("{tuple:?}"), conn.conn);
+            assert_eq!(before, None, "{tuple:?} belongs to two connections");
+        }
+    }
+}
+
+#[test]
+fn whatever_workers_do_at_once_no_tuple_is_given_out_twice_and_no_place_is_lost() {
+    let table = ConnTable::new(&Config {
+        half_open: 1000,
+        ..Config::new(200, [11, 12])
+    })
+    .unwrap();
+    let clock = AtomicU64::new(SECOND);
+    for round in 0..20 {
+        let start = Barrier::new(WORKERS as usize);
+        std::thread::scope(|scope| {
+            for worker in 0..WORKERS {
+                let (table, start, clock) = (&table, &start, &clock);
+                scope.spawn(move || {
+                    let mut numbers = Numbers(1 + worker + round * WORKERS);
+                    start.wait();
+                    for _ in 0..3000 {
+                        let now = clock.load(Relaxed);
+                        let tuple = tuple(
+                            numbers.below(8) as u8,
+                            1000 + numbers.below(8) as u16,
+                            numbers.below(3) as u8,
+                        );
+                        match numbers.below(100) {
+                            0..40 => {
+                                let nat = match numbers.below(3) {
+                                    0 => NatRequest::default(),
+                                    _ => masquerade((2000, 2040)),
+                                };
+                                match table.commit(&commit(tuple, nat), now) {
+                                    Ok(conn) => answer(table, conn, &tuple, now),
+                                    Err(CtError::Full | CtError::NatExhausted) => {}
+                                    Err(other) => panic!("{other}"),
+                                }
+                            }
+                            40..90 => {
+                                table.track(1, &tuple, None, now);
+                            }
+                            90..95 => {
+                                if let Some((conn, _)) = table.lookup(1, &tuple, now) {
+                                    table.remove(conn);
+                                }
+                            }
+                            95..97 => {
+                                table.flush(&Filter {
+                                    src_port: Some(tuple.src_port),
+                                    ..Filter::default()
+                                });
+                            }
+                            97 => {
+                                clock.fetch_add(SECOND * numbers.below(10), Relaxed);
+                            }
+                            _ => {
+                                table.expire(now, 100);
+                            }
+                        }
+                    }
+                });
+            }
+        });
+        let now = clock.load(Relaxed);
+        for _ in 0..4 {
+            table.expire(now, 200);
+        }
+        check(&table, now);
+    }
+    // No place was lost: the table can still be filled to the last one.
+    table.flush(&Filter::default());
+    assert_eq!((table.len(), table.half_open()), (0, 0));
+    for port in 0..200 {
+        let tuple = tuple(1, port, 1);
+        table
+            .commit(&commit(tuple, NatRequest::default()), 0)
+            .unwrap();
+    }
+    let one_more = commit(tuple(1, 200, 1), NatRequest::default());
+    assert_eq!(table.commit(&one_more, 0), Err(CtError::Full));
+}
+
+/// Follows a new connection's answer, as far as the connection is still there.
+fn answer(table: &ConnTable, conn: conntrack::ConnRef, original: &Tuple, now: u64) {
+    let Some(translated) = table.translated_tuple(conn, Direction::Original) else {
+        return;
+    };
+    let tracked = table.track(1, &translated.reverse(), None, now);
+    if let Some((found, direction)) = tracked.conn
+        && found == conn
+    {
+        assert_eq!(direction, Direction::Reply);
+        // The name still names this connection, so it translates to its own client.
+        if let Some(back) = table.translated_tuple(conn, Direction::Reply) {
+            assert_eq!(back, original.reverse());
+        }
+    }
+}
+
+#[test]
+fn readers_never_see_a_mixture_of_two_connections() {
+    // One place, used over and over by connections whose label and tuples belong together.
+    let table = ConnTable::new(&Config::new(1, [1, 2])).unwrap();
+    let done = AtomicU64::new(0);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            for i in 0..60_000u32 {
+                let tuple = tuple(1, i as u16, 1);
+                let label = u128::from(tuple.src_port);
+                let request = Commit {
+                    mark: (label as u32, u32::MAX),
+                    label: (label, u128::MAX),
+                    ..commit(tuple, NatRequest::default())
+                };
+                let conn = table.commit(&request, 0).unwrap();
+                table.remove(conn);
+            }
+            done.store(1, Relaxed);
+        });
+        for _ in 0..2 {
+            scope.spawn(|| {
+                let mut seen = 0u64;
+                while done.load(Relaxed) == 0 {
+                    for conn in table.iter(0) {
+                        seen += 1;
+                        assert_eq!(conn.original, conn.reply.reverse());
+                        assert_eq!(conn.mark, u32::from(conn.original.src_port));
+                        assert_eq!(conn.label, u128::from(conn.original.src_port));
+                    }
+                }
+                seen
+            });
+        }
+    });
+    assert!(table.is_empty());
+}
