@@ -1,1 +1,43 @@
-//! Placeholder; replaced by its owner in the first commits.
+//! The switch side of OpenFlow, and the admin socket.
+//!
+//! Everything here runs on one thread, in a tokio current-thread runtime: [`Switch`] holds the
+//! tables' writer, the ports and the sessions; [`serve`] opens the configured targets and keeps
+//! them; [`handle`] says what each message does. Workers are reached through [`Engine`] only, and
+//! never wait for anything here.
+//!
+//! Modifications gather until their connection has nothing more to say at once, a barrier comes,
+//! or a few milliseconds have passed; then all are published at once. A barrier is answered when
+//! every worker works with what was published.
+#![cfg_attr(
+    not(test),
+    deny(
+        clippy::unwrap_used,
+        clippy::expect_used,
+        clippy::panic,
+        clippy::indexing_slicing
+    )
+)]
+
+mod admin_server;
+mod busy;
+mod engine;
+mod events;
+mod handle;
+mod labels;
+mod metrics;
+mod outbox;
+mod ports;
+mod refusal;
+mod serve;
+mod session;
+mod socket;
+mod switch;
+mod target;
+mod text;
+mod workers;
+
+pub use admin_server::serve_admin;
+pub use engine::{Device, Done, Engine, NewPort, WorkerView};
+pub use serve::{ListenError, run_timers, serve};
+pub use switch::{Identity, Opener, Switch};
+pub use target::{DEFAULT_PORT, Target, TargetError};

@@ -1,0 +1,353 @@
+//! The switch's state in the admin socket's words.
+
+use std::collections::BTreeMap;
+
+use admin::{
+    Band, Bucket, Cache, Core, Drop, Flow, Group, Meter, Neighbor, Port, PortStats, Session, Show,
+    Table, Version,
+};
+use net::{GroupId, MeterId};
+use openflow::Action;
+use openflow::model::{BandKind, GroupType, METER_PKTPS};
+use openflow::msg::Role;
+use tables::{FlowFilter, MAX_FLOWS, TABLES};
+use worker::{Counter, DropReason, NeighborEntry, NeighborState};
+
+use crate::Switch;
+use crate::handle::multipart;
+use crate::ports::{PortRecord, iface, kind_name};
+use crate::text;
+
+pub(super) fn port(record: &PortRecord) -> Port {
+    let stats = record.stats();
+    let kind = record.spec.kind.to_string();
+    Port {
+        name: record.spec.name.clone(),
+        ofport: record.number.0,
+        kind: kind_name(&record.spec.kind),
+        device: kind.strip_prefix("dev=").unwrap_or(&kind).to_owned(),
+        iface: iface(&record.spec.kind).map(str::to_owned),
+        mac: record.mac().to_string(),
+        mtu: record.control.as_ref().map_or(0, |c| u32::from(c.mtu())),
+        link_up: record.link_up,
+        open: record.is_open(),
+        config: record.config,
+        error: None,
+        stats: PortStats {
+            rx_packets: stats.rx_packets,
+            rx_bytes: stats.rx_bytes,
+            rx_drops: stats.rx_dropped,
+            rx_errors: stats.rx_errors,
+            tx_packets: stats.tx_packets,
+            tx_bytes: stats.tx_bytes,
+            tx_drops: stats.tx_dropped,
+            tx_errors: stats.tx_errors,
+            duration_ns: 0,
+        },
+    }
+}
+
+pub(super) fn ports(switch: &Switch) -> Vec<Port> {
+    let now = switch.engine.now();
+    let ports = switch.ports.borrow();
+    let running = ports.iter().map(|record| {
+        let mut shown = port(record);
+        shown.stats.duration_ns = now.saturating_sub(record.created);
+        shown
+    });
+    let failed = ports.failed().map(|failed| Port {
+        name: failed.spec.name.clone(),
+        ofport: failed.spec.ofport.map_or(0, |number| number.0),
+        kind: kind_name(&failed.spec.kind),
+        device: failed.spec.kind.to_string(),
+        error: Some(failed.error.clone()),
+        ..Port::default()
+    });
+    running.chain(failed).collect()
+}
+
+pub(super) fn flows(switch: &Switch, filter: Option<&str>) -> Result<Vec<Flow>, String> {
+    let filter = match filter {
+        Some(text) => text::filter(text)?,
+        None => FlowFilter::default(),
+    };
+    let now = switch.engine.now();
+    let labels = switch.labels.borrow();
+    let rules = switch.tables.borrow().flows(&filter);
+    let flow = |rule: &std::sync::Arc<tables::Rule>| {
+        let stats = multipart::flow_stats(rule, now);
+        Flow {
+            table: rule.table.0,
+            priority: rule.priority,
+            cookie: rule.cookie,
+            object: labels.get(rule.cookie).map(str::to_owned),
+            duration_ns: now.saturating_sub(rule.created),
+            packets: stats.packet_count,
+            bytes: stats.byte_count,
+            idle_timeout: rule.idle_timeout,
+            hard_timeout: rule.hard_timeout,
+            matching: text::matching(&stats.matching),
+            actions: text::actions(&stats.instructions),
+            text: text::flow(&stats),
+        }
+    };
+    Ok(rules.iter().map(flow).collect())
+}
+
+/// Objects that use groups and meters: those of the flows that name them.
+#[derive(Default)]
+struct Users {
+    groups: BTreeMap<GroupId, String>,
+    meters: BTreeMap<MeterId, String>,
+}
+
+fn users(switch: &Switch) -> Users {
+    let mut users = Users::default();
+    let labels = switch.labels.borrow();
+    for rule in switch.tables.borrow().flows(&FlowFilter::default()) {
+        let Some(label) = labels.get(rule.cookie) else {
+            continue;
+        };
+        if let Some(meter) = rule.instructions.meter {
+            users.meters.entry(meter).or_insert(label.to_owned());
+        }
+        let written = rule.instructions.write.iter().flatten();
+        for action in rule.instructions.apply.iter().chain(written) {
+            match action {
+                Action::Group(group) => {
+                    users.groups.entry(*group).or_insert(label.to_owned());
+                }
+                Action::Meter(meter) => {
+                    users.meters.entry(*meter).or_insert(label.to_owned());
+                }
+                _ => {}
+            }
+        }
+    }
+    users
+}
+
+pub(super) fn groups(switch: &Switch) -> Vec<Group> {
+    let mut users = users(switch);
+    let now = switch.engine.now();
+    let group = |group: &std::sync::Arc<tables::Group>| {
+        let stats = multipart::group_stats(switch, group);
+        Group {
+            id: group.id.0,
+            kind: match group.kind {
+                GroupType::All => "all",
+                GroupType::Select => "select",
+                GroupType::Indirect => "indirect",
+                GroupType::FastFailover => "ff",
+            }
+            .to_owned(),
+            object: users.groups.remove(&group.id),
+            references: stats.ref_count,
+            packets: stats.packet_count,
+            bytes: stats.byte_count,
+            duration_ns: now.saturating_sub(group.created),
+            buckets: stats
+                .buckets
+                .iter()
+                .map(|bucket| Bucket {
+                    packets: bucket.packet_count,
+                    bytes: bucket.byte_count,
+                })
+                .collect(),
+            text: text::group(&multipart::group_desc(group)),
+        }
+    };
+    multipart::groups(switch, None).iter().map(group).collect()
+}
+
+pub(super) fn meters(switch: &Switch) -> Vec<Meter> {
+    let mut users = users(switch);
+    let now = switch.engine.now();
+    let all = multipart::meters(switch, MeterId::ALL).unwrap_or_default();
+    let meter = |meter: &std::sync::Arc<tables::Meter>| {
+        let stats = multipart::meter_stats(switch, meter);
+        Meter {
+            id: meter.id.0,
+            object: users.meters.remove(&meter.id),
+            flows: stats.flow_count,
+            packets: stats.packet_in_count,
+            bytes: stats.byte_in_count,
+            duration_ns: now.saturating_sub(meter.created),
+            unit: match meter.flags & METER_PKTPS {
+                0 => "kbps",
+                _ => "pktps",
+            }
+            .to_owned(),
+            bands: meter
+                .bands()
+                .map(|(band, counters)| Band {
+                    kind: match band.kind {
+                        BandKind::Drop => "drop",
+                        BandKind::DscpRemark { .. } => "dscp_remark",
+                    }
+                    .to_owned(),
+                    rate: band.rate,
+                    burst: band.burst,
+                    packets: counters.packets,
+                    bytes: counters.bytes,
+                })
+                .collect(),
+            text: text::meter(&multipart::meter_config(meter)),
+        }
+    };
+    all.iter().map(meter).collect()
+}
+
+pub(super) fn tables(switch: &Switch) -> Vec<Table> {
+    let tables = switch.tables.borrow();
+    let pipeline = tables.pipeline();
+    let table = |(id, table): (net::TableId, &tables::Table)| {
+        let (lookups, matched) = multipart::lookups(pipeline, id);
+        let seen = !table.is_empty() || lookups != 0;
+        seen.then(|| Table {
+            id: id.0,
+            name: id.0.to_string(),
+            active: table.len() as u32,
+            lookups,
+            matched,
+            max_entries: MAX_FLOWS as u32,
+        })
+    };
+    pipeline.tables().filter_map(table).collect()
+}
+
+pub(super) fn switch(switch: &Switch) -> Show {
+    let identity = &switch.identity;
+    let workers = switch.engine.workers();
+    let cpus = workers.iter().filter_map(|w| w.cpu.map(|cpu| cpu as u32));
+    let tables = switch.tables.borrow();
+    let pipeline = tables.pipeline();
+    Show {
+        dpid: identity.dpid,
+        name: identity.name.clone(),
+        version: identity.version.clone(),
+        tables: TABLES,
+        flows: pipeline.rules() as u64,
+        groups: pipeline.groups().count() as u64,
+        meters: pipeline.meters().count() as u64,
+        connections: switch.engine.connection_count().0,
+        cpus: cpus.collect(),
+        vtep: match identity.vteps.is_empty() {
+            true => None,
+            false => Some(identity.vteps.join(", ")),
+        },
+        sessions: sessions(switch),
+        ports: ports(switch),
+        uptime_s: switch.engine.now().saturating_sub(switch.started) / 1_000_000_000,
+    }
+}
+
+fn sessions(switch: &Switch) -> Vec<Session> {
+    let targets = switch.targets.borrow();
+    let targets = targets.iter().map(|(target, state)| Session {
+        target: target.clone(),
+        state: state.clone(),
+        role: None,
+    });
+    let connected = switch.sessions.borrow();
+    let connected = connected.values().map(|session| Session {
+        target: session.peer.clone(),
+        state: "connected".to_owned(),
+        role: Some(
+            match session.role.get() {
+                Role::Equal | Role::NoChange => "equal",
+                Role::Master => "master",
+                Role::Slave => "slave",
+            }
+            .to_owned(),
+        ),
+    });
+    targets.chain(connected).collect()
+}
+
+fn cpu(worker: &crate::WorkerView) -> Option<u32> {
+    worker.cpu.and_then(|cpu| u32::try_from(cpu).ok())
+}
+
+pub(super) fn drops(switch: &Switch) -> Vec<Drop> {
+    let mut drops = Vec::new();
+    for worker in switch.engine.workers() {
+        for reason in DropReason::ALL {
+            let packets = worker.counters.dropped(*reason);
+            if packets != 0 {
+                drops.push(Drop {
+                    cpu: cpu(&worker),
+                    reason: reason.name().to_owned(),
+                    explanation: reason.explain().trim().to_owned(),
+                    packets,
+                });
+            }
+        }
+    }
+    drops
+}
+
+pub(super) fn cores(switch: &Switch) -> Vec<Core> {
+    let workers = switch.engine.workers();
+    let busy = switch.busy.borrow();
+    let core = |(at, worker): (usize, &crate::WorkerView)| {
+        let counters = &worker.counters;
+        Core {
+            cpu: cpu(worker).unwrap_or_default(),
+            ports: worker.ports.clone(),
+            packets: counters.get(Counter::RxPackets),
+            bursts: counters.get(Counter::BusyPolls),
+            idle_polls: counters.get(Counter::IdlePolls),
+            sleeps: 0,
+            busy_percent: busy.percent(at),
+        }
+    };
+    workers.iter().enumerate().map(core).collect()
+}
+
+pub(super) fn caches(switch: &Switch) -> Vec<Cache> {
+    let workers = switch.engine.workers();
+    let cache = |worker: &crate::WorkerView| {
+        let counters = &worker.counters;
+        Cache {
+            cpu: cpu(worker).unwrap_or_default(),
+            entries: counters.get(Counter::CacheEntries),
+            capacity: worker.cache_capacity,
+            hits: counters.get(Counter::CacheHits),
+            misses: counters.get(Counter::CacheMisses),
+            stale: counters.get(Counter::CacheStale),
+            uncacheable: counters.get(Counter::CacheBypass),
+        }
+    };
+    workers.iter().map(cache).collect()
+}
+
+pub(super) fn neighbors(switch: &Switch, entries: Vec<NeighborEntry>) -> Vec<Neighbor> {
+    let ports = switch.ports.borrow();
+    let neighbor = |entry: NeighborEntry| Neighbor {
+        ip: entry.address.to_string(),
+        mac: entry.mac.map(|mac| mac.to_string()),
+        state: match entry.state {
+            NeighborState::Permanent => "static",
+            state => state.name(),
+        }
+        .to_owned(),
+        port: match ports.get(entry.port) {
+            Some(port) => port.spec.name.clone(),
+            None => entry.port.to_string(),
+        },
+        age_ms: entry.age_ms,
+    };
+    entries.into_iter().map(neighbor).collect()
+}
+
+pub(super) fn version(switch: &Switch) -> Version {
+    Version {
+        version: switch.identity.version.clone(),
+        dpdk: switch.identity.dpdk.clone(),
+        openflow: openflow::Version::SUPPORTED
+            .iter()
+            .map(|version| version.to_string())
+            .collect(),
+    }
+}

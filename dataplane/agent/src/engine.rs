@@ -1,0 +1,97 @@
+//! What the agent needs of the workers. The daemon joins it to `worker`; tests use a twin without
+//! threads.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use net::{MacAddr, PortNo};
+use ports::{Port, TunnelSpec};
+use worker::{CountersSnapshot, NeighborEntry, PacketInQueue, PacketOut};
+
+/// Called once, on whichever thread, when something is done.
+pub type Done<T> = Box<dyn FnOnce(T) + Send>;
+
+/// What carries a port's packets.
+pub enum Device {
+    /// A device, to be polled by a worker.
+    Port(Box<dyn Port>),
+    /// A tunnel over one of the node's endpoints.
+    Tunnel(TunnelSpec),
+}
+
+/// A port for the workers.
+pub struct NewPort {
+    /// OpenFlow number.
+    pub number: PortNo,
+    /// Name.
+    pub name: String,
+    /// `openflow::model::PORT_*` configuration bits to begin with.
+    pub config: u32,
+    /// What carries its packets.
+    pub device: Device,
+}
+
+/// A worker at a moment.
+#[derive(Clone, Debug)]
+pub struct WorkerView {
+    /// Processor it is pinned to.
+    pub cpu: Option<usize>,
+    /// Names of the ports it polls.
+    pub ports: Vec<String>,
+    /// Its counters.
+    pub counters: CountersSnapshot,
+    /// Most flows in its cache.
+    pub cache_capacity: u64,
+}
+
+/// The workers, seen from the control thread. Nothing here blocks for longer than a system call.
+pub trait Engine {
+    /// Nanoseconds of the clock that the workers use.
+    fn now(&self) -> u64;
+
+    /// Calls back when every worker works with everything that was published and asked for
+    /// before, and has added the counts that it kept to those of rules and tables.
+    fn settle(&self, done: Done<()>);
+
+    /// Sends a packet of the controller's, after what was published before.
+    fn packet_out(&self, packet: PacketOut);
+
+    /// Packets for the controller.
+    fn packet_ins(&self) -> Arc<PacketInQueue>;
+
+    /// Hands a port to the workers.
+    ///
+    /// # Errors
+    /// One line for the operator.
+    fn add_port(&self, port: NewPort) -> Result<(), String>;
+
+    /// Takes a port from the workers and closes it; calls back when it is closed.
+    ///
+    /// # Errors
+    /// One line for the operator.
+    fn delete_port(&self, number: PortNo, done: Done<()>) -> Result<(), String>;
+
+    /// Tells the workers a port's configuration bits and link.
+    fn set_port(&self, number: PortNo, config: u32, link_up: bool);
+
+    /// The workers.
+    fn workers(&self) -> Vec<WorkerView>;
+
+    /// Tracked connections, of one zone or all.
+    fn connections(&self, zone: Option<u16>) -> Vec<admin::Connection>;
+
+    /// Number of tracked connections, and how many there may be.
+    fn connection_count(&self) -> (u64, u64);
+
+    /// Forgets tracked connections, of one zone or all; gives how many.
+    fn flush_connections(&self, zone: Option<u16>) -> u64;
+
+    /// The underlay's next hops.
+    fn neighbors(&self) -> Vec<NeighborEntry>;
+
+    /// Pins a next hop; false: no tunnel endpoint could use it.
+    fn set_neighbor(&self, address: IpAddr, mac: MacAddr) -> bool;
+
+    /// Forgets a next hop; false: there was none.
+    fn delete_neighbor(&self, address: IpAddr) -> bool;
+}

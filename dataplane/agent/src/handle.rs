@@ -1,0 +1,227 @@
+//! What each message of a controller does.
+
+pub(crate) mod bundle;
+mod features;
+pub(crate) mod multipart;
+mod role;
+
+use std::rc::Rc;
+
+use net::{PortNo, TableId};
+use openflow::Message;
+use openflow::error::*;
+use openflow::model::NO_BUFFER;
+use openflow::msg::{
+    CAP_FLOW_STATS, CAP_GROUP_STATS, CAP_PORT_STATS, CAP_TABLE_STATS, NICIRA, ONF, PacketOut,
+    PortMod, Role, SLUICE, SwitchConfig, SwitchFeatures,
+};
+use tables::{Change, TABLES};
+
+use crate::Switch;
+use crate::ports::CONFIG_BITS;
+use crate::refusal::of_error;
+use crate::session::Session;
+
+/// Shortest packet that can be sent: an Ethernet header.
+const SHORTEST_PACKET: usize = 14;
+
+/// Handles one message; an error is sent by the caller.
+pub(crate) async fn message(
+    switch: &Rc<Switch>,
+    session: &Rc<Session>,
+    xid: u32,
+    frame: &[u8],
+    message: Message,
+) -> Result<(), OfError> {
+    use Message as M;
+    if session.role.get() == Role::Slave && changes_the_switch(&message) {
+        return Err(OFPBRC_IS_SLAVE);
+    }
+    match message {
+        M::Hello(_) | M::EchoReply(_) => {}
+        M::Error(error) => {
+            tracing::warn!("{}: sent an error: {}", session.peer, error.error);
+        }
+        M::EchoRequest(data) => session.reply(xid, &M::EchoReply(data)),
+        M::FeaturesRequest => session.reply(xid, &M::FeaturesReply(switch_features(switch))),
+        M::GetConfigRequest => {
+            let config = SwitchConfig {
+                flags: switch.frag_flags.get(),
+                miss_send_len: session.miss_send_len.get(),
+            };
+            session.reply(xid, &M::GetConfigReply(config));
+        }
+        M::SetConfig(config) => set_config(switch, session, config)?,
+        M::BarrierRequest => {
+            switch.settle().await;
+            session.reply(xid, &M::BarrierReply);
+        }
+        M::PacketOut(request) => packet_out(switch, request)?,
+        M::PortMod(request) => {
+            check_port_mod(switch, &request)?;
+            port_mod(switch, request);
+        }
+        M::TableMod(request) => {
+            // 1.3 has nothing to set there.
+            if request.table != TableId::ALL && request.table.0 >= TABLES {
+                return Err(OFPTMFC_BAD_TABLE);
+            }
+        }
+        M::FlowMod(_) | M::GroupMod(_) | M::MeterMod(_) => {
+            let changes = modify(switch, &message)?;
+            switch.note(changes);
+        }
+        M::MultipartRequest(request) => {
+            multipart::answer(switch, session, xid, request).await?;
+        }
+        M::QueueGetConfigRequest(port) => {
+            if port != PortNo::ANY && switch.ports.borrow().get(port).is_none() {
+                return Err(OFPQOFC_BAD_PORT);
+            }
+            let queues = Vec::new();
+            session.reply(xid, &M::QueueGetConfigReply { port, queues });
+        }
+        M::RoleRequest(request) => {
+            let reply = role::request(switch, session, request)?;
+            session.reply(xid, &M::RoleReply(reply));
+        }
+        M::GetAsyncRequest => session.reply(xid, &M::GetAsyncReply(session.wants.get())),
+        M::SetAsync(wants) => session.wants.set(wants),
+        M::BundleControl(control) => bundle::control(switch, session, xid, frame, control)?,
+        M::BundleAdd(add) => bundle::add(session, frame, add)?,
+        M::SetPacketInFormat(format) => session.packet_in_format.set(format),
+        M::SetControllerId(id) => session.controller_id.set(id),
+        M::CtFlushZone(zone) => {
+            switch.engine.flush_connections(Some(zone));
+        }
+        M::CookieLabels(labels) => switch.labels.borrow_mut().update(labels),
+        M::Resume(_) => return Err(OFPBRC_BAD_EXP_TYPE),
+        M::Experimenter { experimenter, .. } => {
+            return Err(match experimenter {
+                NICIRA | ONF | SLUICE => OFPBRC_BAD_EXP_TYPE,
+                _ => OFPBRC_BAD_EXPERIMENTER,
+            });
+        }
+        // What only a switch sends.
+        M::FeaturesReply(_)
+        | M::GetConfigReply(_)
+        | M::PacketIn(_)
+        | M::FlowRemoved(_)
+        | M::PortStatus(_)
+        | M::MultipartReply(_)
+        | M::BarrierReply
+        | M::QueueGetConfigReply { .. }
+        | M::RoleReply(_)
+        | M::GetAsyncReply(_)
+        | M::PacketIn2(_) => return Err(OFPBRC_BAD_TYPE),
+    }
+    Ok(())
+}
+
+/// What a slave may not do (OpenFlow 1.3.5, 6.3.4).
+fn changes_the_switch(message: &Message) -> bool {
+    use Message as M;
+    matches!(
+        message,
+        M::PacketOut(_)
+            | M::FlowMod(_)
+            | M::GroupMod(_)
+            | M::MeterMod(_)
+            | M::PortMod(_)
+            | M::TableMod(_)
+            | M::BundleControl(_)
+            | M::BundleAdd(_)
+            | M::CtFlushZone(_)
+            | M::CookieLabels(_)
+    )
+}
+
+fn switch_features(switch: &Switch) -> SwitchFeatures {
+    SwitchFeatures {
+        datapath_id: switch.identity.dpid,
+        n_buffers: 0,
+        n_tables: TABLES,
+        auxiliary_id: 0,
+        capabilities: CAP_FLOW_STATS | CAP_TABLE_STATS | CAP_PORT_STATS | CAP_GROUP_STATS,
+    }
+}
+
+fn set_config(switch: &Switch, session: &Session, config: SwitchConfig) -> Result<(), OfError> {
+    // Fragments are looked at as they come (OFPC_FRAG_NORMAL); neither dropped nor put together.
+    if config.flags != 0 {
+        return Err(OFPSCFC_BAD_FLAGS);
+    }
+    switch.frag_flags.set(config.flags);
+    session.miss_send_len.set(config.miss_send_len);
+    Ok(())
+}
+
+/// Applies a modification of flows, groups or meters.
+fn modify(switch: &Switch, message: &Message) -> Result<Vec<Change>, OfError> {
+    let now = switch.engine.now();
+    let mut tables = switch.tables.borrow_mut();
+    let done = match message {
+        Message::FlowMod(request) => {
+            if request.buffer_id != NO_BUFFER {
+                return Err(OFPBRC_BUFFER_UNKNOWN);
+            }
+            tables.flow_mod(request, now)
+        }
+        Message::GroupMod(request) => tables.group_mod(request, now),
+        Message::MeterMod(request) => tables.meter_mod(request, now),
+        _ => return Err(OFPBRC_BAD_TYPE),
+    };
+    done.map_err(|refused| {
+        tracing::debug!("modification refused: {refused}");
+        of_error(refused)
+    })
+}
+
+fn packet_out(switch: &Switch, request: PacketOut) -> Result<(), OfError> {
+    check_packet_out(switch, &request)?;
+    // It must see every modification before it.
+    switch.publish();
+    switch.engine.packet_out(worker::PacketOut {
+        in_port: request.in_port,
+        actions: request.actions,
+        data: request.data,
+    });
+    Ok(())
+}
+
+fn check_packet_out(switch: &Switch, request: &PacketOut) -> Result<(), OfError> {
+    if request.buffer_id != NO_BUFFER {
+        return Err(OFPBRC_BUFFER_UNKNOWN);
+    }
+    let from = request.in_port;
+    let reserved = matches!(from, PortNo::CONTROLLER | PortNo::LOCAL | PortNo::ANY);
+    if !reserved && !from.is_ordinary() {
+        return Err(OFPBRC_BAD_PORT);
+    }
+    if request.data.len() < SHORTEST_PACKET {
+        return Err(OFPBRC_BAD_PACKET);
+    }
+    let tables = switch.tables.borrow();
+    tables.check_actions(&request.actions).map_err(of_error)
+}
+
+fn check_port_mod(switch: &Switch, request: &PortMod) -> Result<(), OfError> {
+    let ports = switch.ports.borrow();
+    let port = ports.get(request.port).ok_or(OFPPMFC_BAD_PORT)?;
+    if port.mac() != request.hw_addr {
+        return Err(OFPPMFC_BAD_HW_ADDR);
+    }
+    if request.mask & !CONFIG_BITS != 0 {
+        return Err(OFPPMFC_BAD_CONFIG);
+    }
+    if request.advertise != 0 {
+        return Err(OFPPMFC_BAD_ADVERTISE);
+    }
+    Ok(())
+}
+
+fn port_mod(switch: &Switch, request: PortMod) {
+    // Opening a port must not overtake the flows sent before.
+    switch.publish();
+    switch.configure_port(request.port, request.config, request.mask);
+}

@@ -1,0 +1,322 @@
+//! Multipart requests: everything that is read.
+
+use std::rc::Rc;
+use std::sync::Arc;
+
+use net::{GroupId, MeterId, PortNo, TableId};
+use openflow::Message;
+use openflow::error::*;
+use openflow::msg::{
+    AggregateStats, BandStats, BucketStats, FlowStats, FlowStatsRequest, GroupDesc, GroupStats,
+    MeterConfig, MeterStats, MultipartReply, MultipartRequest, PortStats, ReplyBody, RequestBody,
+    SwitchDesc, TableStats,
+};
+use tables::{Counters, FlowFilter, Group, Meter, Pipeline, Rule, TABLES};
+
+use super::features;
+use crate::Switch;
+use crate::ports::PortRecord;
+use crate::session::Session;
+
+const NANOS: u64 = 1_000_000_000;
+/// Flows encoded at once; between two such parts others get their turn.
+const PART: usize = 256;
+
+/// Answers a request. Counters in the answer are exact at some moment between request and reply.
+pub(crate) async fn answer(
+    switch: &Rc<Switch>,
+    session: &Session,
+    xid: u32,
+    request: MultipartRequest,
+) -> Result<(), OfError> {
+    let body = match request.body {
+        RequestBody::Desc => ReplyBody::Desc(desc(switch)),
+        RequestBody::Flow(request) => {
+            switch.settle().await;
+            return flows(switch, session, xid, &request).await;
+        }
+        RequestBody::Aggregate(request) => {
+            switch.settle().await;
+            ReplyBody::Aggregate(aggregate(&select(switch, &request)?))
+        }
+        RequestBody::Table => {
+            switch.settle().await;
+            ReplyBody::Table(table_stats(switch))
+        }
+        RequestBody::PortStats(port) => ReplyBody::PortStats(port_stats(switch, port)?),
+        RequestBody::Queue { port, queue } => {
+            let ports = switch.ports.borrow();
+            if port != PortNo::ANY && ports.get(port).is_none() {
+                return Err(OFPQOFC_BAD_PORT);
+            }
+            if queue != u32::MAX {
+                return Err(OFPQOFC_BAD_QUEUE);
+            }
+            ReplyBody::Queue(Vec::new())
+        }
+        RequestBody::Group(id) => {
+            switch.settle().await;
+            let groups = groups(switch, Some(id));
+            let stats = groups.iter().map(|g| group_stats(switch, g));
+            ReplyBody::Group(stats.collect())
+        }
+        RequestBody::GroupDesc => {
+            let groups = groups(switch, None);
+            ReplyBody::GroupDesc(groups.iter().map(|g| group_desc(g)).collect())
+        }
+        RequestBody::GroupFeatures => ReplyBody::GroupFeatures(features::group_features()),
+        RequestBody::Meter(id) => {
+            let meters = meters(switch, id)?;
+            let stats = meters.iter().map(|m| meter_stats(switch, m));
+            ReplyBody::Meter(stats.collect())
+        }
+        RequestBody::MeterConfig(id) => {
+            let meters = meters(switch, id)?;
+            ReplyBody::MeterConfig(meters.iter().map(|m| meter_config(m)).collect())
+        }
+        RequestBody::MeterFeatures => ReplyBody::MeterFeatures(features::meter_features()),
+        RequestBody::TableFeatures(wanted) => {
+            if !wanted.is_empty() {
+                return Err(OFPTFFC_EPERM);
+            }
+            let tables = (0..TABLES).map(TableId);
+            ReplyBody::TableFeatures(tables.map(features::table_features).collect())
+        }
+        RequestBody::PortDesc => {
+            let ports = switch.ports.borrow();
+            ReplyBody::PortDesc(ports.iter().map(PortRecord::desc).collect())
+        }
+        RequestBody::Experimenter(_) => return Err(OFPBRC_BAD_EXPERIMENTER),
+    };
+    reply(session, xid, false, body);
+    Ok(())
+}
+
+fn reply(session: &Session, xid: u32, more: bool, body: ReplyBody) {
+    let message = Message::MultipartReply(MultipartReply { more, body });
+    session.reply(xid, &message);
+}
+
+fn desc(switch: &Switch) -> SwitchDesc {
+    SwitchDesc {
+        mfr_desc: "Sluice".into(),
+        hw_desc: match &switch.identity.dpdk {
+            Some(version) => format!("DPDK {version}"),
+            None => "built without DPDK".into(),
+        },
+        sw_desc: switch.identity.version.clone(),
+        serial_num: "None".into(),
+        dp_desc: switch.identity.name.clone(),
+    }
+}
+
+async fn flows(
+    switch: &Rc<Switch>,
+    session: &Session,
+    xid: u32,
+    request: &FlowStatsRequest,
+) -> Result<(), OfError> {
+    let rules = select(switch, request)?;
+    let now = switch.engine.now();
+    let mut parts = rules.chunks(PART).peekable();
+    if parts.peek().is_none() {
+        reply(session, xid, false, ReplyBody::Flow(Vec::new()));
+    }
+    while let Some(part) = parts.next() {
+        let stats = part.iter().map(|rule| flow_stats(rule, now)).collect();
+        reply(session, xid, parts.peek().is_some(), ReplyBody::Flow(stats));
+        session.out.room().await;
+        tokio::task::yield_now().await;
+    }
+    Ok(())
+}
+
+fn select(switch: &Switch, request: &FlowStatsRequest) -> Result<Vec<Arc<Rule>>, OfError> {
+    if request.table != TableId::ALL && request.table.0 >= TABLES {
+        return Err(OFPBRC_BAD_TABLE_ID);
+    }
+    Ok(switch.tables.borrow().flows(&FlowFilter {
+        table: request.table,
+        matching: request.matching.clone(),
+        cookie: request.cookie,
+        cookie_mask: request.cookie_mask,
+        out_port: request.out_port,
+        out_group: request.out_group,
+    }))
+}
+
+/// A flow with its counters at `now`.
+pub(crate) fn flow_stats(rule: &Rule, now: u64) -> FlowStats {
+    let (duration_sec, duration_nsec) = age(rule.created, now);
+    let counters = rule.stats.counters();
+    FlowStats {
+        table: rule.table,
+        duration_sec,
+        duration_nsec,
+        priority: rule.priority,
+        idle_timeout: rule.idle_timeout,
+        hard_timeout: rule.hard_timeout,
+        flags: rule.flags,
+        importance: rule.importance,
+        cookie: rule.cookie,
+        packet_count: counters.packets,
+        byte_count: counters.bytes,
+        matching: rule.matching(),
+        instructions: rule.instructions.clone(),
+    }
+}
+
+/// Whole seconds and nanoseconds since `created`.
+fn age(created: u64, now: u64) -> (u32, u32) {
+    let age = now.saturating_sub(created);
+    ((age / NANOS) as u32, (age % NANOS) as u32)
+}
+
+fn aggregate(rules: &[Arc<Rule>]) -> AggregateStats {
+    let sum = rules.iter().fold(Counters::default(), |sum, rule| {
+        let counters = rule.stats.counters();
+        Counters {
+            packets: sum.packets + counters.packets,
+            bytes: sum.bytes + counters.bytes,
+        }
+    });
+    AggregateStats {
+        packet_count: sum.packets,
+        byte_count: sum.bytes,
+        flow_count: rules.len() as u32,
+    }
+}
+
+fn table_stats(switch: &Switch) -> Vec<TableStats> {
+    let tables = switch.tables.borrow();
+    let pipeline = tables.pipeline();
+    let stats = pipeline.tables().map(|(table, rules)| {
+        let (lookup_count, matched_count) = lookups(pipeline, table);
+        TableStats {
+            table,
+            active_count: rules.len() as u32,
+            lookup_count,
+            matched_count,
+        }
+    });
+    stats.collect()
+}
+
+/// Packets looked up in a table, and of these those that found a flow.
+pub(crate) fn lookups(pipeline: &Pipeline, table: TableId) -> (u64, u64) {
+    let stats = pipeline.table_stats(table);
+    stats.map_or((0, 0), |stats| (stats.lookups(), stats.matched()))
+}
+
+fn port_stats(switch: &Switch, wanted: PortNo) -> Result<Vec<PortStats>, OfError> {
+    let now = switch.engine.now();
+    let ports = switch.ports.borrow();
+    if wanted != PortNo::ANY && ports.get(wanted).is_none() {
+        return Err(OFPBRC_BAD_PORT);
+    }
+    let stats = ports
+        .iter()
+        .filter(|port| wanted == PortNo::ANY || port.number == wanted)
+        .map(|port| {
+            let (duration_sec, duration_nsec) = age(port.created, now);
+            let stats = port.stats();
+            PortStats {
+                port: port.number,
+                rx_packets: stats.rx_packets,
+                tx_packets: stats.tx_packets,
+                rx_bytes: stats.rx_bytes,
+                tx_bytes: stats.tx_bytes,
+                rx_dropped: stats.rx_dropped,
+                tx_dropped: stats.tx_dropped,
+                rx_errors: stats.rx_errors,
+                tx_errors: stats.tx_errors,
+                rx_frame_err: 0,
+                rx_over_err: 0,
+                rx_crc_err: 0,
+                collisions: 0,
+                duration_sec,
+                duration_nsec,
+            }
+        });
+    Ok(stats.collect())
+}
+
+/// A group's statistics; for one that does not exist none (OpenFlow 1.3.5, A.3.5.8).
+pub(crate) fn groups(switch: &Switch, wanted: Option<GroupId>) -> Vec<Arc<Group>> {
+    let tables = switch.tables.borrow();
+    let pipeline = tables.pipeline();
+    let mut groups: Vec<_> = match wanted {
+        None | Some(GroupId::ALL) => pipeline.groups().cloned().collect(),
+        Some(id) => pipeline.group(id).cloned().into_iter().collect(),
+    };
+    groups.sort_by_key(|group| group.id);
+    groups
+}
+
+pub(crate) fn group_stats(switch: &Switch, group: &Group) -> GroupStats {
+    let (duration_sec, duration_nsec) = age(group.created, switch.engine.now());
+    let bucket = |counters: Counters| BucketStats {
+        packet_count: counters.packets,
+        byte_count: counters.bytes,
+    };
+    let counters = group.stats.counters();
+    GroupStats {
+        group: group.id,
+        ref_count: switch.tables.borrow().group_references(group.id) as u32,
+        packet_count: counters.packets,
+        byte_count: counters.bytes,
+        duration_sec,
+        duration_nsec,
+        buckets: group
+            .buckets
+            .iter()
+            .map(|b| bucket(b.stats.counters()))
+            .collect(),
+    }
+}
+
+pub(crate) fn group_desc(group: &Group) -> GroupDesc {
+    GroupDesc {
+        group: group.id,
+        kind: group.kind,
+        buckets: group.buckets.iter().map(|b| b.bucket.clone()).collect(),
+        selection: group.selection.clone(),
+    }
+}
+
+pub(crate) fn meters(switch: &Switch, wanted: MeterId) -> Result<Vec<Arc<Meter>>, OfError> {
+    let tables = switch.tables.borrow();
+    let pipeline = tables.pipeline();
+    let mut meters: Vec<_> = match wanted {
+        MeterId::ALL => pipeline.meters().cloned().collect(),
+        id => vec![pipeline.meter(id).cloned().ok_or(OFPMMFC_UNKNOWN_METER)?],
+    };
+    meters.sort_by_key(|meter| meter.id);
+    Ok(meters)
+}
+
+pub(crate) fn meter_stats(switch: &Switch, meter: &Meter) -> MeterStats {
+    let (duration_sec, duration_nsec) = age(meter.created, switch.engine.now());
+    let input = meter.input();
+    let band = |counters: Counters| BandStats {
+        packet_count: counters.packets,
+        byte_count: counters.bytes,
+    };
+    MeterStats {
+        meter: meter.id,
+        flow_count: switch.tables.borrow().meter_references(meter.id) as u32,
+        packet_in_count: input.packets,
+        byte_in_count: input.bytes,
+        duration_sec,
+        duration_nsec,
+        bands: meter.bands().map(|(_, counters)| band(counters)).collect(),
+    }
+}
+
+pub(crate) fn meter_config(meter: &Meter) -> MeterConfig {
+    MeterConfig {
+        flags: meter.flags,
+        meter: meter.id,
+        bands: meter.bands().map(|(band, _)| *band).collect(),
+    }
+}

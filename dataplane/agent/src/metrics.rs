@@ -1,0 +1,300 @@
+//! What `/metrics` shows.
+
+use openflow::msg::Role;
+use prometheus::{
+    CounterVec, GaugeVec, IntCounterVec, IntGaugeVec, Opts, Registry, Result, TextEncoder,
+};
+use worker::{Counter, CountersSnapshot, DropReason};
+
+use crate::Switch;
+use crate::handle::multipart;
+use crate::ports::PortRecord;
+
+/// A page of metrics; made anew for each reading, since all values live elsewhere.
+struct Page(Registry);
+
+impl Page {
+    fn counter(&self, name: &str, help: &str, labels: &[&str]) -> Result<IntCounterVec> {
+        let metric = IntCounterVec::new(Opts::new(name, help), labels)?;
+        self.0.register(Box::new(metric.clone()))?;
+        Ok(metric)
+    }
+
+    fn seconds(&self, name: &str, help: &str, labels: &[&str]) -> Result<CounterVec> {
+        let metric = CounterVec::new(Opts::new(name, help), labels)?;
+        self.0.register(Box::new(metric.clone()))?;
+        Ok(metric)
+    }
+
+    fn gauge(&self, name: &str, help: &str, labels: &[&str]) -> Result<IntGaugeVec> {
+        let metric = IntGaugeVec::new(Opts::new(name, help), labels)?;
+        self.0.register(Box::new(metric.clone()))?;
+        Ok(metric)
+    }
+
+    fn share(&self, name: &str, help: &str, labels: &[&str]) -> Result<GaugeVec> {
+        let metric = GaugeVec::new(Opts::new(name, help), labels)?;
+        self.0.register(Box::new(metric.clone()))?;
+        Ok(metric)
+    }
+}
+
+impl Switch {
+    /// All metrics in Prometheus' text form. Counters of flows, groups and tables are as of the
+    /// last time somebody asked for them exactly; see [`Switch::settle`].
+    ///
+    /// # Errors
+    /// A metric that is declared wrongly: a defect of this program.
+    pub fn metrics(&self) -> Result<String> {
+        let page = Page(Registry::new());
+        identity(&page, self)?;
+        ports(&page, self)?;
+        workers(&page, self)?;
+        tables(&page, self)?;
+        TextEncoder::new().encode_to_string(&page.0.gather())
+    }
+}
+
+fn identity(page: &Page, switch: &Switch) -> Result<()> {
+    let identity = &switch.identity;
+    page.gauge(
+        "sluice_build_info",
+        "Always 1; the labels tell what runs.",
+        &["version", "dpdk", "name"],
+    )?
+    .with_label_values(&[
+        identity.version.as_str(),
+        identity.dpdk.as_deref().unwrap_or(""),
+        identity.name.as_str(),
+    ])
+    .set(1);
+    let uptime = switch.engine.now().saturating_sub(switch.started);
+    page.share(
+        "sluice_uptime_seconds",
+        "Time since the dataplane started.",
+        &[],
+    )?
+    .with_label_values::<&str>(&[])
+    .set(seconds(uptime));
+    let sessions = page.gauge(
+        "sluice_openflow_sessions",
+        "OpenFlow connections, by role.",
+        &["role"],
+    )?;
+    for (role, name) in [
+        (Role::Equal, "equal"),
+        (Role::Master, "master"),
+        (Role::Slave, "slave"),
+    ] {
+        let connected = switch.sessions.borrow();
+        let count = connected.values().filter(|s| s.role.get() == role).count();
+        sessions.with_label_values(&[name]).set(count as i64);
+    }
+    Ok(())
+}
+
+/// One metric per port: name, help, value.
+type PortMetric = (&'static str, &'static str, fn(&::ports::PortStats) -> u64);
+
+const PORT_COUNTERS: &[PortMetric] = &[
+    (
+        "sluice_port_receive_packets_total",
+        "Packets received; a large frame carried whole counts once.",
+        |s| s.rx_packets,
+    ),
+    (
+        "sluice_port_receive_bytes_total",
+        "Bytes received, without frame check sequences.",
+        |s| s.rx_bytes,
+    ),
+    (
+        "sluice_port_receive_drops_total",
+        "Packets lost on reception: queue full or no buffer.",
+        |s| s.rx_dropped,
+    ),
+    (
+        "sluice_port_receive_errors_total",
+        "Packets received broken.",
+        |s| s.rx_errors,
+    ),
+    (
+        "sluice_port_transmit_packets_total",
+        "Packets sent; a large frame carried whole counts once.",
+        |s| s.tx_packets,
+    ),
+    (
+        "sluice_port_transmit_bytes_total",
+        "Bytes sent, without frame check sequences.",
+        |s| s.tx_bytes,
+    ),
+    (
+        "sluice_port_transmit_drops_total",
+        "Packets that the device did not take.",
+        |s| s.tx_dropped,
+    ),
+    (
+        "sluice_port_transmit_errors_total",
+        "Packets that could not be sent for what they are.",
+        |s| s.tx_errors,
+    ),
+];
+
+fn ports(page: &Page, switch: &Switch) -> Result<()> {
+    let ports = switch.ports.borrow();
+    for (name, help, value) in PORT_COUNTERS {
+        let metric = page.counter(name, help, &["port"])?;
+        for port in ports.iter() {
+            let label = [port.spec.name.as_str()];
+            metric
+                .with_label_values(&label)
+                .inc_by(value(&port.stats()));
+        }
+    }
+    let state = |name, help, value: fn(&PortRecord) -> bool| -> Result<()> {
+        let metric = page.gauge(name, help, &["port"])?;
+        for port in ports.iter() {
+            let label = [port.spec.name.as_str()];
+            metric.with_label_values(&label).set(i64::from(value(port)));
+        }
+        Ok(())
+    };
+    state("sluice_port_up", "1 while the port's link is up.", |port| {
+        port.link_up
+    })?;
+    state(
+        "sluice_port_open",
+        "1 while the port lets packets in and out.",
+        PortRecord::is_open,
+    )?;
+    page.gauge(
+        "sluice_ports_failed",
+        "Configured ports that could not be started.",
+        &[],
+    )?
+    .with_label_values::<&str>(&[])
+    .set(ports.failed().count() as i64);
+    Ok(())
+}
+
+fn workers(page: &Page, switch: &Switch) -> Result<()> {
+    let workers = switch.engine.workers();
+    let labelled: Vec<(String, &CountersSnapshot)> = workers
+        .iter()
+        .map(|worker| {
+            let cpu = worker.cpu.map_or("none".to_owned(), |cpu| cpu.to_string());
+            (cpu, &worker.counters)
+        })
+        .collect();
+    for counter in Counter::ALL {
+        let (name, help) = (counter.name(), counter.explain().trim());
+        if let Some(base) = name.strip_suffix("_nanos") {
+            let name = format!("sluice_worker_{base}_seconds_total");
+            let help = help.replace("Nanoseconds", "Seconds");
+            let metric = page.seconds(&name, &help, &["cpu"])?;
+            for (cpu, counters) in &labelled {
+                let value = seconds(counters.get(*counter));
+                metric.with_label_values(&[cpu]).inc_by(value);
+            }
+        } else if is_level(*counter) {
+            let metric = page.gauge(&format!("sluice_{name}"), help, &["cpu"])?;
+            for (cpu, counters) in &labelled {
+                let value = counters.get(*counter) as i64;
+                metric.with_label_values(&[cpu]).set(value);
+            }
+        } else {
+            let prefix = match name.starts_with("cache_") {
+                true => "sluice_",
+                false => "sluice_worker_",
+            };
+            let metric = page.counter(&format!("{prefix}{name}_total"), help, &["cpu"])?;
+            for (cpu, counters) in &labelled {
+                let value = counters.get(*counter);
+                metric.with_label_values(&[cpu]).inc_by(value);
+            }
+        }
+    }
+    let drops = page.counter(
+        "sluice_drops_total",
+        "Packets dropped, by reason.",
+        &["cpu", "reason"],
+    )?;
+    for (cpu, counters) in &labelled {
+        for reason in DropReason::ALL {
+            let label = [cpu.as_str(), reason.name()];
+            drops
+                .with_label_values(&label)
+                .inc_by(counters.dropped(*reason));
+        }
+    }
+    let busy = page.share(
+        "sluice_worker_busy_ratio",
+        "Share of the last second in which the worker had packets, 0 to 1.",
+        &["cpu"],
+    )?;
+    for (at, (cpu, _)) in labelled.iter().enumerate() {
+        let percent = switch.busy.borrow().percent(at);
+        busy.with_label_values(&[cpu]).set(percent / 100.0);
+    }
+    Ok(())
+}
+
+/// True for counters that go down too.
+fn is_level(counter: Counter) -> bool {
+    matches!(counter, Counter::CacheEntries | Counter::CachePrograms)
+}
+
+fn tables(page: &Page, switch: &Switch) -> Result<()> {
+    let tables = switch.tables.borrow();
+    let pipeline = tables.pipeline();
+    let flows = page.gauge("sluice_flows", "Flows in a table.", &["table"])?;
+    let lookups = page.counter(
+        "sluice_table_lookups_total",
+        "Packets looked up in a table.",
+        &["table"],
+    )?;
+    let matched = page.counter(
+        "sluice_table_matched_total",
+        "Packets that found a flow in a table.",
+        &["table"],
+    )?;
+    for (id, table) in pipeline.tables() {
+        let (looked_up, found) = multipart::lookups(pipeline, id);
+        if table.is_empty() && looked_up == 0 {
+            continue;
+        }
+        let label = [id.0.to_string()];
+        flows.with_label_values(&label).set(table.len() as i64);
+        lookups.with_label_values(&label).inc_by(looked_up);
+        matched.with_label_values(&label).inc_by(found);
+    }
+    let (connections, most) = switch.engine.connection_count();
+    for (name, help, value) in [
+        ("sluice_groups", "Groups.", pipeline.groups().count() as u64),
+        ("sluice_meters", "Meters.", pipeline.meters().count() as u64),
+        (
+            "sluice_conntrack_connections",
+            "Tracked connections.",
+            connections,
+        ),
+        (
+            "sluice_conntrack_connections_max",
+            "Connections that can be tracked at a time.",
+            most,
+        ),
+    ] {
+        let metric = page.gauge(name, help, &[])?;
+        metric.with_label_values::<&str>(&[]).set(value as i64);
+    }
+    page.counter(
+        "sluice_packet_in_drops_total",
+        "Packets for the controller that were dropped because the queue was full.",
+        &[],
+    )?
+    .with_label_values::<&str>(&[])
+    .inc_by(switch.engine.packet_ins().dropped());
+    Ok(())
+}
+
+fn seconds(nanos: u64) -> f64 {
+    nanos as f64 / 1e9
+}

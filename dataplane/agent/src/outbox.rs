@@ -1,0 +1,80 @@
+//! What waits to be written to a connection.
+
+use std::cell::{Cell, RefCell};
+
+use openflow::{Message, Version, wire};
+use tokio::sync::Notify;
+
+/// Bytes above which a session stops to read requests until its peer has read the replies.
+const REPLY_MARK: usize = 1 << 20;
+/// Bytes above which messages nobody asked for are left out.
+const ASYNC_MARK: usize = 1 << 20;
+
+/// Encoded messages in their order. Bounded: replies by not reading further requests, messages
+/// nobody asked for by leaving them out.
+#[derive(Debug, Default)]
+pub(crate) struct Outbox {
+    bytes: RefCell<Vec<u8>>,
+    filled: Notify,
+    drained: Notify,
+    closing: Cell<bool>,
+    left_out: Cell<u64>,
+}
+
+impl Outbox {
+    /// Appends a reply.
+    pub fn reply(&self, version: Version, xid: u32, message: &Message) {
+        let encoded = wire::encode(version, xid, message, &mut self.bytes.borrow_mut());
+        if let Err(error) = encoded {
+            tracing::error!("a reply cannot be encoded: {error}");
+        }
+        self.filled.notify_one();
+    }
+
+    /// Appends a message nobody asked for, unless the peer is slow to read; false: left out.
+    pub fn offer(&self, version: Version, message: &Message) -> bool {
+        if self.bytes.borrow().len() >= ASYNC_MARK {
+            self.left_out.set(self.left_out.get() + 1);
+            return false;
+        }
+        self.reply(version, 0, message);
+        true
+    }
+
+    /// Messages left out so far.
+    pub fn left_out(&self) -> u64 {
+        self.left_out.get()
+    }
+
+    /// Waits until there is room for more replies.
+    pub async fn room(&self) {
+        while self.bytes.borrow().len() >= REPLY_MARK && !self.closing.get() {
+            self.drained.notified().await;
+        }
+    }
+
+    /// What is there to be written; waits for something.
+    pub async fn take(&self) -> Vec<u8> {
+        loop {
+            let bytes = self.take_now();
+            if !bytes.is_empty() {
+                return bytes;
+            }
+            self.filled.notified().await;
+        }
+    }
+
+    /// What is there to be written.
+    pub fn take_now(&self) -> Vec<u8> {
+        let bytes = std::mem::take(&mut *self.bytes.borrow_mut());
+        self.drained.notify_one();
+        bytes
+    }
+
+    /// Asks for the connection to be closed once everything is written.
+    pub fn close(&self) {
+        self.closing.set(true);
+        self.filled.notify_one();
+        self.drained.notify_one();
+    }
+}

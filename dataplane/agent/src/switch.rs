@@ -1,0 +1,307 @@
+//! The switch: what all connections share.
+
+use std::cell::{Cell, RefCell};
+use std::collections::BTreeMap;
+use std::rc::Rc;
+use std::sync::Arc;
+
+use ::ports::{Port, PortError, PortSpec};
+use net::PortNo;
+use openflow::Message;
+use openflow::model::FLOW_SEND_REMOVED;
+use openflow::msg::{PortReason, PortStatus};
+use tables::{Change, RemovedReason, Rule, Tables};
+use tokio::sync::{Notify, oneshot};
+
+use crate::busy::Busy;
+use crate::engine::{Device, Engine, NewPort};
+use crate::events;
+use crate::labels::Labels;
+use crate::ports::{PortRecord, Ports};
+use crate::session::Session;
+
+/// Modifications wait no longer than this (nanoseconds) for more of their kind.
+const PUBLISH_AFTER: u64 = 5_000_000;
+
+/// Who the switch is.
+#[derive(Clone, Debug, Default)]
+pub struct Identity {
+    /// Datapath number.
+    pub dpid: u64,
+    /// The node's name.
+    pub name: String,
+    /// Version of the program.
+    pub version: String,
+    /// Version of DPDK, where it is built in.
+    pub dpdk: Option<String>,
+    /// Tunnel endpoints, as `172.30.0.1/24 on uplink0`.
+    pub vteps: Vec<String>,
+}
+
+/// Opens the device behind a specification.
+pub type Opener = Box<dyn Fn(&PortSpec) -> Result<Box<dyn Port>, PortError>>;
+
+/// The switch's state; lives on the control thread.
+pub struct Switch {
+    pub(crate) identity: Identity,
+    pub(crate) engine: Box<dyn Engine>,
+    pub(crate) tables: RefCell<Tables>,
+    pub(crate) ports: RefCell<Ports>,
+    pub(crate) labels: RefCell<Labels>,
+    pub(crate) sessions: RefCell<BTreeMap<u64, Rc<Session>>>,
+    /// State of each configured target, in words.
+    pub(crate) targets: RefCell<BTreeMap<String, String>>,
+    /// Generation of the last master election (6.3.5).
+    pub(crate) election: Cell<Option<u64>>,
+    pub(crate) frag_flags: Cell<u16>,
+    /// Woken when a port comes, goes or changes.
+    pub(crate) port_changed: Notify,
+    pub(crate) started: u64,
+    pub(crate) busy: RefCell<Busy>,
+    opener: Opener,
+    removed: RefCell<Vec<(Arc<Rule>, RemovedReason)>>,
+    waiting_since: Cell<Option<u64>>,
+    next_session: Cell<u64>,
+}
+
+impl Switch {
+    /// A switch without ports.
+    pub fn new(
+        identity: Identity,
+        tables: Tables,
+        engine: Box<dyn Engine>,
+        opener: Opener,
+    ) -> Rc<Self> {
+        Rc::new(Switch {
+            identity,
+            started: engine.now(),
+            engine,
+            tables: RefCell::new(tables),
+            ports: RefCell::default(),
+            labels: RefCell::default(),
+            sessions: RefCell::default(),
+            targets: RefCell::default(),
+            election: Cell::new(None),
+            frag_flags: Cell::new(0),
+            port_changed: Notify::new(),
+            busy: RefCell::default(),
+            opener,
+            removed: RefCell::default(),
+            waiting_since: Cell::new(None),
+            next_session: Cell::new(1),
+        })
+    }
+
+    /// One line on what is there, for people.
+    pub fn status_line(&self) -> String {
+        let ports = self.ports.borrow();
+        let tables = self.tables.borrow();
+        format!(
+            "{} ports ({} failed), {} flows, {} OpenFlow connections",
+            ports.iter().count(),
+            ports.failed().count(),
+            tables.pipeline().rules(),
+            self.sessions.borrow().len(),
+        )
+    }
+
+    pub(crate) fn open_session(&self, peer: String) -> Rc<Session> {
+        let id = self.next_session.get();
+        self.next_session.set(id + 1);
+        let session = Rc::new(Session::new(id, peer));
+        self.sessions.borrow_mut().insert(id, session.clone());
+        session
+    }
+
+    pub(crate) fn close_session(&self, session: &Session) {
+        self.sessions.borrow_mut().remove(&session.id);
+    }
+
+    /// Remembers what controllers are to be told, and that there is something to publish.
+    pub(crate) fn note(&self, changes: Vec<Change>) {
+        if self.waiting_since.get().is_none() {
+            self.waiting_since.set(Some(self.engine.now()));
+        }
+        let removed = changes.into_iter().filter_map(|change| match change {
+            Change::Removed(rule, reason) if rule.flags & FLOW_SEND_REMOVED != 0 => {
+                Some((rule, reason))
+            }
+            _ => None,
+        });
+        self.removed.borrow_mut().extend(removed);
+    }
+
+    /// Makes all modifications so far visible to packets.
+    pub fn publish(&self) {
+        self.waiting_since.set(None);
+        self.tables.borrow_mut().publish();
+    }
+
+    /// Publishes if modifications have waited long enough.
+    pub(crate) fn publish_if_overdue(&self) {
+        let since = self.waiting_since.get();
+        if since.is_some_and(|since| self.engine.now() >= since + PUBLISH_AFTER) {
+            self.publish();
+        }
+    }
+
+    /// Publishes, and returns when every worker works with it and counters are exact.
+    pub async fn settle(&self) {
+        self.publish();
+        let (sender, receiver) = oneshot::channel();
+        self.engine.settle(Box::new(move |()| {
+            let _gone = sender.send(());
+        }));
+        // Workers that have ended hold nothing back.
+        drop(receiver.await);
+        self.tables.borrow_mut().reclaim();
+        let removed = self.removed.take();
+        for (rule, reason) in removed {
+            events::flow_removed(self, &rule, reason);
+        }
+    }
+
+    /// True if controllers wait to be told of removed flows.
+    pub(crate) fn has_removed(&self) -> bool {
+        !self.removed.borrow().is_empty()
+    }
+
+    /// Adds a port: opens its device and hands it to the workers.
+    ///
+    /// # Errors
+    /// One line for the operator; the port is kept among those that failed.
+    pub fn add_port(&self, spec: PortSpec) -> Result<PortNo, String> {
+        let added = self.try_add_port(&spec);
+        if let Err(error) = &added {
+            let mut ports = self.ports.borrow_mut();
+            if ports.named(&spec.name).is_none() {
+                ports.add_failed(spec, error.clone());
+            }
+        }
+        added
+    }
+
+    fn try_add_port(&self, spec: &PortSpec) -> Result<PortNo, String> {
+        use openflow::model::{PORT_NO_FWD, PORT_NO_RECV};
+        if self.ports.borrow().named(&spec.name).is_some() {
+            return Err(format!(
+                "port {}: there is one already; delete it first",
+                spec.name
+            ));
+        }
+        let number = self.ports.borrow().number_for(spec)?;
+        let (device, control) = match &spec.kind {
+            ::ports::PortKind::Tunnel(tunnel) => (Device::Tunnel(*tunnel), None),
+            _ => {
+                let port = (self.opener)(spec).map_err(|e| e.to_string())?;
+                let control = port.control().clone();
+                (Device::Port(port), Some(control))
+            }
+        };
+        let record = PortRecord {
+            config: if spec.closed {
+                PORT_NO_RECV | PORT_NO_FWD
+            } else {
+                0
+            },
+            link_up: control.as_ref().is_none_or(|c| c.link_up()),
+            spec: spec.clone(),
+            number,
+            control,
+            created: self.engine.now(),
+        };
+        self.engine.add_port(NewPort {
+            number,
+            name: spec.name.clone(),
+            config: record.config,
+            device,
+        })?;
+        tracing::info!("port {}: added as number {number}", spec.name);
+        self.tell_port(PortReason::Add, &record);
+        self.ports.borrow_mut().add(record);
+        self.port_changed.notify_waiters();
+        Ok(number)
+    }
+
+    /// Deletes a port; returns when its device is closed. False: there was none.
+    ///
+    /// # Errors
+    /// One line for the operator.
+    pub async fn delete_port(&self, name: &str) -> Result<bool, String> {
+        let number = self.ports.borrow().named(name).map(|port| port.number);
+        let Some(number) = number else {
+            return Ok(self.ports.borrow_mut().remove_failed(name));
+        };
+        let (sender, receiver) = oneshot::channel();
+        self.engine.delete_port(
+            number,
+            Box::new(move |()| {
+                let _gone = sender.send(());
+            }),
+        )?;
+        let record = self.ports.borrow_mut().remove(number);
+        if let Some(record) = record {
+            self.tell_port(PortReason::Delete, &record);
+        }
+        self.port_changed.notify_waiters();
+        drop(receiver.await);
+        tracing::info!("port {name}: deleted");
+        Ok(true)
+    }
+
+    /// Changes a port's configuration bits and tells workers and controllers.
+    pub(crate) fn configure_port(&self, number: PortNo, config: u32, mask: u32) {
+        let mut ports = self.ports.borrow_mut();
+        let Some(port) = ports.get_mut(number) else {
+            return;
+        };
+        let before = port.config;
+        port.config = (before & !mask) | (config & mask);
+        if port.config == before {
+            return;
+        }
+        self.engine.set_port(number, port.config, port.link_up);
+        let down = openflow::model::PORT_DOWN;
+        if (port.config ^ before) & down != 0
+            && let Some(control) = &port.control
+            && let Err(error) = control.set_up(port.config & down == 0)
+        {
+            tracing::warn!("{error}");
+        }
+        self.tell_port(PortReason::Modify, port);
+        drop(ports);
+        self.port_changed.notify_waiters();
+    }
+
+    /// Looks whether links have come or gone, and tells workers and controllers.
+    pub(crate) fn check_links(&self) {
+        let mut changed = false;
+        for port in self.ports.borrow_mut().iter_mut() {
+            let link_up = port.link_now();
+            if link_up != port.link_up {
+                port.link_up = link_up;
+                changed = true;
+                self.engine.set_port(port.number, port.config, link_up);
+                self.tell_port(PortReason::Modify, port);
+            }
+        }
+        if changed {
+            self.port_changed.notify_waiters();
+        }
+    }
+
+    /// Reads how busy the workers were.
+    pub(crate) fn read_busy(&self) {
+        let workers = self.engine.workers();
+        self.busy.borrow_mut().read(self.engine.now(), &workers);
+    }
+
+    fn tell_port(&self, reason: PortReason, port: &PortRecord) {
+        let desc = port.desc();
+        events::port_status(
+            self,
+            &Message::PortStatus(PortStatus { reason, desc }),
+            reason,
+        );
+    }
+}

@@ -1,0 +1,146 @@
+//! The real workers as the agent's [`Engine`].
+
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use conntrack::{Conn, Filter, Tuple};
+use net::{MacAddr, PortNo};
+use worker::{
+    NeighborEntry, PacketInQueue, PacketOut, PortKind, Reply, Shared, TunnelPort, Workers,
+};
+
+use crate::{Device, Done, Engine, NewPort, WorkerView};
+
+impl Engine for Workers {
+    fn now(&self) -> u64 {
+        self.shared().now()
+    }
+
+    fn settle(&self, done: Done<()>) {
+        Workers::settle(self, Reply::to(done));
+    }
+
+    fn packet_out(&self, packet: PacketOut) {
+        Workers::packet_out(self, packet);
+    }
+
+    fn packet_ins(&self) -> Arc<PacketInQueue> {
+        self.shared().packet_ins.clone()
+    }
+
+    fn add_port(&self, port: NewPort) -> Result<(), String> {
+        let added = match port.device {
+            Device::Port(device) => {
+                Workers::add_port(self, port.number, &port.name, port.config, device)
+            }
+            Device::Tunnel(spec) => {
+                let (number, name) = (port.number, port.name);
+                self.add_tunnel(&TunnelPort { number, name, spec }, port.config)
+            }
+        };
+        added.map(|_| ()).map_err(|error| error.to_string())
+    }
+
+    fn delete_port(&self, number: PortNo, done: Done<()>) -> Result<(), String> {
+        // The device is closed here, on whichever thread gives the answer.
+        let closed = Reply::to(move |device: Option<worker::Device>| {
+            drop(device);
+            done(());
+        });
+        Workers::delete_port(self, number, closed).map_err(|error| error.to_string())
+    }
+
+    fn set_port(&self, number: PortNo, config: u32, link_up: bool) {
+        let updated = self.update_port(number, |entry| {
+            entry.config = config;
+            entry.link_up = link_up;
+        });
+        if let Err(error) = updated {
+            tracing::error!("{error}");
+        }
+    }
+
+    fn workers(&self) -> Vec<WorkerView> {
+        let shared: &Shared = self.shared();
+        let ports = shared.ports();
+        let view = |index: usize| {
+            let polled = ports
+                .iter()
+                .filter(|port| matches!(port.kind, PortKind::Device { worker } if worker == index));
+            WorkerView {
+                cpu: shared.config.cpus.get(index).copied(),
+                ports: polled.map(|port| port.name.clone()).collect(),
+                counters: shared.counters(index).snapshot(),
+                cache_capacity: match shared.config.cache_entries {
+                    0 => 0,
+                    entries => entries.next_power_of_two() as u64,
+                },
+            }
+        };
+        (0..shared.workers()).map(view).collect()
+    }
+
+    fn connections(&self, zone: Option<u16>) -> Vec<admin::Connection> {
+        let shared = self.shared();
+        let wanted = |conn: &Conn| zone.is_none_or(|zone| zone == conn.zone);
+        let conns = shared.conns.iter(shared.now()).filter(wanted);
+        conns.map(|conn| connection(&conn)).collect()
+    }
+
+    fn connection_count(&self) -> (u64, u64) {
+        let conns = &self.shared().conns;
+        (conns.len().into(), conns.capacity().into())
+    }
+
+    fn flush_connections(&self, zone: Option<u16>) -> u64 {
+        let filter = Filter {
+            zone,
+            ..Filter::default()
+        };
+        self.shared().conns.flush(&filter).into()
+    }
+
+    fn neighbors(&self) -> Vec<NeighborEntry> {
+        Workers::neighbors(self)
+    }
+
+    fn set_neighbor(&self, address: IpAddr, mac: MacAddr) -> bool {
+        Workers::set_neighbor(self, address, mac)
+    }
+
+    fn delete_neighbor(&self, address: IpAddr) -> bool {
+        self.forget_neighbor(address)
+    }
+}
+
+fn connection(conn: &Conn) -> admin::Connection {
+    let tuple = |tuple: &Tuple| admin::Tuple {
+        src: tuple.src.to_string(),
+        dst: tuple.dst.to_string(),
+        sport: tuple.src_port,
+        dport: tuple.dst_port,
+    };
+    admin::Connection {
+        zone: conn.zone,
+        protocol: match conn.original.proto {
+            1 => "icmp".to_owned(),
+            6 => "tcp".to_owned(),
+            17 => "udp".to_owned(),
+            58 => "icmpv6".to_owned(),
+            132 => "sctp".to_owned(),
+            other => other.to_string(),
+        },
+        state: conn
+            .tcp
+            .map(|state| state.to_string().to_ascii_lowercase())
+            .unwrap_or_default(),
+        original: tuple(&conn.original),
+        reply: tuple(&conn.reply),
+        mark: conn.mark,
+        label: match conn.label {
+            0 => String::new(),
+            label => format!("{label:#x}"),
+        },
+        expires_ms: u64::try_from(conn.left.as_millis()).unwrap_or(u64::MAX),
+    }
+}

@@ -1,0 +1,185 @@
+//! The admin socket.
+
+#[allow(dead_code)] // each test file uses a part of it
+mod twin;
+
+use std::io::{BufRead, BufReader, Write};
+use std::os::unix::net::UnixStream;
+use std::time::{Duration, Instant};
+
+use admin::{Client, Reply, Request};
+use twin::{Told, Twin};
+
+fn client(twin: &Twin) -> Client {
+    Client::connect(&twin.admin, Duration::from_secs(5)).unwrap()
+}
+
+fn add(spec: &str) -> Request {
+    Request::PortAdd { spec: spec.into() }
+}
+
+#[test]
+fn ports_come_and_go_and_adding_twice_is_adding_once() {
+    let twin = Twin::start("admin-ports", &[]);
+    let mut admin = client(&twin);
+    let spec = "web,closed=true,dev=tap,iface=web";
+    let Reply::Port {
+        port,
+        created: true,
+    } = admin.call(&add(spec)).unwrap()
+    else {
+        panic!()
+    };
+    assert_eq!((port.ofport, port.open, port.config), (1000, false, 36));
+    assert_eq!(
+        (port.kind.as_str(), port.iface.as_deref()),
+        ("tap", Some("web"))
+    );
+    let Reply::Port { created: false, .. } = admin.call(&add(spec)).unwrap() else {
+        panic!()
+    };
+    let other = admin
+        .call(&add("web,dev=tap,iface=other"))
+        .unwrap_err()
+        .to_string();
+    assert!(other.contains("port web: there is one already"), "{other}");
+    let taken = admin
+        .call(&add("x,ofport=1,dev=mem"))
+        .unwrap_err()
+        .to_string();
+    assert_eq!(
+        taken,
+        "port x: ofport 1 is taken by port p1; choose another number"
+    );
+    let broken = admin.call(&add("y,dev=broken")).unwrap_err().to_string();
+    assert_eq!(broken, "port y: cannot open broken: it is broken");
+    let Reply::Ports(ports) = admin.call(&Request::PortList).unwrap() else {
+        panic!()
+    };
+    let failed: Vec<_> = ports.iter().filter_map(|p| p.error.as_deref()).collect();
+    assert_eq!(failed.len(), 2);
+    let del = |name: &str| Request::PortDel { name: name.into() };
+    assert_eq!(
+        admin.call(&del("web")).unwrap(),
+        Reply::PortDeleted { existed: true }
+    );
+    assert_eq!(
+        admin.call(&del("web")).unwrap(),
+        Reply::PortDeleted { existed: false }
+    );
+    let told = twin.told();
+    assert_eq!(told[2..], [Told::Added(1000, 36), Told::Deleted(1000)]);
+}
+
+#[test]
+fn waiting_for_a_port_ends_when_it_is_opened_or_the_time_is_over() {
+    let twin = Twin::start("admin-wait", &[]);
+    let mut admin = client(&twin);
+    admin
+        .call(&add("web,ofport=9,closed=true,dev=mem"))
+        .unwrap();
+    let wait = |timeout_ms| Request::PortWaitOpen {
+        name: "web".into(),
+        timeout_ms,
+    };
+    let began = Instant::now();
+    let Reply::Port { port, .. } = admin.call(&wait(50)).unwrap() else {
+        panic!()
+    };
+    assert!(!port.open && began.elapsed() >= Duration::from_millis(50));
+    let unknown = Request::PortWaitOpen {
+        name: "nope".into(),
+        timeout_ms: 1,
+    };
+    assert!(
+        admin
+            .call(&unknown)
+            .unwrap_err()
+            .to_string()
+            .contains("no port nope")
+    );
+}
+
+#[test]
+fn everything_that_can_be_read_is_answered() {
+    let twin = Twin::start("admin-read", &[]);
+    let mut admin = client(&twin);
+    let Reply::Show(show) = admin.call(&Request::Show).unwrap() else {
+        panic!()
+    };
+    assert_eq!(
+        (show.dpid, show.name.as_str(), show.tables),
+        (0xabc, "node-a", 254)
+    );
+    assert_eq!(show.ports.len(), 2);
+    assert!(show.sessions.iter().any(|s| s.state == "listening"));
+    let Reply::Version(version) = admin.call(&Request::Version).unwrap() else {
+        panic!()
+    };
+    assert_eq!(version.openflow, ["1.3"]);
+    assert!(matches!(admin.call(&Request::Groups).unwrap(), Reply::Groups(g) if g.is_empty()));
+    assert!(matches!(admin.call(&Request::Meters).unwrap(), Reply::Meters(m) if m.is_empty()));
+    assert!(matches!(admin.call(&Request::Tables).unwrap(), Reply::Tables(t) if t.is_empty()));
+    assert!(matches!(admin.call(&Request::Drops).unwrap(), Reply::Drops(d) if d.is_empty()));
+    assert!(matches!(admin.call(&Request::Cores).unwrap(), Reply::Cores(c) if c.len() == 1));
+    assert!(matches!(admin.call(&Request::Cache).unwrap(), Reply::Caches(c) if c.len() == 1));
+    let Reply::Neighbors(next) = admin.call(&Request::NeighborList).unwrap() else {
+        panic!()
+    };
+    assert_eq!(
+        (next[0].state.as_str(), next[0].port.as_str()),
+        ("static", "p1")
+    );
+    let flush = Request::CtFlush { zone: Some(3) };
+    assert_eq!(admin.call(&flush).unwrap(), Reply::CtFlushed { count: 3 });
+    let set = Request::NeighborSet {
+        ip: "172.30.0.9".into(),
+        mac: "02:00:00:00:00:09".into(),
+    };
+    assert_eq!(admin.call(&set).unwrap(), Reply::Done {});
+    let bad = Request::NeighborSet {
+        ip: "there".into(),
+        mac: "02:00:00:00:00:09".into(),
+    };
+    assert!(
+        admin
+            .call(&bad)
+            .unwrap_err()
+            .to_string()
+            .contains("'there' is no IP address")
+    );
+    let del = Request::NeighborDel {
+        ip: "172.30.0.9".into(),
+    };
+    assert!(
+        admin
+            .call(&del)
+            .unwrap_err()
+            .to_string()
+            .contains("no next hop 172.30.0.9")
+    );
+}
+
+#[test]
+fn nonsense_is_answered_and_the_connection_stays_unless_it_never_ends() {
+    let twin = Twin::start("admin-nonsense", &[]);
+    let mut stream = UnixStream::connect(&twin.admin).unwrap();
+    let mut lines = BufReader::new(stream.try_clone().unwrap());
+    let mut line = String::new();
+    stream
+        .write_all(b"dance\n{\"request\":\"version\"}\n")
+        .unwrap();
+    lines.read_line(&mut line).unwrap();
+    assert!(line.starts_with("{\"error\":"), "{line}");
+    line.clear();
+    lines.read_line(&mut line).unwrap();
+    assert!(line.starts_with("{\"version\":"), "{line}");
+    stream
+        .write_all(&vec![b'x'; admin::MAX_REQUEST + 10])
+        .unwrap();
+    line.clear();
+    lines.read_line(&mut line).unwrap();
+    assert!(line.contains("at most 65536 bytes"), "{line}");
+    line.clear();
+    assert!(lines.read_line(&mut line).map_or(true, |n| n == 0));
+}

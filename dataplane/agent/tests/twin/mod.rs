@@ -1,0 +1,227 @@
+//! A switch without threads and devices: the agent over an engine that only remembers.
+
+use std::net::IpAddr;
+use std::path::PathBuf;
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use agent::{Device, Done, Engine, Identity, NewPort, Switch, Target, WorkerView};
+use net::{MacAddr, PortNo};
+use ports::mem::MemPort;
+use ports::{Caps, PortKind};
+use tables::Tables;
+use worker::{CountersSnapshot, NeighborEntry, NeighborState, PacketIn, PacketInQueue, PacketOut};
+
+/// What the engine was told.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Told {
+    PacketOut(PacketOutTold),
+    Added(u32, u32),
+    Deleted(u32),
+    Set(u32, u32),
+    Flushed(Option<u16>),
+    Neighbor(IpAddr, MacAddr),
+}
+
+#[derive(Debug, PartialEq, Eq)]
+pub struct PacketOutTold {
+    pub in_port: PortNo,
+    pub data: Vec<u8>,
+}
+
+pub struct TwinEngine {
+    start: Instant,
+    told: Mutex<Sender<Told>>,
+    packet_ins: Arc<PacketInQueue>,
+}
+
+impl TwinEngine {
+    fn tell(&self, told: Told) {
+        drop(self.told.lock().unwrap().send(told));
+    }
+}
+
+impl Engine for TwinEngine {
+    fn now(&self) -> u64 {
+        1_000_000 + self.start.elapsed().as_nanos() as u64
+    }
+
+    fn settle(&self, done: Done<()>) {
+        done(());
+    }
+
+    fn packet_out(&self, packet: PacketOut) {
+        self.tell(Told::PacketOut(PacketOutTold {
+            in_port: packet.in_port,
+            data: packet.data,
+        }));
+    }
+
+    fn packet_ins(&self) -> Arc<PacketInQueue> {
+        self.packet_ins.clone()
+    }
+
+    fn add_port(&self, port: NewPort) -> Result<(), String> {
+        assert!(matches!(port.device, Device::Port(_) | Device::Tunnel(_)));
+        assert!(!port.name.is_empty());
+        self.tell(Told::Added(port.number.0, port.config));
+        Ok(())
+    }
+
+    fn delete_port(&self, number: PortNo, done: Done<()>) -> Result<(), String> {
+        self.tell(Told::Deleted(number.0));
+        done(());
+        Ok(())
+    }
+
+    fn set_port(&self, number: PortNo, config: u32, _link_up: bool) {
+        self.tell(Told::Set(number.0, config));
+    }
+
+    fn workers(&self) -> Vec<WorkerView> {
+        vec![WorkerView {
+            cpu: Some(1),
+            ports: vec!["p1".into()],
+            counters: CountersSnapshot::default(),
+            cache_capacity: 16,
+        }]
+    }
+
+    fn connections(&self, _zone: Option<u16>) -> Vec<admin::Connection> {
+        Vec::new()
+    }
+
+    fn connection_count(&self) -> (u64, u64) {
+        (0, 100)
+    }
+
+    fn flush_connections(&self, zone: Option<u16>) -> u64 {
+        self.tell(Told::Flushed(zone));
+        3
+    }
+
+    fn neighbors(&self) -> Vec<NeighborEntry> {
+        vec![NeighborEntry {
+            address: "172.30.0.2".parse().unwrap(),
+            mac: None,
+            port: PortNo(1),
+            state: NeighborState::Permanent,
+            age_ms: 5,
+        }]
+    }
+
+    fn set_neighbor(&self, address: IpAddr, mac: MacAddr) -> bool {
+        self.tell(Told::Neighbor(address, mac));
+        true
+    }
+
+    fn delete_neighbor(&self, _address: IpAddr) -> bool {
+        false
+    }
+}
+
+/// A running switch with ports p1, p2 (1, 2), on sockets of its own.
+pub struct Twin {
+    pub openflow: PathBuf,
+    pub admin: PathBuf,
+    pub told: Receiver<Told>,
+    pub packet_ins: Arc<PacketInQueue>,
+    stop: Option<tokio::sync::oneshot::Sender<()>>,
+    thread: Option<std::thread::JoinHandle<()>>,
+    folder: PathBuf,
+}
+
+impl Twin {
+    /// Starts it; `more` are further targets.
+    pub fn start(name: &str, more: &[&str]) -> Twin {
+        let folder =
+            std::env::temp_dir().join(format!("sluice-twin-{}-{name}", std::process::id()));
+        let (openflow, admin) = (folder.join("br.mgmt"), folder.join("admin.sock"));
+        let (told_to, told) = channel();
+        let packet_ins = Arc::new(PacketInQueue::new(64));
+        let mut targets = vec![Target::PassiveUnix(openflow.clone())];
+        targets.extend(more.iter().map(|t| t.parse().unwrap()));
+        let (stop, stopped) = tokio::sync::oneshot::channel();
+        let (ready_to, ready) = channel();
+        let thread = {
+            let (admin, packet_ins) = (admin.clone(), packet_ins.clone());
+            std::thread::spawn(move || {
+                let engine = Box::new(TwinEngine {
+                    start: Instant::now(),
+                    told: Mutex::new(told_to),
+                    packet_ins,
+                });
+                run(engine, &targets, admin, ready_to, stopped);
+            })
+        };
+        ready.recv_timeout(Duration::from_secs(5)).unwrap();
+        Twin {
+            openflow,
+            admin,
+            told,
+            packet_ins,
+            stop: Some(stop),
+            thread: Some(thread),
+            folder,
+        }
+    }
+
+    /// What the engine was told so far.
+    pub fn told(&self) -> Vec<Told> {
+        self.told.try_iter().collect()
+    }
+
+    /// Sends a packet to the controllers.
+    pub fn packet_in(&self, packet: PacketIn) {
+        assert!(self.packet_ins.push(packet));
+    }
+}
+
+fn run(
+    engine: Box<dyn Engine>,
+    targets: &[Target],
+    admin: PathBuf,
+    ready: Sender<()>,
+    stopped: tokio::sync::oneshot::Receiver<()>,
+) {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .unwrap();
+    let opener: agent::Opener = Box::new(|spec| match &spec.kind {
+        PortKind::Dpdk { devargs } if devargs == "broken" => Err(ports::PortError::Open {
+            port: spec.name.clone(),
+            device: devargs.clone(),
+            reason: "it is broken".into(),
+        }),
+        _ => Ok(Box::new(MemPort::new(&spec.name, Caps::default()).0)),
+    });
+    let identity = Identity {
+        dpid: 0xabc,
+        name: "node-a".into(),
+        version: "1.2.3".into(),
+        ..Identity::default()
+    };
+    tokio::task::LocalSet::new().block_on(&runtime, async {
+        let switch = Switch::new(identity, Tables::new(), engine, opener);
+        for port in ["p1,ofport=1,dev=mem", "p2,ofport=2,dev=mem"] {
+            switch.add_port(port.parse().unwrap()).unwrap();
+        }
+        for target in targets {
+            agent::serve(&switch, target).await.unwrap();
+        }
+        agent::serve_admin(&switch, &admin).await.unwrap();
+        tokio::task::spawn_local(agent::run_timers(switch.clone()));
+        ready.send(()).unwrap();
+        drop(stopped.await);
+    });
+}
+
+impl Drop for Twin {
+    fn drop(&mut self) {
+        let _ended = self.stop.take().map(|stop| stop.send(()));
+        drop(self.thread.take().map(|thread| thread.join()));
+        drop(std::fs::remove_dir_all(&self.folder));
+    }
+}
