@@ -1,0 +1,465 @@
+//! Flags and the configuration file: the same keys, and a flag wins over the file.
+
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+
+use agent::Target;
+use clap::Parser;
+use ports::PortSpec;
+use serde::Deserialize;
+use worker::{Poll, Vtep};
+
+use crate::cpus;
+
+/// The switch of a node: forwards packets between ports by OpenFlow tables, on DPDK.
+#[derive(Debug, Default, Parser)]
+#[command(name = "sluice-dataplane", version)]
+struct Flags {
+    /// Read these keys from a TOML file too; a flag wins over its key
+    #[arg(long, value_name = "FILE.toml")]
+    config: Option<PathBuf>,
+    /// Datapath id, decimal or 0x...; by default made of the name
+    #[arg(long, value_name = "N")]
+    dpid: Option<String>,
+    /// The node's name (dp_desc); by default the host's
+    #[arg(long, value_name = "NAME")]
+    name: Option<String>,
+    /// A port: NAME[,ofport=N][,closed=true][,mtu=N],dev=DEVARGS, where DEVARGS is everything after dev=, as
+    /// DPDK spells it, or tap[,iface=IF], or veth,iface=IF; or
+    /// NAME[,ofport=N],tunnel=geneve|vxlan[,remote=IP|flow][,key=VNI|flow]
+    #[arg(long, value_name = "SPEC")]
+    port: Vec<String>,
+    /// This node's tunnel endpoint: ADDRESS/LEN,port=UPLINK[,vlan=N][,gateway=IP][,mac=MAC]
+    #[arg(long, value_name = "SPEC")]
+    vtep: Vec<String>,
+    /// Listen for OpenFlow controllers: ptcp:[PORT][:HOST] or punix:PATH
+    /// [default: punix:/run/sluice/br.mgmt, unless there is a controller]
+    #[arg(long, value_name = "TARGET")]
+    listen: Vec<String>,
+    /// Connect to an OpenFlow controller: tcp:HOST[:PORT] or unix:PATH
+    #[arg(long, value_name = "TARGET")]
+    controller: Vec<String>,
+    /// Cores for workers, e.g. 1 or 2-5; by default one worker that is not pinned
+    #[arg(long, value_name = "LIST")]
+    cpus: Option<String>,
+    /// How workers wait for packets: adaptive or busy [default: adaptive]
+    #[arg(long, value_name = "MODE")]
+    poll: Option<String>,
+    /// Packet memory in MiB [default: 256]
+    #[arg(long, value_name = "MiB")]
+    memory: Option<u32>,
+    /// Run without hugepages
+    #[arg(long)]
+    no_huge: bool,
+    /// More EAL arguments, passed on
+    #[arg(long, value_name = "ARGS", allow_hyphen_values = true)]
+    eal: Option<String>,
+    /// Admin socket [default: /run/sluice/admin.sock]
+    #[arg(long, value_name = "PATH")]
+    admin: Option<PathBuf>,
+    /// Serve /metrics there, or none [default: 127.0.0.1:9651]
+    #[arg(long, value_name = "HOST:PORT")]
+    metrics: Option<String>,
+}
+
+/// One value or a list of them.
+#[derive(Debug, Deserialize)]
+#[serde(untagged, expecting = "a text or a list of texts")]
+enum Texts {
+    One(String),
+    Many(Vec<String>),
+}
+
+/// A number, or a text with one.
+#[derive(Debug, Deserialize)]
+#[serde(untagged, expecting = "a number, or a text like \"0x1a\"")]
+enum Number {
+    Number(u64),
+    Text(String),
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+struct File {
+    dpid: Option<Number>,
+    name: Option<String>,
+    port: Option<Texts>,
+    vtep: Option<Texts>,
+    listen: Option<Texts>,
+    controller: Option<Texts>,
+    cpus: Option<Number>,
+    poll: Option<String>,
+    memory: Option<u32>,
+    no_huge: Option<bool>,
+    eal: Option<String>,
+    admin: Option<PathBuf>,
+    metrics: Option<String>,
+}
+
+/// What to run.
+#[derive(Debug)]
+pub struct Config {
+    /// Datapath id.
+    pub dpid: u64,
+    /// The node's name.
+    pub name: String,
+    /// Ports, in order.
+    pub ports: Vec<PortSpec>,
+    /// Tunnel endpoints.
+    pub vteps: Vec<Vtep>,
+    /// OpenFlow targets, passive and active.
+    pub targets: Vec<Target>,
+    /// Cores of workers; empty: one worker, not pinned.
+    pub cpus: Vec<usize>,
+    /// How workers wait.
+    pub poll: Poll,
+    /// Packet memory, MiB.
+    pub memory: u32,
+    /// No hugepages.
+    pub no_huge: bool,
+    /// More EAL arguments.
+    pub eal: Vec<String>,
+    /// Admin socket.
+    pub admin: PathBuf,
+    /// Where `/metrics` is served.
+    pub metrics: Option<String>,
+}
+
+/// Why there is no configuration.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Usage {
+    /// Help or version was asked for.
+    Help(String),
+    /// Used wrongly; one line.
+    Wrong(String),
+}
+
+const DEFAULT_LISTEN: &str = "punix:/run/sluice/br.mgmt";
+const DEFAULT_METRICS: &str = "127.0.0.1:9651";
+const DEFAULT_MEMORY: u32 = 256;
+/// Least memory that a port's queues fit in.
+const LEAST_MEMORY: u32 = 64;
+
+/// Reads flags and, where there is one, the file.
+pub fn read(arguments: impl IntoIterator<Item = OsString>) -> Result<Config, Usage> {
+    let flags = Flags::try_parse_from(arguments).map_err(|error| {
+        use clap::error::ErrorKind::{DisplayHelp, DisplayVersion};
+        match error.kind() {
+            DisplayHelp | DisplayVersion => Usage::Help(error.render().to_string()),
+            _ => Usage::Wrong(one_line(&error.render().to_string())),
+        }
+    })?;
+    let file = match &flags.config {
+        Some(path) => read_file(path)?,
+        None => File::default(),
+    };
+    merge(flags, file).map_err(Usage::Wrong)
+}
+
+/// What clap says, without usage and hints.
+fn one_line(error: &str) -> String {
+    let lines = error.lines().map(str::trim);
+    let said: Vec<&str> = lines.take_while(|line| !line.is_empty()).collect();
+    let said = said.join(" ");
+    let said = said.strip_prefix("error: ").unwrap_or(&said);
+    format!("{said}; see --help")
+}
+
+fn read_file(path: &Path) -> Result<File, Usage> {
+    let wrong = |why: String| Usage::Wrong(format!("{}: {why}", path.display()));
+    let text = std::fs::read_to_string(path).map_err(|error| wrong(error.to_string()))?;
+    toml::from_str(&text).map_err(|error: toml::de::Error| {
+        let line = error.span().map(|span| {
+            let before = text.get(..span.start).unwrap_or_default();
+            let key = text.get(span.clone()).unwrap_or_default();
+            let key = key.lines().next().unwrap_or_default();
+            format!("line {}, `{key}`: ", before.matches('\n').count() + 1)
+        });
+        let why = error.message().replace('\n', " ");
+        wrong(format!("{}{why}", line.unwrap_or_default()))
+    })
+}
+
+fn merge(flags: Flags, file: File) -> Result<Config, String> {
+    let name = match flags.name.or(file.name) {
+        Some(name) => name,
+        None => host_name(),
+    };
+    if name.is_empty() || name.len() > 255 {
+        return Err(format!("name '{name}': 1 to 255 bytes"));
+    }
+    let dpid = match flags.dpid.map(Number::Text).or(file.dpid) {
+        Some(dpid) => parse_dpid(&dpid)?,
+        None => dpid_for(&name),
+    };
+    let texts = |flag: Vec<String>, key: Option<Texts>| match (flag.is_empty(), key) {
+        (true, Some(Texts::One(text))) => vec![text],
+        (true, Some(Texts::Many(texts))) => texts,
+        (_, _) => flag,
+    };
+    let ports = texts(flags.port, file.port);
+    let ports = ports.iter().map(|text| text.parse().map_err(text_of));
+    let ports: Vec<PortSpec> = ports.collect::<Result<_, _>>()?;
+    let vteps = texts(flags.vtep, file.vtep);
+    let vteps = vteps.iter().map(|text| text.parse().map_err(text_of));
+    let vteps: Vec<Vtep> = vteps.collect::<Result<_, _>>()?;
+    check_names(&ports, &vteps)?;
+
+    let listen = texts(flags.listen, file.listen);
+    let controller = texts(flags.controller, file.controller);
+    let targets = targets(listen, &controller)?;
+    let cpus = match (flags.cpus, file.cpus) {
+        (Some(list), _) | (None, Some(Number::Text(list))) => cpus::parse(&list)?,
+        (None, Some(Number::Number(cpu))) => cpus::parse(&cpu.to_string())?,
+        (None, None) => Vec::new(),
+    };
+    let poll = match flags.poll.or(file.poll).as_deref() {
+        None | Some("adaptive") => Poll::default(),
+        Some("busy") => Poll::Busy,
+        Some(other) => return Err(format!("poll '{other}': write adaptive or busy")),
+    };
+    let memory = flags.memory.or(file.memory).unwrap_or(DEFAULT_MEMORY);
+    if memory < LEAST_MEMORY {
+        return Err(format!("memory {memory}: at least {LEAST_MEMORY} MiB"));
+    }
+    let eal = flags.eal.or(file.eal).unwrap_or_default();
+    let metrics = flags.metrics.or(file.metrics);
+    Ok(Config {
+        dpid,
+        name,
+        ports,
+        vteps,
+        targets,
+        cpus,
+        poll,
+        memory,
+        no_huge: flags.no_huge || file.no_huge.unwrap_or(false),
+        eal: eal.split_whitespace().map(str::to_owned).collect(),
+        admin: flags
+            .admin
+            .or(file.admin)
+            .unwrap_or_else(|| admin::DEFAULT_PATH.into()),
+        metrics: match metrics.as_deref() {
+            Some("none") => None,
+            Some(address) => Some(check_address(address)?),
+            None => Some(DEFAULT_METRICS.to_owned()),
+        },
+    })
+}
+
+fn text_of(error: impl std::fmt::Display) -> String {
+    error.to_string()
+}
+
+fn targets(listen: Vec<String>, controller: &[String]) -> Result<Vec<Target>, String> {
+    let listen = match listen.is_empty() && controller.is_empty() {
+        true => vec![DEFAULT_LISTEN.to_owned()],
+        false => listen,
+    };
+    let mut targets = Vec::new();
+    for (texts, passive) in [(&listen[..], true), (controller, false)] {
+        for text in texts {
+            let target: Target = text.parse().map_err(text_of)?;
+            if target.is_passive() != passive {
+                let right = if passive { "--controller" } else { "--listen" };
+                return Err(format!("target '{text}': that is one for {right}"));
+            }
+            targets.push(target);
+        }
+    }
+    Ok(targets)
+}
+
+/// Names and numbers are unique, and an endpoint's uplink is one of the ports.
+fn check_names(ports: &[PortSpec], vteps: &[Vtep]) -> Result<(), String> {
+    for (at, port) in ports.iter().enumerate() {
+        for other in ports.iter().take(at) {
+            if other.name == port.name {
+                return Err(format!(
+                    "port {}: given twice; choose another name",
+                    port.name
+                ));
+            }
+            if other.ofport.is_some() && other.ofport == port.ofport {
+                return Err(format!(
+                    "port {}: has the same ofport as port {}; choose another number",
+                    port.name, other.name
+                ));
+            }
+        }
+    }
+    for vtep in vteps {
+        if !ports.iter().any(|port| port.name == vtep.port) {
+            return Err(format!(
+                "vtep {}: there is no port {}; name one of the --port options",
+                vtep.address, vtep.port
+            ));
+        }
+    }
+    Ok(())
+}
+
+fn check_address(address: &str) -> Result<String, String> {
+    let wrong = || format!("metrics '{address}': write HOST:PORT, like 127.0.0.1:9651, or none");
+    let (host, port) = address.rsplit_once(':').ok_or_else(wrong)?;
+    match port.parse::<u16>() {
+        Ok(port) if port != 0 && !host.is_empty() => Ok(address.to_owned()),
+        _ => Err(wrong()),
+    }
+}
+
+fn parse_dpid(dpid: &Number) -> Result<u64, String> {
+    let text = match dpid {
+        Number::Number(dpid) => return Ok(*dpid),
+        Number::Text(text) => text,
+    };
+    let parsed = match text.strip_prefix("0x") {
+        Some(hex) => u64::from_str_radix(hex, 16),
+        None => text.parse(),
+    };
+    parsed.map_err(|_| format!("dpid '{text}': write a number, like 1 or 0x1a"))
+}
+
+/// 48 bits of a name's hash, so that two nodes differ without being told.
+fn dpid_for(name: &str) -> u64 {
+    let hash = name.bytes().fold(0xcbf2_9ce4_8422_2325_u64, |h, b| {
+        (h ^ u64::from(b)).wrapping_mul(0x0100_0000_01b3)
+    });
+    (hash >> 16).max(1)
+}
+
+fn host_name() -> String {
+    let name = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+    match name.trim() {
+        "" => "sluice".to_owned(),
+        name => name.to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(words: &str) -> Result<Config, Usage> {
+        let words = words.split_whitespace();
+        read(
+            std::iter::once("sluice-dataplane")
+                .chain(words)
+                .map(OsString::from),
+        )
+    }
+
+    fn wrong(words: &str) -> String {
+        match parse(words) {
+            Err(Usage::Wrong(why)) => {
+                assert!(!why.contains('\n'), "{why}");
+                why
+            }
+            other => panic!("{words}: {other:?}"),
+        }
+    }
+
+    #[test]
+    fn the_contracts_flags_are_understood() {
+        let config = parse(
+            "--dpid 0x1a --name n1 --port uplink0,ofport=1,dev=net_af_packet0,iface=eth1 \
+             --port geneve0,ofport=2,tunnel=geneve --vtep 172.30.0.1/24,port=uplink0 \
+             --listen ptcp:6653:127.0.0.1 --controller tcp:10.0.0.1:6653 --cpus 1-2 --poll busy \
+             --memory 128 --no-huge --eal --log-level=8 --admin /tmp/a.sock --metrics [::1]:9",
+        )
+        .unwrap();
+        assert_eq!((config.dpid, config.name.as_str()), (0x1a, "n1"));
+        assert_eq!(config.ports.len(), 2);
+        assert_eq!(config.targets.len(), 2);
+        assert_eq!((config.cpus, config.poll), (vec![1, 2], Poll::Busy));
+        assert_eq!((config.memory, config.no_huge), (128, true));
+        assert_eq!(config.eal, ["--log-level=8"]);
+        assert_eq!(config.metrics.as_deref(), Some("[::1]:9"));
+        let plain = parse("--name n1").unwrap();
+        assert_eq!(plain.targets, [DEFAULT_LISTEN.parse().unwrap()]);
+        assert_ne!(plain.dpid, parse("--name n2").unwrap().dpid);
+        assert!(matches!(parse("--help"), Err(Usage::Help(_))));
+        assert!(matches!(parse("--version"), Err(Usage::Help(_))));
+    }
+
+    #[test]
+    fn wrong_use_is_told_in_one_line() {
+        for (words, hint) in [
+            ("--colour red", "--colour"),
+            ("--dpid x", "dpid 'x'"),
+            ("--port p,dev=", "port 'p,dev='"),
+            ("--port p,dev=tap --port p,dev=tap", "given twice"),
+            (
+                "--port p,ofport=1,dev=tap --port q,ofport=1,dev=tap",
+                "same ofport as port p",
+            ),
+            ("--vtep 1.2.3.4/24,port=up", "no port up"),
+            ("--vtep 1.2.3.4,port=up", "vtep"),
+            ("--listen tcp:a", "one for --controller"),
+            ("--controller ptcp:", "one for --listen"),
+            ("--controller pssl:", "not built in"),
+            ("--cpus 1-", "cpus '1-'"),
+            ("--poll lazy", "poll 'lazy'"),
+            ("--memory 1", "at least 64"),
+            ("--metrics here", "HOST:PORT"),
+            ("--config /nonexistent.toml", "/nonexistent.toml"),
+        ] {
+            assert!(wrong(words).contains(hint), "{words}: {}", wrong(words));
+        }
+    }
+
+    fn with_file(name: &str, text: &str, words: &str) -> Result<Config, Usage> {
+        let path = std::env::temp_dir().join(format!("sluice-{}-{name}.toml", std::process::id()));
+        std::fs::write(&path, text).unwrap();
+        let config = parse(&format!("--config {} {words}", path.display()));
+        std::fs::remove_file(path).unwrap();
+        config
+    }
+
+    #[test]
+    fn every_flag_is_a_key_and_the_flag_wins() {
+        let text = r#"
+            dpid = "0x2"
+            name = "file"
+            port = ["p,ofport=1,dev=tap", "q,dev=tap"]
+            vtep = "1.2.3.4/24,port=p"
+            listen = "ptcp:6653"
+            controller = ["tcp:a"]
+            cpus = 1
+            poll = "busy"
+            memory = 100
+            no-huge = true
+            eal = "--no-pci -v"
+            admin = "/tmp/x"
+            metrics = "none"
+        "#;
+        let config = with_file(
+            "all",
+            text,
+            "--name flag --port r,dev=tap --vtep 1.1.1.1/8,port=r",
+        )
+        .unwrap();
+        assert_eq!((config.dpid, config.name.as_str()), (2, "flag"));
+        assert_eq!(config.ports.len(), 1);
+        assert_eq!(config.eal, ["--no-pci", "-v"]);
+        assert_eq!((config.cpus, config.memory), (vec![1], 100));
+        assert!(config.no_huge && config.metrics.is_none());
+    }
+
+    #[test]
+    fn an_unknown_key_is_named_with_its_file_and_line() {
+        let error = with_file("unknown", "dpid = 1\ncolour = \"red\"\n", "").unwrap_err();
+        let Usage::Wrong(why) = error else { panic!() };
+        assert!(
+            why.contains("unknown.toml: line 2, `colour`: unknown field"),
+            "{why}"
+        );
+        let error = with_file("type", "memory = \"much\"\n", "").unwrap_err();
+        let Usage::Wrong(why) = error else { panic!() };
+        assert!(
+            why.contains("line 1") && why.contains("invalid type"),
+            "{why}"
+        );
+        assert!(!why.contains('\n'));
+    }
+}
