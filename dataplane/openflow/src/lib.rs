@@ -20,6 +20,7 @@ pub mod field;
 pub mod flow_match;
 pub mod model;
 pub mod msg;
+pub mod text;
 pub mod version;
 pub mod wire;
 

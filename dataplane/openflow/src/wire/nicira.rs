@@ -158,7 +158,7 @@ pub(super) fn read(mut r: Reader<'_>) -> Result<Action, OfError> {
         subtype::CHECK_PKT_LARGER => {
             let (len, shift) = (r.u16()?, r.u16()?);
             let field = oxm::read_name(&mut r)?;
-            r.skip(10)?;
+            r.skip(6)?;
             let dst = writable(subfield(field, shift, 1)?)?;
             Action::CheckPktLarger { len, dst }
         }
@@ -196,7 +196,7 @@ fn narrow_port(port: PortNo) -> Result<u16, EncodeError> {
 
 /// Bits of a field, checked against its width.
 pub(super) fn subfield(field: Field, shift: u16, bits: u16) -> Result<SubField, OfError> {
-    let width = u16::from(field.info().slot.bits);
+    let width = u16::from(field.range_bits());
     let good = bits > 0 && shift < width && bits <= width - shift;
     match (u8::try_from(shift), u8::try_from(bits)) {
         (Ok(shift), Ok(bits)) if good => Ok(SubField { field, shift, bits }),
@@ -400,7 +400,6 @@ pub(super) fn write(w: &mut Writer<'_>, action: &Action) -> Result<(), EncodeErr
             w.u16(*len);
             w.u16(u16::from(dst.shift));
             oxm::write_name(w, dst.field);
-            w.zeros(10);
         }
         Action::Note(note) => w.bytes(note),
         Action::Clone(inner) => {

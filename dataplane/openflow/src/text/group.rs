@@ -1,0 +1,197 @@
+//! Groups in text.
+
+use std::fmt::{self, Write};
+
+use net::{GroupId, PortNo};
+
+use super::actions_parse::parse_actions;
+use super::flow::write_duration;
+use super::{Names, TextError, actions_print, scan};
+use crate::Match;
+use crate::model::{Bucket, GroupCommand, GroupMod, GroupType};
+use crate::msg::{GroupDesc, GroupStats};
+
+const TYPES: &[(&str, GroupType)] = &[
+    ("all", GroupType::All),
+    ("select", GroupType::Select),
+    ("indirect", GroupType::Indirect),
+    ("ff", GroupType::FastFailover),
+    ("fast_failover", GroupType::FastFailover),
+];
+
+/// One line of `dump-groups`, without the space in front.
+pub fn print_group_desc(group: &GroupDesc, names: &Names) -> String {
+    let mut text = String::new();
+    // Writing to a String does not fail.
+    let _ = write_desc(&mut text, group, names);
+    text
+}
+
+fn write_desc(f: &mut String, group: &GroupDesc, names: &Names) -> fmt::Result {
+    let kind = TYPES.iter().find(|(_, kind)| *kind == group.kind);
+    let kind = kind.map_or("?", |(name, _)| name);
+    write!(f, "group_id={},type={kind}", group.group)?;
+    for bucket in &group.buckets {
+        f.push_str(",bucket=");
+        if group.kind == GroupType::Select || bucket.weight != 0 {
+            write!(f, "weight:{},", bucket.weight)?;
+        }
+        if bucket.watch_port != PortNo::ANY {
+            write!(f, "watch_port:{},", names.port(bucket.watch_port))?;
+        }
+        if bucket.watch_group != GroupId::ANY {
+            write!(f, "watch_group:{},", bucket.watch_group)?;
+        }
+        f.push_str("actions=");
+        actions_print::write_actions(f, &bucket.actions, names)?;
+    }
+    Ok(())
+}
+
+/// One line of `dump-group-stats`, without the space in front.
+pub fn print_group_stats(group: &GroupStats) -> String {
+    let mut text = String::new();
+    // Writing to a String does not fail.
+    let _ = write_stats(&mut text, group);
+    text
+}
+
+fn write_stats(f: &mut String, group: &GroupStats) -> fmt::Result {
+    write!(f, "group_id={},duration=", group.group)?;
+    write_duration(f, group.duration_sec, group.duration_nsec)?;
+    write!(
+        f,
+        ",ref_count={},packet_count={},byte_count={}",
+        group.ref_count, group.packet_count, group.byte_count
+    )?;
+    for (at, bucket) in group.buckets.iter().enumerate() {
+        write!(
+            f,
+            ",bucket{at}:packet_count={},byte_count={}",
+            bucket.packet_count, bucket.byte_count
+        )?;
+    }
+    Ok(())
+}
+
+/// Parses a group as `ovs-ofctl add-group`, `mod-group` and `del-groups` take it.
+pub fn parse_group(
+    text: &str,
+    command: GroupCommand,
+    names: &Names,
+) -> Result<GroupMod, TextError> {
+    let mut pieces = buckets(text).into_iter();
+    let (mut group, mut kind) = (None, None);
+    for item in scan::items(pieces.next().unwrap_or_default()) {
+        let (key, argument) = scan::key_argument(item)?;
+        let text = argument.unwrap_or_default();
+        match key {
+            "group_id" => group = Some(parse_id(text, command)?),
+            "type" => {
+                let known = TYPES.iter().find(|(name, _)| *name == text);
+                let (_, known) = known.ok_or_else(|| {
+                    TextError::new(format!("type={text}: all, select, indirect or ff"))
+                })?;
+                kind = Some(*known);
+            }
+            other => return Err(TextError::new(format!("{other}: unknown in a group"))),
+        }
+    }
+    let deletes = command == GroupCommand::Delete;
+    let group = match group {
+        Some(group) => group,
+        None if deletes => GroupId::ALL,
+        None => return Err(TextError::new("the group has no group_id=")),
+    };
+    let kind = match kind {
+        Some(kind) => kind,
+        None if deletes => GroupType::All,
+        None => return Err(TextError::new("the group has no type=")),
+    };
+    let buckets = pieces
+        .enumerate()
+        .map(|(at, text)| parse_bucket(text, at, kind, names))
+        .collect::<Result<Vec<_>, _>>()?;
+    if kind == GroupType::Indirect && buckets.len() != 1 && !deletes {
+        return Err(TextError::new("an indirect group has exactly one bucket"));
+    }
+    Ok(GroupMod {
+        command,
+        kind,
+        group,
+        command_bucket_id: 0,
+        buckets,
+        selection: None,
+    })
+}
+
+fn parse_id(text: &str, command: GroupCommand) -> Result<GroupId, TextError> {
+    if text == "all" && command == GroupCommand::Delete {
+        return Ok(GroupId::ALL);
+    }
+    let group = GroupId(scan::number("group_id", text)?);
+    if group > GroupId::MAX {
+        return Err(TextError::new(format!(
+            "group_id={text}: 0 to {}",
+            GroupId::MAX
+        )));
+    }
+    Ok(group)
+}
+
+/// The text before the first bucket, and each bucket's.
+fn buckets(text: &str) -> Vec<&str> {
+    let mut starts = vec![0];
+    let mut ends = Vec::new();
+    for (at, _) in text.match_indices("bucket") {
+        let head = text.get(..at).unwrap_or_default();
+        let tail = text.get(at + "bucket".len()..).unwrap_or_default();
+        let boundary =
+            head.is_empty() || head.ends_with(|c: char| c == ',' || c.is_ascii_whitespace());
+        if boundary && tail.starts_with(['=', ':']) {
+            ends.push(at);
+            starts.push(at + "bucket=".len());
+        }
+    }
+    ends.push(text.len());
+    let spans = starts.into_iter().zip(ends);
+    spans
+        .map(|(start, end)| text.get(start..end).unwrap_or_default())
+        .map(|piece| piece.trim_matches(|c: char| c == ',' || c.is_ascii_whitespace()))
+        .collect()
+}
+
+/// A bucket: weight and what it watches, then actions, with or without `actions=` before them.
+fn parse_bucket(
+    text: &str,
+    at: usize,
+    kind: GroupType,
+    names: &Names,
+) -> Result<Bucket, TextError> {
+    let mut bucket = Bucket {
+        id: u32::try_from(at).unwrap_or(u32::MAX),
+        weight: if kind == GroupType::Select { 1 } else { 0 },
+        watch_port: PortNo::ANY,
+        watch_group: GroupId::ANY,
+        actions: Vec::new(),
+    };
+    let mut actions = Vec::new();
+    for item in scan::items(text) {
+        if !actions.is_empty() {
+            actions.push(item);
+            continue;
+        }
+        let (key, argument) = scan::key_argument(item)?;
+        let text = argument.unwrap_or_default();
+        match key {
+            "bucket_id" => bucket.id = scan::number(key, text)?,
+            "weight" => bucket.weight = scan::number(key, text)?,
+            "watch_port" => bucket.watch_port = names.parse_port(text)?,
+            "watch_group" => bucket.watch_group = GroupId(scan::number(key, text)?),
+            "actions" | "action" => actions.push(text),
+            _ => actions.push(item),
+        }
+    }
+    bucket.actions = parse_actions(&actions.join(","), &Match::any(), names)?;
+    Ok(bucket)
+}

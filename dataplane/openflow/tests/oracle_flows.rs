@@ -1,0 +1,116 @@
+//! Flows in text and on the wire, compared with `ovs-ofctl`.
+
+mod common;
+
+use openflow::model::{FlowCommand, FlowMod};
+use openflow::msg::{FlowStats, MultipartReply, ReplyBody};
+use openflow::text::{self, Names};
+use openflow::{Message, Version, wire};
+
+/// Flows that `ovs-ofctl add-flow` takes, one for each form that we know.
+const FLOWS: &str = include_str!("flows.txt");
+
+fn flows() -> Vec<&'static str> {
+    let lines = FLOWS.lines().map(str::trim);
+    lines
+        .filter(|line| !line.is_empty() && !line.starts_with('#'))
+        .collect()
+}
+
+fn parse(line: &str) -> FlowMod {
+    text::parse_flow(line, FlowCommand::Add, Names::NONE).unwrap_or_else(|e| panic!("{line}: {e}"))
+}
+
+fn stats(flow: &FlowMod) -> FlowStats {
+    FlowStats {
+        table: flow.table,
+        duration_sec: 5,
+        duration_nsec: 120_000_000,
+        priority: flow.priority,
+        idle_timeout: flow.idle_timeout,
+        hard_timeout: flow.hard_timeout,
+        flags: flow.flags,
+        importance: 0,
+        cookie: flow.cookie,
+        packet_count: 3,
+        byte_count: 180,
+        matching: flow.matching.clone(),
+        instructions: flow.instructions.clone(),
+    }
+}
+
+#[test]
+fn flows_print_as_open_vswitch_prints_them() {
+    if !common::have_oracle() {
+        return;
+    }
+    let flows: Vec<FlowStats> = flows().iter().map(|line| stats(&parse(line))).collect();
+    let reply = |list: &[FlowStats]| {
+        common::encode(&Message::MultipartReply(MultipartReply {
+            more: false,
+            body: ReplyBody::Flow(list.to_vec()),
+        }))
+    };
+    let messages: Vec<u8> = flows
+        .iter()
+        .flat_map(|flow| reply(std::slice::from_ref(flow)))
+        .collect();
+    let theirs = common::ofp_parse(&messages);
+    let theirs = common::entries(&theirs, "OFPST_FLOW reply (OF1.3) (xid=0x7):");
+    let ours: Vec<String> = flows
+        .iter()
+        .map(|flow| format!(" {}", text::print_flow_stats(flow, Names::NONE)))
+        .collect();
+    let mut wrong = 0;
+    for (at, ours) in ours.iter().enumerate() {
+        if theirs.get(at) != Some(ours) {
+            let theirs = theirs.get(at).map_or("nothing", String::as_str);
+            eprintln!("ours   {ours}\ntheirs {theirs}");
+            wrong += 1;
+        }
+    }
+    assert_eq!(wrong, 0, "{wrong} of {} differ", ours.len());
+    assert_eq!(theirs.len(), ours.len());
+}
+
+#[test]
+fn flows_mean_what_open_vswitch_sends_for_them() {
+    if !common::have_oracle() {
+        return;
+    }
+    let lines = flows();
+    let (sent, errors) = common::ofctl_sends(&["add-flows"], &lines.join("\n"));
+    assert_eq!(sent.len(), lines.len(), "{errors}");
+    let mut wrong = 0;
+    for (line, frame) in lines.iter().zip(&sent) {
+        let theirs = match wire::decode(Version::V1_3, frame) {
+            Ok(Message::FlowMod(flow)) => flow,
+            other => {
+                eprintln!("{line}: {other:?}");
+                wrong += 1;
+                continue;
+            }
+        };
+        let ours = parse(line);
+        if ours != theirs {
+            eprintln!(
+                "{line}\n ours   {:?} {:?}",
+                ours.matching, ours.instructions
+            );
+            eprintln!(" theirs {:?} {:?}", theirs.matching, theirs.instructions);
+            wrong += 1;
+        }
+    }
+    assert_eq!(wrong, 0, "{wrong} of {} differ", lines.len());
+}
+
+#[test]
+fn what_is_printed_parses_to_the_same() {
+    for line in flows() {
+        let flow = parse(line);
+        let printed = text::print_flow_stats(&stats(&flow), Names::NONE);
+        assert_eq!(parse(&printed), flow, "{line}\n{printed}");
+        let printed = text::print_flow_mod(&flow, Names::NONE);
+        assert_eq!(parse(&printed), flow, "{line}\n{printed}");
+    }
+}
