@@ -14,9 +14,36 @@ use openflow::{Message, Version};
 pub fn have_oracle() -> bool {
     let found = Command::new("ovs-ofctl").arg("--version").output().is_ok();
     if !found {
-        eprintln!("skipped: ovs-ofctl is not installed (apt-get install openvswitch-switch)");
+        let mut stderr = std::io::stderr();
+        let _ = writeln!(
+            stderr,
+            "skipped: ovs-ofctl is not installed (apt-get install openvswitch-switch)"
+        );
     }
     found
+}
+
+/// What differs from the oracle, told all at once.
+#[derive(Default)]
+pub struct Differences(Vec<String>);
+
+impl Differences {
+    pub fn compare(&mut self, about: &str, ours: &str, theirs: Option<&String>) {
+        if theirs.map(String::as_str) != Some(ours) {
+            let theirs = theirs.map_or("nothing", String::as_str);
+            self.0
+                .push(format!("{about}\n ours   {ours}\n theirs {theirs}"));
+        }
+    }
+
+    pub fn none(&self) {
+        assert!(
+            self.0.is_empty(),
+            "{} differ:\n{}",
+            self.0.len(),
+            self.0.join("\n")
+        );
+    }
 }
 
 /// A folder that goes away with the value.
