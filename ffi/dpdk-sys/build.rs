@@ -7,7 +7,7 @@ use std::process::Command;
 /// Oldest release with the names that the shim uses.
 const OLDEST: &str = "22.11";
 /// What is bound directly: real functions with scalar arguments. All else goes through the shim.
-const FUNCTIONS: &str = "dp_.*|rte_eal_(init|cleanup|has_hugepages)|rte_strerror\
+const FUNCTIONS: &str = "dp_.*|rte_eal_(init|get_runtime_dir)|rte_strerror\
     |rte_thread_(register|unregister)|rte_get_tsc_hz|rte_version|rte_log_set_global_level\
     |rte_pktmbuf_pool_create|rte_pktmbuf_free_bulk|rte_mempool_(avail_count|in_use_count|free)\
     |rte_eth_dev_(start|stop|set_mtu|get_mtu|set_link_up|set_link_down|is_valid_port)\

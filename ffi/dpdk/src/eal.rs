@@ -3,8 +3,10 @@
 use crate::error::reason;
 use crate::{DpdkError, log, stdio};
 use dpdk_sys as sys;
-use std::ffi::{CString, c_char, c_int};
+use std::ffi::{CStr, CString, OsStr, c_char, c_int};
 use std::fs;
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 /// How EAL is started.
@@ -60,6 +62,7 @@ impl Eal {
             }
             return Err(DpdkError::Start { reason });
         }
+        remove_runtime_directory();
         RUNNING.store(true, Ordering::SeqCst);
         Ok(Eal {
             _only_start_makes_one: (),
@@ -79,7 +82,7 @@ impl Eal {
     /// DPDK's version, as in `DPDK 22.11.11`.
     pub fn version() -> String {
         // SAFETY: a static string.
-        let version = unsafe { std::ffi::CStr::from_ptr(sys::rte_version()) };
+        let version = unsafe { CStr::from_ptr(sys::rte_version()) };
         version.to_string_lossy().into_owned()
     }
 
@@ -116,6 +119,14 @@ fn init(arguments: &[String]) -> c_int {
     let pointers = pointers.leak();
     // SAFETY: a null-terminated argument vector that lives for ever; called once (`STARTED`).
     unsafe { sys::rte_eal_init(count, pointers.as_mut_ptr()) }
+}
+
+/// EAL makes a directory for what processes share, and leaves it. Ours share nothing unless the operator
+/// asks for it, so it is empty and goes.
+fn remove_runtime_directory() {
+    // SAFETY: EAL ran; a static string.
+    let path = unsafe { CStr::from_ptr(sys::rte_eal_get_runtime_dir()) };
+    let _ = fs::remove_dir(Path::new(OsStr::from_bytes(path.to_bytes())));
 }
 
 /// The arguments, each only if `extra` does not decide the same.

@@ -53,7 +53,8 @@ fn packets_pass_through_virtual_devices_and_buffers_come_back() {
     the_ring_device_gives_back_what_it_took(eal, &pool, &other);
     impossible_devices_are_explained(eal);
     assert_eq!((pool.in_use(), other.in_use()), (0, 0), "buffers leaked");
-    let _ = std::fs::remove_dir_all(format!("/run/dpdk/{}", config("").file_prefix));
+    let left = std::path::Path::new("/run/dpdk").join(&config("").file_prefix);
+    assert!(!left.exists(), "EAL left {left:?}");
 }
 
 fn chains_return_to_their_pool(pool: &Pool) {
