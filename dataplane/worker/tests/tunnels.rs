@@ -1,0 +1,417 @@
+//! Tunnels: wrapping and unwrapping, next hops, what the endpoint answers itself.
+
+mod common;
+
+use std::net::IpAddr;
+
+use common::*;
+use net::{FlowKey, MacAddr, PortNo};
+use openflow::{Action, Field};
+use packet::{Csum, Gso, Packet};
+use ports::{Caps, TunnelKind};
+use worker::{Counter, DropReason, NeighborState};
+
+const UPLINK: u32 = 1;
+const TUNNEL: u32 = 2;
+const POD: u32 = 3;
+
+/// A node: uplink 1, Geneve 2, pod 3; what the pod sends goes to `peer` as network 77, what comes
+/// for network 77 goes to the pod.
+fn node(vtep: &str, peer: &str, kind: TunnelKind) -> Rig {
+    let mut rig = Rig::new(0);
+    rig.port(UPLINK, Caps::default());
+    rig.port(POD, Caps::default());
+    rig.tunnel(TUNNEL, kind);
+    rig.workers.set_vteps(vec![vtep.parse().unwrap()]);
+    rig.poll();
+    let to_peer = match peer.parse().unwrap() {
+        IpAddr::V4(v4) => set(Field::TunDst, v4.to_bits()),
+        IpAddr::V6(v6) => set(Field::TunIpv6Dst, v6.to_bits()),
+    };
+    let out = vec![set(Field::TunId, 77u64), to_peer, output(TUNNEL)];
+    rig.flow(0, 1, in_port(POD), out);
+    let arrives = in_port(TUNNEL).with(Field::TunId, 77u64);
+    rig.flow(0, 1, arrives, vec![output(POD)]);
+    rig
+}
+
+fn pair(a: &str, b: &str, kind: TunnelKind) -> (Rig, Rig) {
+    let bare = |vtep: &str| vtep.split('/').next().unwrap().to_owned();
+    (node(a, &bare(b), kind), node(b, &bare(a), kind))
+}
+
+/// The wire between two uplinks, until it is quiet. Returns the frames it carried.
+fn exchange(a: &mut Rig, b: &mut Rig) -> Vec<Vec<u8>> {
+    let mut carried = Vec::new();
+    loop {
+        let (from_a, from_b) = (a.out(UPLINK), b.out(UPLINK));
+        if from_a.is_empty() && from_b.is_empty() {
+            return carried;
+        }
+        for frame in &from_a {
+            b.send(UPLINK, frame);
+        }
+        for frame in &from_b {
+            a.send(UPLINK, frame);
+        }
+        // Those who waited for an answer look again in the next round.
+        a.poll();
+        b.poll();
+        carried.extend(from_a);
+        carried.extend(from_b);
+    }
+}
+
+fn there_and_back(a: &str, b: &str, kind: TunnelKind) -> Vec<Vec<u8>> {
+    let (mut a, mut b) = pair(a, b, kind);
+    let mut carried = Vec::new();
+    for round in 0..3u16 {
+        let request = udp(1, 2, (1000, round), b"request");
+        a.send(POD, &request);
+        carried.extend(exchange(&mut a, &mut b));
+        assert_eq!(b.only(POD), request, "{}{}", a.why(), b.why());
+        let reply = udp(2, 1, (round, 1000), b"reply");
+        b.send(POD, &reply);
+        carried.extend(exchange(&mut a, &mut b));
+        assert_eq!(a.only(POD), reply, "{}{}", a.why(), b.why());
+    }
+    assert_eq!(a.count(Counter::TunnelEncap), 3);
+    assert_eq!(a.count(Counter::TunnelDecap), 3);
+    carried
+}
+
+#[test]
+fn geneve_over_ipv4_carries_packets_both_ways_after_asking_once_for_the_next_hop() {
+    let carried = there_and_back(
+        "172.30.0.1/24,port=p1",
+        "172.30.0.2/24,port=p1",
+        TunnelKind::Geneve,
+    );
+    assert_eq!(carried.len(), 2 + 6, "ARP request and reply, then data");
+    let first = &carried[2];
+    check_sums(first);
+    let mut key = FlowKey::default();
+    let layout = net::parse::extract(first, first.len(), &mut key).unwrap();
+    assert_eq!(key.nw_src.get(), 0xac1e_0001);
+    assert_eq!(key.tp_dst.get(), 6081);
+    assert!(key.tp_src.get() >= 49152);
+    let at = usize::from(layout.payload);
+    assert_eq!(first[at..at + 8], [0, 0, 0x65, 0x58, 0, 0, 77, 0]);
+    assert_eq!(first[at + 8..], udp(1, 2, (1000, 0), b"request"));
+}
+
+#[test]
+fn vxlan_over_ipv4_likewise() {
+    let carried = there_and_back(
+        "172.30.0.1/24,port=p1",
+        "172.30.0.2/24,port=p1",
+        TunnelKind::Vxlan,
+    );
+    assert_eq!(carried[2][36..38], 4789u16.to_be_bytes());
+}
+
+#[test]
+fn geneve_over_ipv6_has_an_outer_checksum() {
+    let carried = there_and_back(
+        "fd00::1/64,port=p1",
+        "fd00::2/64,port=p1",
+        TunnelKind::Geneve,
+    );
+    let first = &carried[2];
+    let checksum = &first[14 + 40 + 6..14 + 40 + 8];
+    assert_ne!(checksum, [0, 0]);
+    check_sums(first);
+}
+
+#[test]
+fn an_underlay_vlan_is_on_every_frame_of_the_endpoint() {
+    let carried = there_and_back(
+        "172.30.0.1/24,port=p1,vlan=12",
+        "172.30.0.2/24,port=p1,vlan=12",
+        TunnelKind::Geneve,
+    );
+    for frame in carried {
+        assert_eq!(frame[12..16], [0x81, 0, 0, 12]);
+    }
+}
+
+#[test]
+fn off_link_peers_are_reached_through_the_gateway() {
+    let mut rig = node(
+        "172.30.0.1/24,port=p1,gateway=172.30.0.254",
+        "192.0.2.9",
+        TunnelKind::Geneve,
+    );
+    rig.send(POD, &udp(1, 2, (1, 2), b""));
+    let question = rig.only(UPLINK);
+    assert_eq!(question[12..14], [8, 6]);
+    assert_eq!(question[38..42], [172, 30, 0, 254]);
+    let gateway = MacAddr([2, 2, 2, 2, 2, 2]);
+    let answer = net::arp::reply(
+        gateway,
+        [172, 30, 0, 254],
+        MacAddr(question[6..12].try_into().unwrap()),
+        [172, 30, 0, 1],
+    );
+    rig.send(UPLINK, &answer);
+    rig.poll();
+    let wrapped = rig.only(UPLINK);
+    assert_eq!(wrapped[..6], gateway.0);
+    assert_eq!(wrapped[30..34], [192, 0, 2, 9]);
+    let entry = rig.workers.neighbors()[0];
+    assert_eq!((entry.mac, entry.port), (Some(gateway), PortNo(UPLINK)));
+    assert_eq!(entry.state, NeighborState::Reachable);
+}
+
+#[test]
+fn off_link_peers_without_a_gateway_are_dropped() {
+    let mut rig = node("172.30.0.1/24,port=p1", "192.0.2.9", TunnelKind::Geneve);
+    rig.send(POD, &udp(1, 2, (1, 2), b""));
+    assert_eq!(rig.dropped(DropReason::TunnelNoRoute), 1);
+}
+
+#[test]
+fn packets_wait_for_a_next_hop_and_are_dropped_when_it_never_answers() {
+    let mut rig = node("172.30.0.1/24,port=p1", "172.30.0.2", TunnelKind::Geneve);
+    for source in 0..20 {
+        rig.send(POD, &udp(1, 2, (source, 2), b""));
+    }
+    assert_eq!(rig.dropped(DropReason::NeighborQueueFull), 4);
+    for _ in 0..100 {
+        rig.advance(100 * MILLISECOND);
+    }
+    let questions = rig.out(UPLINK);
+    assert!(questions.len() >= 10, "{} questions", questions.len());
+    assert!(questions.iter().all(|frame| frame[12..14] == [8, 6]));
+    assert_eq!(rig.dropped(DropReason::NeighborFailed), 16);
+    assert!(rig.all_out().is_empty());
+}
+
+#[test]
+fn a_next_hop_set_by_the_operator_is_used_without_asking() {
+    let mut rig = node("172.30.0.1/24,port=p1", "172.30.0.2", TunnelKind::Geneve);
+    let mac = MacAddr([2, 9, 9, 9, 9, 9]);
+    assert!(rig.workers.set_neighbor("172.30.0.2".parse().unwrap(), mac));
+    rig.send(POD, &udp(1, 2, (1, 2), b""));
+    assert_eq!(rig.only(UPLINK)[..6], mac.0);
+}
+
+#[test]
+fn the_endpoint_answers_arp_and_echo_for_its_address_and_lets_others_pass() {
+    let mut rig = node("172.30.0.1/24,port=p1", "172.30.0.2", TunnelKind::Geneve);
+    rig.flow(0, 1, in_port(UPLINK), vec![output(POD)]);
+    let (asker, us) = (MacAddr([2, 0, 0, 0, 0, 7]), [172, 30, 0, 1]);
+    rig.send(UPLINK, &net::arp::request(asker, [172, 30, 0, 7], us));
+    let answer = rig.only(UPLINK);
+    let ours = MacAddr(answer[6..12].try_into().unwrap());
+    assert_eq!(answer, net::arp::reply(ours, us, asker, [172, 30, 0, 7]));
+    let mut echo = Vec::new();
+    etherparse::PacketBuilder::ethernet2(asker.0, ours.0)
+        .ipv4([172, 30, 0, 7], us, 9)
+        .icmpv4_echo_request(5, 6)
+        .write(&mut echo, b"ping")
+        .unwrap();
+    rig.send(UPLINK, &echo);
+    let answer = rig.only(UPLINK);
+    check_sums(&answer);
+    assert_eq!(answer[..12], [asker.0, ours.0].concat());
+    assert_eq!((answer[34], &answer[38..]), (0, &echo[38..]));
+    assert!(rig.out(POD).is_empty());
+    // For other addresses, and other traffic to ours, the tables decide.
+    let other = net::arp::request(asker, [172, 30, 0, 7], [172, 30, 0, 9]);
+    rig.send(UPLINK, &other);
+    assert_eq!(rig.only(POD), other);
+    let mut ssh = Vec::new();
+    etherparse::PacketBuilder::ethernet2(asker.0, ours.0)
+        .ipv4([172, 30, 0, 7], us, 9)
+        .tcp(999, 22, 0, 0)
+        .write(&mut ssh, &[])
+        .unwrap();
+    rig.send(UPLINK, &ssh);
+    assert_eq!(rig.only(POD), ssh);
+    assert_eq!(rig.count(Counter::EndpointPackets), 2);
+}
+
+#[test]
+fn the_endpoint_answers_neighbour_solicitations() {
+    let mut rig = node("fd00::1/64,port=p1", "fd00::2", TunnelKind::Geneve);
+    let asker = MacAddr([2, 0, 0, 0, 0, 7]);
+    let address = |text: &str| text.parse::<std::net::Ipv6Addr>().unwrap().octets();
+    let question = net::nd::solicitation(asker, address("fd00::7"), address("fd00::1"));
+    rig.send(UPLINK, &question);
+    let answer = rig.only(UPLINK);
+    let ours = MacAddr(answer[6..12].try_into().unwrap());
+    let expected =
+        net::nd::advertisement(ours, address("fd00::1"), asker, address("fd00::7"), false);
+    assert_eq!(answer, expected);
+}
+
+#[test]
+fn a_tunnel_packet_that_nobody_takes_or_that_is_broken_is_dropped_with_a_reason() {
+    let (mut a, mut b) = pair(
+        "172.30.0.1/24,port=p1",
+        "172.30.0.2/24,port=p1",
+        TunnelKind::Geneve,
+    );
+    a.send(POD, &udp(1, 2, (1, 2), b""));
+    let carried = exchange(&mut a, &mut b);
+    let good = carried.last().unwrap().clone();
+    b.out(POD);
+    let mut critical = good.clone();
+    critical[43] |= 0x40;
+    b.send(UPLINK, &critical);
+    assert_eq!(b.dropped(DropReason::TunnelMalformed), 1);
+    let (reply, _answer) = worker::Reply::channel();
+    b.workers.delete_port(PortNo(TUNNEL), reply).unwrap();
+    b.send(UPLINK, &good);
+    assert_eq!(b.dropped(DropReason::TunnelNoPort), 1);
+    assert!(b.out(POD).is_empty());
+}
+
+#[test]
+fn a_flow_without_tunnel_destination_is_dropped() {
+    let mut rig = node("172.30.0.1/24,port=p1", "172.30.0.2", TunnelKind::Geneve);
+    rig.flow(0, 9, in_port(POD), vec![output(TUNNEL)]);
+    rig.send(POD, &udp(1, 2, (1, 2), b""));
+    assert_eq!(rig.dropped(DropReason::TunnelNoDestination), 1);
+    rig.workers.set_vteps(vec![]);
+    rig.delete(0, 9, in_port(POD));
+    rig.send(POD, &udp(1, 2, (1, 2), b""));
+    assert_eq!(rig.dropped(DropReason::TunnelNoEndpoint), 1);
+}
+
+#[test]
+fn a_sender_learns_the_mtu_of_the_tunnel() {
+    let mut rig = node("172.30.0.1/24,port=p1", "172.30.0.2", TunnelKind::Geneve);
+    rig.flow(
+        0,
+        2,
+        in_port(POD),
+        vec![
+            set(Field::TunId, 77u64),
+            set(Field::TunDst, 0xac1e_0002_u32),
+            set(Field::Ipv4Dst, 0x0a00_0063_u32),
+            output(TUNNEL),
+        ],
+    );
+    // 1451 bytes of IP; 1450 fit.
+    let big = dont_fragment(udp(1, 2, (1, 2), &[0; 1423]), true);
+    for round in 1..=2 {
+        rig.send(POD, &big);
+        assert_eq!(rig.dropped(DropReason::TooBig), round);
+        let error = rig.only(POD);
+        check_sums(&error);
+        assert_eq!(error[..12], [mac(1), mac(2)].concat());
+        assert_eq!(error[26..34], [10, 0, 0, 2, 10, 0, 0, 1]);
+        assert_eq!((error[34], error[35]), (3, 4));
+        assert_eq!(u16::from_be_bytes([error[40], error[41]]), 1450);
+        // The quoted packet is the one that was sent, not what the flow made of it.
+        assert_eq!(error[42..70], big[14..42]);
+    }
+    // One byte less goes through.
+    let fits = udp(1, 2, (1, 2), &[0; 1422]);
+    rig.workers
+        .set_neighbor("172.30.0.2".parse().unwrap(), MacAddr([2; 6]));
+    rig.out(UPLINK);
+    rig.send(POD, &fits);
+    assert_eq!(rig.only(UPLINK).len(), fits.len() + 50);
+    // Without the don't-fragment bit nobody is told.
+    let big = dont_fragment(udp(1, 2, (1, 2), &[0; 1423]), false);
+    rig.send(POD, &big);
+    assert_eq!(rig.dropped(DropReason::TooBig), 3);
+    assert!(rig.out(POD).is_empty());
+}
+
+fn dont_fragment(mut frame: Vec<u8>, bit: bool) -> Vec<u8> {
+    frame[20] = if bit { 0x40 } else { 0 };
+    frame[24..26].copy_from_slice(&[0, 0]);
+    let sum = net::csum::ipv4_header(&frame[14..34]);
+    frame[24..26].copy_from_slice(&sum.to_be_bytes());
+    frame
+}
+
+/// A TCP frame of many segments, as a tap gives it: its checksum is left to do.
+fn large_frame(rig: &Rig, payload: &[u8], mss: u16) -> Packet {
+    let mut frame = Vec::new();
+    etherparse::PacketBuilder::ethernet2(mac(1), mac(2))
+        .ipv4([10, 0, 0, 1], [10, 0, 0, 2], 64)
+        .tcp(1000, 2000, 7, 100)
+        .write(&mut frame, payload)
+        .unwrap();
+    let len = (frame.len() - 34) as u32;
+    let partial = net::csum::pseudo_ipv4([10, 0, 0, 1], [10, 0, 0, 2], 6, len).partial();
+    frame[50..52].copy_from_slice(&partial.to_be_bytes());
+    let mut packet = Packet::from_slice(&rig.pool, &frame).unwrap();
+    let meta = packet.meta_mut();
+    meta.csum = Csum::Partial;
+    meta.csum_start = 34;
+    meta.csum_offset = 16;
+    meta.gso = Gso::Tcp4;
+    meta.gso_size = mss;
+    meta.hdr_len = 54;
+    packet
+}
+
+fn large_frame_through_tunnel(a: &str, b: &str) {
+    let (mut a, mut b) = pair(a, b, TunnelKind::Geneve);
+    a.send(POD, &udp(1, 2, (1, 2), b""));
+    exchange(&mut a, &mut b);
+    b.out(POD);
+    let payload: Vec<u8> = (0..30_000u32).map(|n| (n * 7) as u8).collect();
+    for _ in 0..2 {
+        let large = large_frame(&a, &payload, 1380);
+        a.send_packet(POD, large);
+        let segments = a.out(UPLINK);
+        assert_eq!(segments.len(), 30_000usize.div_ceil(1380), "{}", a.why());
+        let mut received = Vec::new();
+        for segment in &segments {
+            check_sums(segment);
+            b.send(UPLINK, segment);
+            let inner = b.only(POD);
+            check_sums(&inner);
+            received.extend_from_slice(&inner[54..]);
+        }
+        assert_eq!(received, payload);
+    }
+}
+
+#[test]
+fn a_large_tcp_frame_is_cut_behind_the_tunnel_when_the_uplink_cannot() {
+    large_frame_through_tunnel("172.30.0.1/24,port=p1", "172.30.0.2/24,port=p1");
+}
+
+#[test]
+fn a_large_tcp_frame_is_cut_in_a_tunnel_over_ipv6_with_outer_checksums() {
+    large_frame_through_tunnel("fd00::1/64,port=p1", "fd00::2/64,port=p1");
+}
+
+#[test]
+fn a_large_frame_goes_whole_to_a_port_that_takes_it() {
+    let mut rig = Rig::new(1);
+    let caps = Caps {
+        csum: true,
+        tso: true,
+        uso: true,
+    };
+    rig.port(2, caps);
+    let rewrite = vec![
+        set(Field::Ipv4Dst, 0x0a00_0009_u32),
+        set(Field::TcpDst, 80u16),
+        Action::DecNwTtl,
+        output(2),
+    ];
+    rig.flow(0, 1, in_port(1), rewrite);
+    let payload = vec![5; 20_000];
+    let large = large_frame(&rig, &payload, 1400);
+    rig.send_packet(1, large);
+    let out = rig.out_packets(2);
+    assert_eq!(out.len(), 1, "{}", rig.why());
+    assert_eq!(out[0].meta().gso, Gso::Tcp4);
+    assert_eq!(out[0].meta().csum, Csum::Partial);
+    // Finished by whoever takes it, the checksum is right for the new addresses and ports.
+    let mut bytes = out[0].to_vec();
+    let sum = net::csum::complete([&bytes[34..]]);
+    bytes[50..52].copy_from_slice(&sum.to_be_bytes());
+    check_sums(&bytes);
+    assert_eq!(bytes[30..34], [10, 0, 0, 9]);
+}
