@@ -1,0 +1,293 @@
+//! The cache changes nothing: whatever the tables, a worker with a cache and one without give the
+//! same packets, on the same ports, in the same order, and count the same.
+
+mod common;
+
+use common::{Rig, SECOND, mac, output, set};
+use net::{GroupId, TableId};
+use openflow::action::{Ct, CtZone, Nat, NatKind};
+use openflow::model::GroupType;
+use openflow::{Action, Field, Instructions, Match, SubField};
+use proptest::prelude::*;
+use worker::{Config, DropReason};
+
+const PORTS: u32 = 4;
+
+/// One event of a run.
+#[derive(Clone, Debug)]
+enum Event {
+    Packet(u32, Vec<u8>),
+    Rule(u8, u16, Match, Instructions),
+    Remove(u8, u16, Match),
+    Later(u64),
+}
+
+fn small<T: Clone + std::fmt::Debug + 'static>(values: &[T]) -> impl Strategy<Value = T> + use<T> {
+    proptest::sample::select(values.to_vec())
+}
+
+fn packet() -> impl Strategy<Value = Vec<u8>> {
+    let hosts = || small(&[1u8, 2, 3]);
+    let kind = 0..6u8;
+    (
+        hosts(),
+        hosts(),
+        0..3u16,
+        0..3u16,
+        small(&[1u8, 2, 64]),
+        kind,
+        0..4u8,
+    )
+        .prop_map(|(src, dst, sport, dport, ttl, kind, extra)| {
+            let start = etherparse::PacketBuilder::ethernet2(mac(src), mac(dst));
+            let (ip_src, ip_dst) = ([10, 0, 0, src], [10, 0, 0, dst]);
+            let ports = (1000 + sport, 80 + dport);
+            let mut frame = Vec::new();
+            let payload = &[extra; 8][..];
+            match kind {
+                0 => start
+                    .ipv4(ip_src, ip_dst, ttl)
+                    .udp(ports.0, ports.1)
+                    .write(&mut frame, payload),
+                1 => start
+                    .single_vlan((10 + u16::from(extra)).try_into().unwrap())
+                    .ipv4(ip_src, ip_dst, ttl)
+                    .udp(ports.0, ports.1)
+                    .write(&mut frame, payload),
+                2 => {
+                    let builder = start
+                        .ipv4(ip_src, ip_dst, ttl)
+                        .tcp(ports.0, ports.1, 100, 1000);
+                    let builder = match extra {
+                        0 => builder.syn(),
+                        1 => builder.syn().ack(101),
+                        2 => builder.ack(101),
+                        _ => builder.rst(),
+                    };
+                    builder.write(&mut frame, &[])
+                }
+                3 => start
+                    .ipv4(ip_src, ip_dst, ttl)
+                    .icmpv4_echo_request(sport, dport)
+                    .write(&mut frame, payload),
+                4 => start
+                    .ipv6([src; 16], [dst; 16], ttl)
+                    .udp(ports.0, ports.1)
+                    .write(&mut frame, payload),
+                _ => {
+                    let request = net::arp::request(net::MacAddr(mac(src)), ip_src, ip_dst);
+                    frame.extend_from_slice(&request);
+                    Ok(())
+                }
+            }
+            .unwrap();
+            if extra == 3 && frame.len() > 30 && kind == 0 {
+                frame[20] = 0x20; // a first fragment
+                frame[24..26].copy_from_slice(&[0, 0]);
+                let sum = net::csum::ipv4_header(&frame[14..34]);
+                frame[24..26].copy_from_slice(&sum.to_be_bytes());
+            }
+            frame
+        })
+}
+
+fn matching() -> impl Strategy<Value = Match> {
+    let v4 = || Match::any().with(Field::EthType, 0x0800u16);
+    prop_oneof![
+        Just(Match::any()),
+        (1..=PORTS).prop_map(|port| Match::any().with(Field::InPort, port)),
+        (1..=3u8)
+            .prop_map(|host| Match::any().with(Field::EthDst, net::MacAddr(mac(host)).to_u64())),
+        (1..=3u32).prop_map(move |host| v4().with(Field::Ipv4Dst, 0x0a00_0000 + host)),
+        Just(v4().with_masked(Field::Ipv4Src, 0x0a00_0002u32, 0xffff_fffeu32)),
+        (80..83u16).prop_map(move |port| v4().with(Field::IpProto, 17u8).with(Field::UdpDst, port)),
+        small(&[1u8, 64]).prop_map(move |ttl| v4().with(Field::IpTtl, ttl)),
+        Just(
+            v4().with(Field::IpProto, 6u8)
+                .with_masked(Field::TcpFlags, 2u16, 2u16)
+        ),
+        (10..14u16).prop_map(|vid| Match::any().with(Field::VlanVid, 0x1000 | vid)),
+        (0..3u32).prop_map(|reg| Match::any().with(Field::Reg0, reg)),
+        small(&[
+            (33u128, 33u128),
+            (34, 34),
+            (32, 32),
+            (40, 40),
+            (48, 48),
+            (96, 96)
+        ])
+        .prop_map(move |(value, mask)| v4().with_masked(Field::CtState, value, mask)),
+        (0..2u32).prop_map(move |mark| v4().with(Field::CtMark, mark)),
+        Just(
+            Match::any()
+                .with(Field::EthType, 0x0806u16)
+                .with(Field::ArpOp, 1u8)
+        ),
+    ]
+}
+
+fn simple_action() -> impl Strategy<Value = Action> {
+    prop_oneof![
+        4 => (1..=PORTS).prop_map(output),
+        1 => Just(output(net::PortNo::FLOOD.0)),
+        1 => Just(output(net::PortNo::IN_PORT.0)),
+        1 => (0..3u32).prop_map(|reg| set(Field::Reg0, reg)),
+        1 => (1..=3u8).prop_map(|host| set(Field::EthDst, net::MacAddr(mac(host)).to_u64())),
+        1 => (1..=3u32).prop_map(|host| set(Field::Ipv4Dst, 0x0a00_0000 + host)),
+        1 => (80..83u16).prop_map(|port| set(Field::UdpDst, port)),
+        1 => (0..3u8).prop_map(|dscp| set(Field::IpDscp, dscp)),
+        1 => Just(Action::DecNwTtl),
+        1 => small(&[5u8, 64]).prop_map(Action::SetNwTtl),
+        1 => Just(Action::PushVlan { tpid: 0x8100 }),
+        1 => Just(Action::PopVlan),
+        1 => (10..14u16).prop_map(|vid| set(Field::VlanVid, 0x1000 | vid)),
+        1 => Just(Action::Move {
+            src: SubField::range(Field::Ipv4Src, 0, 1),
+            dst: SubField::range(Field::Reg0, 0, 1),
+        }),
+        1 => (1..=2u32).prop_map(|group| Action::Group(GroupId(group))),
+        1 => (1..=2u8).prop_map(|table| Action::Resubmit {
+            port: None,
+            table: Some(TableId(table)),
+            ct: false,
+        }),
+        1 => Just(Action::Exit),
+        3 => ct(),
+    ]
+}
+
+fn ct() -> impl Strategy<Value = Action> {
+    let actions = prop_oneof![
+        2 => Just(vec![]),
+        1 => (0..2u32).prop_map(|mark| vec![set(Field::CtMark, mark)]),
+        1 => Just(vec![nat(NatKind::Existing, None)]),
+        1 => (1..=3u8).prop_map(|host| vec![nat(NatKind::Dst, Some(host))]),
+        1 => (1..=3u8).prop_map(|host| vec![nat(NatKind::Src, Some(host))]),
+    ];
+    let table = proptest::option::of((1..=2u8).prop_map(TableId));
+    (proptest::bool::ANY, 0..2u16, table, actions).prop_map(|(commit, zone, table, actions)| {
+        Action::Ct(Ct {
+            commit,
+            zone: CtZone::Number(zone),
+            table,
+            actions,
+            ..Ct::default()
+        })
+    })
+}
+
+fn nat(kind: NatKind, host: Option<u8>) -> Action {
+    let address = host.map(|host| std::net::IpAddr::from([10, 0, 0, host]));
+    Action::Nat(Nat {
+        kind,
+        addresses: address.map(|a| (a, a)),
+        ports: None,
+        persistent: false,
+        hash: false,
+        random: false,
+    })
+}
+
+fn actions() -> impl Strategy<Value = Vec<Action>> {
+    let one = prop_oneof![
+        8 => simple_action(),
+        1 => proptest::collection::vec(simple_action(), 1..4).prop_map(Action::Clone),
+    ];
+    proptest::collection::vec(one, 0..5)
+}
+
+fn rule() -> impl Strategy<Value = (u8, u16, Match, Instructions)> {
+    let table = 0..3u8;
+    let next = proptest::option::of(1..3u8);
+    let write = proptest::option::of(proptest::collection::vec(simple_action(), 1..3));
+    (table, 0..4u16, matching(), actions(), next, write).prop_map(
+        |(table, priority, matching, actions, next, write)| {
+            let mut instructions = Instructions::apply(actions);
+            instructions.write = write;
+            // Tables go forward only (OpenFlow 1.3.5, 5.1).
+            instructions.goto_table = next.filter(|next| *next > table).map(TableId);
+            (table, priority, matching, instructions)
+        },
+    )
+}
+
+fn event() -> impl Strategy<Value = Event> {
+    prop_oneof![
+        12 => (1..=PORTS, packet()).prop_map(|(port, frame)| Event::Packet(port, frame)),
+        1 => rule().prop_map(|(t, p, m, i)| Event::Rule(t, p, m, i)),
+        1 => (0..3u8, 0..4u16, matching()).prop_map(|(t, p, m)| Event::Remove(t, p, m)),
+        1 => small(&[1u64, 31, 200]).prop_map(Event::Later),
+    ]
+}
+
+fn rig(cache_entries: usize, rules: &[(u8, u16, Match, Instructions)]) -> Rig {
+    let config = Config {
+        cache_entries,
+        ..Config::default()
+    };
+    let mut rig = Rig::with(PORTS, config);
+    let bucket = |port| (1, vec![set(Field::UdpDst, 82u16), output(port)]);
+    rig.group(1, GroupType::All, vec![bucket(2), bucket(3)]);
+    rig.group(2, GroupType::Select, vec![bucket(1), bucket(2), bucket(4)]);
+    for (table, priority, matching, instructions) in rules {
+        rig.rule(*table, *priority, matching.clone(), instructions.clone());
+    }
+    rig
+}
+
+fn play(rig: &mut Rig, event: &Event) -> Vec<(u32, Vec<u8>)> {
+    match event {
+        Event::Packet(port, frame) => rig.send(*port, frame),
+        Event::Rule(table, priority, matching, instructions) => {
+            rig.rule(*table, *priority, matching.clone(), instructions.clone());
+        }
+        Event::Remove(table, priority, matching) => {
+            rig.delete(*table, *priority, matching.clone());
+        }
+        Event::Later(seconds) => rig.advance(seconds * SECOND),
+    }
+    rig.all_out()
+}
+
+/// Counters of every rule.
+fn counts(rig: &mut Rig) -> Vec<String> {
+    rig.settle();
+    let pipeline = rig.tables.published().load();
+    let mut counts: Vec<String> = pipeline
+        .tables()
+        .flat_map(|(_, table)| table.rules())
+        .map(|rule| {
+            let stats = rule.stats.counters();
+            format!(
+                "{} {} {:?} {} {}",
+                rule.table,
+                rule.priority,
+                rule.matching(),
+                stats.packets,
+                stats.bytes
+            )
+        })
+        .collect();
+    counts.sort();
+    counts
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(512))]
+
+    #[test]
+    fn with_and_without_a_cache_the_same_comes_out(
+        rules in proptest::collection::vec(rule(), 1..12),
+        events in proptest::collection::vec(event(), 1..60),
+    ) {
+        let (mut fast, mut slow) = (rig(1 << 10, &rules), rig(0, &rules));
+        for event in &events {
+            let (a, b) = (play(&mut fast, event), play(&mut slow, event));
+            prop_assert_eq!(a, b, "after {:?}", event);
+            for reason in DropReason::ALL {
+                prop_assert_eq!(fast.dropped(*reason), slow.dropped(*reason), "{}", reason);
+            }
+        }
+        prop_assert_eq!(counts(&mut fast), counts(&mut slow));
+    }
+}
