@@ -28,67 +28,61 @@ fn small<T: Clone + std::fmt::Debug + 'static>(values: &[T]) -> impl Strategy<Va
 
 fn packet() -> impl Strategy<Value = Vec<u8>> {
     let hosts = || small(&[1u8, 2, 3]);
-    let kind = 0..6u8;
-    (
-        hosts(),
-        hosts(),
-        0..3u16,
-        0..3u16,
-        small(&[1u8, 2, 64]),
-        kind,
-        0..4u8,
-    )
-        .prop_map(|(src, dst, sport, dport, ttl, kind, extra)| {
-            let start = etherparse::PacketBuilder::ethernet2(mac(src), mac(dst));
-            let (ip_src, ip_dst) = ([10, 0, 0, src], [10, 0, 0, dst]);
-            let ports = (1000 + sport, 80 + dport);
-            let mut frame = Vec::new();
-            let payload = &[extra; 8][..];
-            match kind {
-                0 => start
-                    .ipv4(ip_src, ip_dst, ttl)
-                    .udp(ports.0, ports.1)
-                    .write(&mut frame, payload),
-                1 => start
-                    .single_vlan((10 + u16::from(extra)).try_into().unwrap())
-                    .ipv4(ip_src, ip_dst, ttl)
-                    .udp(ports.0, ports.1)
-                    .write(&mut frame, payload),
-                2 => {
-                    let builder = start
-                        .ipv4(ip_src, ip_dst, ttl)
-                        .tcp(ports.0, ports.1, 100, 1000);
-                    let builder = match extra {
-                        0 => builder.syn(),
-                        1 => builder.syn().ack(101),
-                        2 => builder.ack(101),
-                        _ => builder.rst(),
-                    };
-                    builder.write(&mut frame, &[])
-                }
-                3 => start
-                    .ipv4(ip_src, ip_dst, ttl)
-                    .icmpv4_echo_request(sport, dport)
-                    .write(&mut frame, payload),
-                4 => start
-                    .ipv6([src; 16], [dst; 16], ttl)
-                    .udp(ports.0, ports.1)
-                    .write(&mut frame, payload),
-                _ => {
-                    let request = net::arp::request(net::MacAddr(mac(src)), ip_src, ip_dst);
-                    frame.extend_from_slice(&request);
-                    Ok(())
-                }
-            }
-            .unwrap();
-            if extra == 3 && frame.len() > 30 && kind == 0 {
-                frame[20] = 0x20; // a first fragment
-                frame[24..26].copy_from_slice(&[0, 0]);
-                let sum = net::csum::ipv4_header(&frame[14..34]);
-                frame[24..26].copy_from_slice(&sum.to_be_bytes());
-            }
-            frame
-        })
+    let ports = (0..3u16, 0..3u16).prop_map(|(src, dst)| (1000 + src, 80 + dst));
+    let ttl = small(&[1u8, 2, 64]);
+    (hosts(), hosts(), ports, ttl, 0..6u8, 0..4u8)
+        .prop_map(|(src, dst, ports, ttl, kind, extra)| frame(src, dst, ports, ttl, kind, extra))
+}
+
+fn frame(src: u8, dst: u8, ports: (u16, u16), ttl: u8, kind: u8, extra: u8) -> Vec<u8> {
+    let start = etherparse::PacketBuilder::ethernet2(mac(src), mac(dst));
+    let (ip_src, ip_dst) = ([10, 0, 0, src], [10, 0, 0, dst]);
+    let mut frame = Vec::new();
+    let payload = &[extra; 8][..];
+    match kind {
+        0 => start
+            .ipv4(ip_src, ip_dst, ttl)
+            .udp(ports.0, ports.1)
+            .write(&mut frame, payload),
+        1 => start
+            .single_vlan((10 + u16::from(extra)).try_into().unwrap())
+            .ipv4(ip_src, ip_dst, ttl)
+            .udp(ports.0, ports.1)
+            .write(&mut frame, payload),
+        2 => {
+            let builder = start
+                .ipv4(ip_src, ip_dst, ttl)
+                .tcp(ports.0, ports.1, 100, 1000);
+            let builder = match extra {
+                0 => builder.syn(),
+                1 => builder.syn().ack(101),
+                2 => builder.ack(101),
+                _ => builder.rst(),
+            };
+            builder.write(&mut frame, &[])
+        }
+        3 => start
+            .ipv4(ip_src, ip_dst, ttl)
+            .icmpv4_echo_request(ports.0, ports.1)
+            .write(&mut frame, payload),
+        4 => start
+            .ipv6([src; 16], [dst; 16], ttl)
+            .udp(ports.0, ports.1)
+            .write(&mut frame, payload),
+        _ => {
+            let request = net::arp::request(net::MacAddr(mac(src)), ip_src, ip_dst);
+            frame.extend_from_slice(&request);
+            Ok(())
+        }
+    }
+    .unwrap();
+    if extra == 3 && kind == 0 {
+        frame[20] = 0x20; // a first fragment
+        frame[24..26].copy_from_slice(&[0, 0]);
+        let sum = net::csum::ipv4_header(&frame[14..34]);
+        frame[24..26].copy_from_slice(&sum.to_be_bytes());
+    }
+    frame
 }
 
 fn matching() -> impl Strategy<Value = Match> {
@@ -272,22 +266,83 @@ fn counts(rig: &mut Rig) -> Vec<String> {
     counts
 }
 
+/// A pipeline that tracks everything and treats each state in its own way.
+fn tracked(nat_to: Option<u8>) -> Vec<(u8, u16, Match, Instructions)> {
+    let v4 = Match::any().with(Field::EthType, 0x0800u16);
+    let ct = |commit, actions| {
+        Action::Ct(Ct {
+            commit,
+            zone: CtZone::Number(1),
+            table: Some(TableId(1 + u8::from(commit))),
+            actions,
+            ..Ct::default()
+        })
+    };
+    let state = |bits: u128| v4.clone().with_masked(Field::CtState, bits, bits);
+    let apply = Instructions::apply;
+    let reg = |value: u32| set(Field::Reg0, value);
+    let out = |port| vec![reg(1), output(port)];
+    let translate = nat_to.map_or(vec![], |host| vec![nat(NatKind::Dst, Some(host))]);
+    let existing = vec![nat(NatKind::Existing, None)];
+    vec![
+        (0, 9, v4.clone(), apply(vec![ct(false, existing)])),
+        (1, 9, state(1 | 32), apply(vec![ct(true, translate)])),
+        (1, 8, state(2 | 8 | 32), apply(out(2))),
+        (1, 7, state(2 | 32), apply(out(3))),
+        (1, 6, state(16 | 32), apply(out(4))),
+        (2, 9, state(32), apply(out(1))),
+    ]
+}
+
+/// Packets of two hosts with few ports, so that many belong to one connection.
+fn conversation() -> impl Strategy<Value = Vec<u8>> {
+    let kind = small(&[0u8, 0, 2, 2, 2, 3]);
+    (proptest::bool::ANY, kind, 0..2u16, 0..4u8).prop_map(|(back, kind, port, extra)| {
+        let (src, dst) = if back { (2, 1) } else { (1, 2) };
+        let ports = if back {
+            (80, 1000 + port)
+        } else {
+            (1000 + port, 80)
+        };
+        frame(src, dst, ports, 64, kind, extra)
+    })
+}
+
+fn same(rules: &[(u8, u16, Match, Instructions)], events: &[Event]) -> Result<(), TestCaseError> {
+    let (mut fast, mut slow) = (rig(1 << 10, rules), rig(0, rules));
+    for event in events {
+        let (a, b) = (play(&mut fast, event), play(&mut slow, event));
+        prop_assert_eq!(a, b, "after {:?}", event);
+        for reason in DropReason::ALL {
+            prop_assert_eq!(fast.dropped(*reason), slow.dropped(*reason), "{}", reason);
+        }
+    }
+    prop_assert_eq!(counts(&mut fast), counts(&mut slow));
+    Ok(())
+}
+
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(512))]
+    #![proptest_config(ProptestConfig { cases: 512, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn with_and_without_a_cache_the_same_comes_out(
         rules in proptest::collection::vec(rule(), 1..12),
         events in proptest::collection::vec(event(), 1..60),
     ) {
-        let (mut fast, mut slow) = (rig(1 << 10, &rules), rig(0, &rules));
-        for event in &events {
-            let (a, b) = (play(&mut fast, event), play(&mut slow, event));
-            prop_assert_eq!(a, b, "after {:?}", event);
-            for reason in DropReason::ALL {
-                prop_assert_eq!(fast.dropped(*reason), slow.dropped(*reason), "{}", reason);
-            }
-        }
-        prop_assert_eq!(counts(&mut fast), counts(&mut slow));
+        same(&rules, &events)?;
+    }
+
+    #[test]
+    fn connections_are_followed_alike_with_and_without_a_cache(
+        nat_to in proptest::option::of(2..4u8),
+        events in proptest::collection::vec(
+            prop_oneof![
+                20 => (1..=PORTS, conversation()).prop_map(|(port, frame)| Event::Packet(port, frame)),
+                1 => small(&[1u64, 31, 200]).prop_map(Event::Later),
+            ],
+            1..60,
+        ),
+    ) {
+        same(&tracked(nat_to), &events)?;
     }
 }
