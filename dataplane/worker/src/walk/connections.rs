@@ -17,6 +17,16 @@ use super::Walk;
 use crate::DropReason;
 use crate::connections::Check;
 
+/// The last tracking of the packet.
+#[derive(Clone, Copy)]
+pub(super) struct Before {
+    zone: u16,
+    /// As it was then, before translation.
+    tuple: Tuple,
+    /// What was translated: bits of `ct_state`.
+    translated: u32,
+}
+
 /// What a `ct` action asks for besides tracking.
 #[derive(Default)]
 struct Wishes {
@@ -64,6 +74,7 @@ impl<'a> Walk<'a> {
         key.ct_mark = clear.ct_mark;
         key.ct_label = clear.ct_label;
         set_original(key, None);
+        self.tracked = None;
     }
 
     /// Sends the packet through the tracker. None if it was dropped there.
@@ -73,9 +84,18 @@ impl<'a> Walk<'a> {
         if let Some(inner) = self.now.inner {
             return Some(self.track_error(zone, &inner, wishes.nat));
         }
-        let Some(tuple) = self.tuple() else {
+        // Once tracked in a zone a packet stays with its connection there, however it looks by
+        // now, and is translated once.
+        let before = self.tracked.filter(|before| before.zone == zone);
+        let Some(tuple) = before.map(|b| b.tuple).or_else(|| self.tuple()) else {
             return Some(Seen::invalid());
         };
+        let already = before.map_or(0, |before| before.translated);
+        self.tracked = Some(Before {
+            zone,
+            tuple,
+            translated: already,
+        });
         let conns = self.world.conns;
         let mut tracked = conns.track(zone, &tuple, tcp.as_ref(), self.world.now);
         let replaces = ct.force
@@ -96,6 +116,7 @@ impl<'a> Walk<'a> {
             original: Some(tuple),
             tracked,
         };
+        seen.tracked.state |= already;
         if let Some((conn, direction)) = tracked.conn {
             seen.original = match direction {
                 Direction::Original => Some(tuple),
@@ -104,11 +125,16 @@ impl<'a> Walk<'a> {
                     .map(|answer| answer.reverse()),
             };
             if wishes.nat
+                && already == 0
                 && let Some(translated) = conns.translated_tuple(conn, direction)
                 && translated != tuple
             {
-                seen.tracked.state |= conns.nat_state(conn, direction);
+                let translation = conns.nat_state(conn, direction);
+                seen.tracked.state |= translation;
                 self.apply(&tuple, &translated);
+                if let Some(before) = &mut self.tracked {
+                    before.translated = translation;
+                }
             }
         }
         Some(seen)

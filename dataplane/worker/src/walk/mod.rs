@@ -104,6 +104,8 @@ struct Walk<'a> {
     too_deep: bool,
     /// The last table looked up had no rule for the packet.
     missed: bool,
+    /// The last tracking.
+    tracked: Option<connections::Before>,
     /// The packet found its connection's mark and label otherwise than it left them.
     marks_changed: bool,
     /// The packet wrote its connection's mark or label.
@@ -137,6 +139,7 @@ impl<'a> Walk<'a> {
             dead: false,
             too_deep: false,
             missed: false,
+            tracked: None,
             marks_changed: false,
             marks_matter: false,
             stack: Vec::new(),
@@ -206,6 +209,7 @@ impl<'a> Walk<'a> {
         }
         self.depth += 1;
         let start = self.ops.len();
+        let tracked = self.tracked;
         let (now, sent) = (self.now.clone(), self.sent.clone());
         run(self);
         (self.stop, self.dead) = (self.too_deep, self.too_deep);
@@ -221,6 +225,7 @@ impl<'a> Walk<'a> {
             self.sent = sent;
         }
         self.now = now;
+        self.tracked = tracked;
         self.depth -= 1;
     }
 
