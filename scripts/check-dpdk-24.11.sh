@@ -10,6 +10,7 @@ work=$PWD/target/dpdk-24.11
 mkdir -p "$work"/apt/{sources,state/lists/partial,cache/archives/partial}
 
 if [ ! -e "$work/root/usr/include/dpdk/rte_ethdev.h" ]; then
+    # shellcheck disable=SC2016 # the variable is apt's
     archive=$(apt-get indextargets --format '$(REPO_URI)' 'Created-By: Packages' | grep '/debian/$' | head -n 1)
     [ -n "$archive" ] || { echo "no Debian archive among this machine's apt sources" >&2; exit 1; }
     printf 'deb [signed-by=/usr/share/keyrings/debian-archive-keyring.gpg] %s trixie main\n' "$archive" \

@@ -94,15 +94,26 @@ check_underlay() {
 check_service() {
   local answers others all=400
   capture service sluice-pod-teller-1 eth0 'tcp'
-  answers=$(in_pod teller-1 timeout 60 python3 scripts/demo/http_client.py "$SERVICE_IP" $all | xargs)
+  answers=$(ask teller-1 http "$SERVICE_IP" 80 $all)
   capture_end service
   verdict "$all requests to $SERVICE_IP, four backends, each 100 +- 30 %" "${answers:-no answer}" even "$answers"
   others=$(packets_in service "src host not $(pod_ip teller-1) and src host not $SERVICE_IP")
   verdict "every reply came from the Service's address" \
     "$(packets_in service "src host $SERVICE_IP") packets from it, $others from others" [ "$others" = 0 ]
-  verdict "a second client, on node2" "$(in_pod teller-2 timeout 30 python3 scripts/demo/http_client.py "$SERVICE_IP" 40 | xargs)" \
-    in_pod teller-2 curl -sf -m 3 "http://$SERVICE_IP/"
+  answers=$(ask teller-1 udp "$UDP_SERVICE_IP" 5000 100)
+  verdict "100 UDP requests to $UDP_SERVICE_IP, answered from it" "$answers" all_answered "$answers"
+  answers=$(ask teller-2 http "$SERVICE_IP" 80 40)
+  verdict "a second client, on node2" "$answers" all_answered "$answers"
 }
+
+# ask FROM_POD http|udp ADDRESS PORT COUNT: prints who answered how often.
+ask() {
+  local from=$1
+  shift
+  in_pod "$from" timeout 60 /usr/bin/python3 scripts/demo/client.py "$@" || true
+}
+
+all_answered() { [ -n "$1" ] && [[ $1 != *failed* ]]; }
 
 even() {
   [ "$(wc -w <<<"$1")" = 8 ] && [[ $1 != *failed* ]] &&
@@ -185,8 +196,8 @@ check_controller_restart() {
   end -KILL controller
   note "controller killed"
   sleep 3
-  verdict "the Service answers meanwhile" "$(in_pod teller-1 timeout 30 python3 scripts/demo/http_client.py "$SERVICE_IP" 20 | xargs)" \
-    in_pod teller-1 curl -sf -m 3 "http://$SERVICE_IP/"
+  verdicts=$(ask teller-1 http "$SERVICE_IP" 80 20)
+  verdict "the Service answers meanwhile, to new clients" "$verdicts" all_answered "$verdicts"
   controller_start
   for node in 1 2; do
     wait_for 15 connected "$node" || note "node$node did not reconnect"
@@ -202,7 +213,7 @@ check_controller_restart() {
   sleep 1
   for node in 1 2; do
     ctl "$node" --json dump-flows >"$RUN/flows-after-$node"
-    verdicts=$(python3 scripts/demo/same_flows.py "$RUN/flows-before-$node" "$RUN/flows-after-$node")
+    verdicts=$(/usr/bin/python3 scripts/demo/same_flows.py "$RUN/flows-before-$node" "$RUN/flows-after-$node")
     verdict "node$node: no flow was removed and added again" "$verdicts" [ "${verdicts##*, }" = "0 renewed" ]
   done
 }

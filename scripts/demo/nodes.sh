@@ -3,6 +3,8 @@
 
 # shellcheck disable=SC2034 # for checks.sh
 SERVICE_IP=10.96.0.10
+# shellcheck disable=SC2034 # for checks.sh
+UDP_SERVICE_IP=10.96.0.11
 # Where each pod runs, as the manifests say.
 PODS=(teller-1:1 teller-2:2 teller-3:1 batch-out:1 batch-in:1 ledger:1 web-1:1 web-2:2 web-3:1 web-4:2)
 
@@ -69,7 +71,7 @@ attach_pods() {
     note "$(printf '%-10s node%s  %-14s %s' "$pod" "$node" "$(pod_ip "$pod")" "$(pod_mac "$pod")")"
   done
   for pod in web-1 web-2 web-3 web-4; do
-    start "http-$pod" ip netns exec "sluice-pod-$pod" python3 scripts/demo/http_server.py "$pod" 8080
+    start "http-$pod" ip netns exec "sluice-pod-$pod" /usr/bin/python3 scripts/demo/backend.py "$pod" 8080 9090
   done
   for pod in web-1 web-2 web-3 web-4; do
     wait_for 10 in_pod "$pod" curl -sf -m 1 http://127.0.0.1:8080/ || die "$pod serves no HTTP: see $LOGS/http-$pod.log"

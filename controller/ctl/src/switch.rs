@@ -2,12 +2,16 @@
 
 use std::collections::HashMap;
 
-use admin::{Flow, Group, Meter, Port, Session, Show, Table};
-use net::PortNo;
-use openflow::msg::{ReplyBody, RequestBody};
+use admin::{Band, Bucket, Flow, Group, Meter, Port, Session, Show, Table};
+use net::{GroupId, MeterId, PortNo};
+use openflow::model::{BandKind, GroupType, METER_PKTPS};
+use openflow::msg::{
+    BucketStats, FlowStats, GroupDesc, GroupStats, MeterConfig, MeterStats, ReplyBody, RequestBody,
+};
+use openflow::text::{self, Names};
 
 use crate::Failure;
-use crate::target::{Switch, port};
+use crate::target::{Switch, nanoseconds, port};
 
 impl Switch {
     /// OFPMP_PORT_DESC with OFPMP_PORT_STATS.
@@ -75,24 +79,127 @@ impl Switch {
 }
 
 impl Switch {
-    /// Flows, once the codec has them.
-    pub fn flows(&mut self, _filter: Option<&str>) -> Result<Vec<Flow>, Failure> {
-        Err(unread("flows"))
+    /// OFPMP_FLOW, the request as `ovs-ofctl dump-flows` makes it of the same filter.
+    pub fn flows(&mut self, filter: Option<&str>) -> Result<Vec<Flow>, Failure> {
+        let request = text::parse_flow_filter(filter.unwrap_or_default(), Names::NONE)
+            .map_err(|e| Failure::Usage(format!("flow filter: {e}")))?;
+        let mut flows = Vec::new();
+        for part in self.multipart(RequestBody::Flow(request))? {
+            if let ReplyBody::Flow(stats) = part {
+                flows.extend(stats.iter().map(flow));
+            }
+        }
+        Ok(flows)
     }
 
-    /// Groups, once the codec has them.
+    /// OFPMP_GROUP_DESC with OFPMP_GROUP.
     pub fn groups(&mut self) -> Result<Vec<Group>, Failure> {
-        Err(unread("groups"))
+        let mut counters = HashMap::new();
+        for part in self.multipart(RequestBody::Group(GroupId::ALL))? {
+            if let ReplyBody::Group(stats) = part {
+                counters.extend(stats.into_iter().map(|s| (s.group, s)));
+            }
+        }
+        let mut groups = Vec::new();
+        for part in self.multipart(RequestBody::GroupDesc)? {
+            if let ReplyBody::GroupDesc(descs) = part {
+                groups.extend(descs.iter().map(|d| group(d, counters.get(&d.group))));
+            }
+        }
+        Ok(groups)
     }
 
-    /// Meters, once the codec has them.
+    /// OFPMP_METER_CONFIG with OFPMP_METER.
     pub fn meters(&mut self) -> Result<Vec<Meter>, Failure> {
-        Err(unread("meters"))
+        let mut counters = HashMap::new();
+        for part in self.multipart(RequestBody::Meter(MeterId::ALL))? {
+            if let ReplyBody::Meter(stats) = part {
+                counters.extend(stats.into_iter().map(|s| (s.meter, s)));
+            }
+        }
+        let mut meters = Vec::new();
+        for part in self.multipart(RequestBody::MeterConfig(MeterId::ALL))? {
+            if let ReplyBody::MeterConfig(configs) = part {
+                meters.extend(configs.iter().map(|c| meter(c, counters.get(&c.meter))));
+            }
+        }
+        Ok(meters)
     }
 }
 
-fn unread(what: &str) -> Failure {
-    Failure::Usage(format!(
-        "{what} are read over the admin socket only so far: leave out --target"
-    ))
+fn flow(stats: &FlowStats) -> Flow {
+    Flow {
+        table: stats.table.0,
+        priority: stats.priority,
+        cookie: stats.cookie,
+        object: None,
+        duration_ns: nanoseconds(stats.duration_sec, stats.duration_nsec),
+        packets: stats.packet_count,
+        bytes: stats.byte_count,
+        idle_timeout: stats.idle_timeout,
+        hard_timeout: stats.hard_timeout,
+        matching: stats.matching.to_string(),
+        actions: stats.instructions.to_string(),
+        text: text::print_flow_stats(stats, Names::NONE),
+    }
+}
+
+fn group(desc: &GroupDesc, stats: Option<&GroupStats>) -> Group {
+    let kind = match desc.kind {
+        GroupType::All => "all",
+        GroupType::Select => "select",
+        GroupType::Indirect => "indirect",
+        GroupType::FastFailover => "ff",
+    };
+    let mut group = Group {
+        id: desc.group.0,
+        kind: kind.into(),
+        text: text::print_group_desc(desc, Names::NONE),
+        ..Group::default()
+    };
+    if let Some(stats) = stats {
+        group.references = stats.ref_count;
+        group.packets = stats.packet_count;
+        group.bytes = stats.byte_count;
+        group.duration_ns = nanoseconds(stats.duration_sec, stats.duration_nsec);
+        let bucket = |b: &BucketStats| Bucket {
+            packets: b.packet_count,
+            bytes: b.byte_count,
+        };
+        group.buckets = stats.buckets.iter().map(bucket).collect();
+    }
+    group
+}
+
+fn meter(config: &MeterConfig, stats: Option<&MeterStats>) -> Meter {
+    let counted = stats.map_or(&[][..], |s| &s.bands);
+    let unit = if config.flags & METER_PKTPS == 0 {
+        "kbps"
+    } else {
+        "pktps"
+    };
+    let bands = config.bands.iter().enumerate().map(|(at, band)| Band {
+        kind: match band.kind {
+            BandKind::Drop => "drop".into(),
+            BandKind::DscpRemark { .. } => "dscp_remark".into(),
+        },
+        rate: band.rate,
+        burst: band.burst,
+        packets: counted.get(at).map_or(0, |c| c.packet_count),
+        bytes: counted.get(at).map_or(0, |c| c.byte_count),
+    });
+    let mut meter = Meter {
+        id: config.meter.0,
+        unit: unit.into(),
+        bands: bands.collect(),
+        text: text::print_meter_config(config),
+        ..Meter::default()
+    };
+    if let Some(stats) = stats {
+        meter.flows = stats.flow_count;
+        meter.packets = stats.packet_in_count;
+        meter.bytes = stats.byte_in_count;
+        meter.duration_ns = nanoseconds(stats.duration_sec, stats.duration_nsec);
+    }
+    meter
 }

@@ -1,0 +1,36 @@
+"""A backend of the demo's Services: answers every GET, and every UDP datagram, with its own name.
+
+backend.py NAME TCP_PORT UDP_PORT
+"""
+
+import http.server
+import socket
+import sys
+import threading
+
+NAME, TCP_PORT, UDP_PORT = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
+
+
+class Handler(http.server.BaseHTTPRequestHandler):
+    def do_GET(self):
+        body = (NAME + "\n").encode()
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *_):
+        pass
+
+
+def answer_datagrams():
+    server = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    server.bind(("", UDP_PORT))
+    while True:
+        _, client = server.recvfrom(2048)
+        server.sendto(NAME.encode(), client)
+
+
+threading.Thread(target=answer_datagrams, daemon=True).start()
+http.server.ThreadingHTTPServer.request_queue_size = 128
+http.server.ThreadingHTTPServer(("", TCP_PORT), Handler).serve_forever()

@@ -1,0 +1,36 @@
+"""Asks a Service COUNT times, each time as a new client, and prints who answered how often:
+`web-1 101 web-2 99 ...`, and `failed N` if some did not.  client.py http|udp HOST PORT COUNT"""
+
+import collections
+import http.client
+import socket
+import sys
+
+kind, host, port, count = sys.argv[1], sys.argv[2], int(sys.argv[3]), int(sys.argv[4])
+
+
+def over_http():
+    connection = http.client.HTTPConnection(host, port, timeout=3)
+    try:
+        connection.request("GET", "/")
+        return connection.getresponse().read().decode().strip()
+    finally:
+        connection.close()
+
+
+def over_udp():
+    # Connected: the kernel takes an answer from the Service's address and port only.
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as client:
+        client.settimeout(1)
+        client.connect((host, port))
+        client.send(b"?")
+        return client.recv(100).decode()
+
+
+answers = collections.Counter()
+for _ in range(count):
+    try:
+        answers[over_http() if kind == "http" else over_udp()] += 1
+    except OSError:
+        answers["failed"] += 1
+print(" ".join(f"{name} {answers[name]}" for name in sorted(answers)))
