@@ -23,7 +23,8 @@ pub(crate) fn apply_rx(packet: &mut Packet) -> bool {
     if flags & !BUFFER_FLAGS == 0 {
         return true;
     }
-    *packet.device_fields().ol_flags = flags & BUFFER_FLAGS;
+    // SAFETY: the buffer's flags are kept.
+    unsafe { *packet.device_fields().ol_flags = flags & BUFFER_FLAGS };
     if flags & sys::DP_RX_L4_CKSUM_MASK == sys::DP_RX_L4_CKSUM_GOOD {
         packet.meta_mut().csum = Csum::Valid;
     }
@@ -88,7 +89,8 @@ fn request_checksum(packet: &mut Packet) -> bool {
     }
     // SAFETY: no preconditions: it packs four numbers.
     let lengths = unsafe { sys::dp_tx_offload(l2_len as u64, l3_len, l4_len, segment) };
-    let fields = packet.device_fields();
+    // SAFETY: only offload flags are added.
+    let fields = unsafe { packet.device_fields() };
     *fields.ol_flags |= flags;
     *fields.tx_offload = lengths;
     true

@@ -6,17 +6,21 @@
 //! the first segment's header and travel with it.
 #![allow(unsafe_code)] // This crate is the memory boundary of packets; each block says why it holds.
 
+mod chain;
 #[cfg(feature = "dpdk")]
 mod dpdk;
+mod free;
 mod heap;
 mod mbuf;
 mod meta;
 mod packet;
 mod pool;
+mod resize;
 mod segments;
 
+pub use free::free_bulk;
 pub use mbuf::{Mbuf, PRIVATE_SIZE};
 pub use meta::{Csum, Gso, PacketMeta};
-pub use packet::{DeviceFields, Packet, free_bulk};
+pub use packet::{DeviceFields, Packet};
 pub use pool::{HEADROOM, Pool};
 pub use segments::{Segments, SegmentsMut};
