@@ -275,7 +275,7 @@ fields! {
     PktMark "pkt_mark" "NXM_NX_PKT_MARK" [] Hex { pkt_mark, 4, 0, 32 } 4 - (1, 33) mask rw None;
     DpHash "dp_hash" "NXM_NX_DP_HASH" [] Hex { dp_hash, 4, 0, 32 } 4 - (1, 35) mask ro None;
     ConjId "conj_id" "NXM_NX_CONJ_ID" [] Decimal { conj_id, 4, 0, 32 } 4 - (1, 37) exact ro None;
-    CtState "ct_state" "NXM_NX_CT_STATE" [] CtState { ct_state, 4, 0, 32 } 4 - (1, 105) mask ro None;
+    CtState "ct_state" "NXM_NX_CT_STATE" [] CtState { ct_state, 4, 0, 8 } 4 - (1, 105) mask ro None;
     CtZone "ct_zone" "NXM_NX_CT_ZONE" [] Decimal { ct_zone, 2, 0, 16 } 2 - (1, 106) exact ro None;
     CtMark "ct_mark" "NXM_NX_CT_MARK" [] Hex { ct_mark, 4, 0, 32 } 4 - (1, 107) mask rw None;
     CtLabel "ct_label" "NXM_NX_CT_LABEL" [] Hex { ct_label, 16, 0, 128 } 16 - (1, 108) mask rw None;
@@ -433,11 +433,13 @@ impl Field {
 
     /// Width that ranges of the field have in text and on the wire, bits. It differs from the
     /// slot's where a bit of the field is not part of its value (the tag's presence), or the key
-    /// holds less than the wire (ARP operations above 255 are not told apart).
+    /// holds less than the wire (ARP operations above 255 are not told apart, nor are there more
+    /// than eight connection states).
     pub const fn range_bits(self) -> u8 {
         match self {
             Field::VlanVid => 12,
             Field::ArpOp => 16,
+            Field::CtState => 32,
             _ => self.info().slot.bits,
         }
     }

@@ -33,7 +33,8 @@ fn write_desc(f: &mut String, group: &GroupDesc, names: &Names) -> fmt::Result {
     write!(f, "group_id={},type={kind}", group.group)?;
     for bucket in &group.buckets {
         f.push_str(",bucket=");
-        if group.kind == GroupType::Select || bucket.weight != 0 {
+        // The weight that is meant where none is given is left out.
+        if bucket.weight != default_weight(group.kind) {
             write!(f, "weight:{},", bucket.weight)?;
         }
         if bucket.watch_port != PortNo::ANY {
@@ -46,6 +47,13 @@ fn write_desc(f: &mut String, group: &GroupDesc, names: &Names) -> fmt::Result {
         actions_print::write_actions(f, &bucket.actions, names)?;
     }
     Ok(())
+}
+
+const fn default_weight(kind: GroupType) -> u16 {
+    match kind {
+        GroupType::Select => 1,
+        _ => 0,
+    }
 }
 
 /// One line of `dump-group-stats`, without the space in front.
@@ -170,7 +178,7 @@ fn parse_bucket(
 ) -> Result<Bucket, TextError> {
     let mut bucket = Bucket {
         id: u32::try_from(at).unwrap_or(u32::MAX),
-        weight: if kind == GroupType::Select { 1 } else { 0 },
+        weight: default_weight(kind),
         watch_port: PortNo::ANY,
         watch_group: GroupId::ANY,
         actions: Vec::new(),

@@ -23,9 +23,6 @@ const CT_STATE: Flags = &[
     (0x80, "dnat"),
 ];
 
-/// All of the states that there are; a mask of these is as good as all ones.
-const CT_STATE_ALL: u128 = 0xff;
-
 const TCP_FLAGS: Flags = &[
     (0x001, "fin"),
     (0x002, "syn"),
@@ -107,13 +104,7 @@ pub(super) fn write(
             f.write_str(&names.port(PortNo(value as u32 | 0xffff_0000)))
         }
         Format::Port => f.write_str(&names.port(PortNo(value as u32))),
-        Format::CtState => write_flags(
-            f,
-            CT_STATE,
-            value,
-            mask,
-            mask & CT_STATE_ALL == CT_STATE_ALL,
-        ),
+        Format::CtState => write_flags(f, CT_STATE, value, mask, exact),
         Format::TcpFlags => write_flags(f, TCP_FLAGS, value, mask, exact),
         Format::TunFlags => write_flags(f, TUN_FLAGS, value, mask, exact),
         Format::Frag => match FRAGMENTS.iter().find(|(_, v, m)| (*v, *m) == (value, mask)) {
@@ -230,7 +221,7 @@ pub(super) fn parse(field: Field, text: &str, names: &Names) -> Result<(u128, u1
             let port = names.parse_port(value_text)?;
             (u128::from(port.0) & ones, ones)
         }
-        Format::CtState => parse_flags(text, CT_STATE, CT_STATE_ALL)
+        Format::CtState => parse_flags(text, CT_STATE, ones)
             .ok_or_else(|| bad("not connection states, as in +trk+est-inv"))?,
         Format::TcpFlags => parse_flags(text, TCP_FLAGS, ones)
             .ok_or_else(|| bad("not TCP flags, as in +syn-ack"))?,

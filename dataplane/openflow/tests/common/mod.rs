@@ -3,7 +3,7 @@
 
 use std::io::{Read, Write};
 use std::os::unix::net::{UnixListener, UnixStream};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::Command;
 use std::sync::atomic::{AtomicU32, Ordering};
 
@@ -103,8 +103,14 @@ pub fn encode(message: &Message) -> Vec<u8> {
 /// What `ovs-ofctl VERB SOCKET FILE` sends, header and all, without hello and barrier.
 pub fn ofctl_sends(verb: &[&str], lines: &str) -> (Vec<Vec<u8>>, String) {
     let scratch = Scratch::new();
-    let socket = scratch.0.join("switch");
     let file = scratch.file("lines", lines.as_bytes());
+    ofctl_sends_arguments(verb, &[file.to_str().unwrap()])
+}
+
+/// What `ovs-ofctl VERB SOCKET ARGUMENTS` sends.
+pub fn ofctl_sends_arguments(verb: &[&str], arguments: &[&str]) -> (Vec<Vec<u8>>, String) {
+    let scratch = Scratch::new();
+    let socket = scratch.0.join("switch");
     let listener = UnixListener::bind(&socket).unwrap();
     let (sender, receiver) = std::sync::mpsc::channel();
     std::thread::spawn(move || {
@@ -118,7 +124,7 @@ pub fn ofctl_sends(verb: &[&str], lines: &str) -> (Vec<Vec<u8>>, String) {
         .args(["-O", "OpenFlow13", "--no-names"])
         .args(verb)
         .arg(format!("unix:{}", socket.display()))
-        .arg(Path::new(&file))
+        .args(arguments)
         .output()
         .unwrap();
     let errors = String::from_utf8_lossy(&output.stderr).into_owned();
