@@ -167,7 +167,7 @@ impl Controller {
             if snapshot.view.complete {
                 ""
             } else {
-                "; incomplete, nothing is deleted"
+                "; some could not be read, so nothing unknown is deleted"
             }
         );
         self.states.send_replace(Some(desired.clone()));

@@ -23,7 +23,7 @@ use tokio::sync::watch;
 pub use connection::{ConnectionError, Timing};
 pub use event::{Applied, Event, Rejected};
 pub use inventory::Inventory;
-pub use plan::{Plan, plan};
+pub use plan::{Plan, plan, plan_after};
 pub use registry::Registry;
 pub use target::{Listener, ParseTargetError, Target};
 
@@ -33,7 +33,7 @@ pub trait Intent: Send + Sync + 'static {
     /// whose switch is left as it is.
     fn compile(&self, node: &str, ports: &Ports) -> Option<FlowSet>;
 
-    /// False while something of the sources is not read yet: then nothing is deleted.
+    /// False while something of the sources is not read yet: then nothing is deleted that was not desired before.
     fn complete(&self) -> bool;
 }
 

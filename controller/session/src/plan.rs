@@ -87,6 +87,17 @@ impl Plan {
 /// Compares. With `complete` false nothing is deleted: what the intent does not name may only not
 /// have been read yet.
 pub fn plan(held: &Inventory, desired: &FlowSet, complete: bool) -> Plan {
+    plan_after(None, held, desired, complete)
+}
+
+/// Compares, knowing what was desired before: what was and is no more is deleted even while the
+/// intent is incomplete, since it had been read.
+pub fn plan_after(
+    before: Option<&FlowSet>,
+    held: &Inventory,
+    desired: &FlowSet,
+    complete: bool,
+) -> Plan {
     let mut plan = Plan::default();
     for (id, meter) in &desired.meters {
         let wanted = HeldMeter {
@@ -115,8 +126,17 @@ pub fn plan(held: &Inventory, desired: &FlowSet, complete: bool) -> Plan {
             .push(group_step(command, *id, wanted, object_of(&group.label)));
     }
     set_flows(held, desired, &mut plan);
+    let unwanted = held
+        .flows
+        .iter()
+        .filter(|(id, _)| !desired.flows.contains_key(id));
     if complete {
-        delete_rest(held, desired, &mut plan);
+        delete_flows(unwanted, desired, &mut plan);
+        delete_groups_and_meters(held, desired, &mut plan);
+    } else if let Some(before) = before {
+        // Groups and meters stay: flows that are not known yet may refer to them.
+        let known = unwanted.filter(|(id, _)| before.flows.contains_key(id));
+        delete_flows(known, desired, &mut plan);
     }
     plan
 }
@@ -152,12 +172,12 @@ fn set_flows(held: &Inventory, desired: &FlowSet, plan: &mut Plan) {
     }
 }
 
-fn delete_rest(held: &Inventory, desired: &FlowSet, plan: &mut Plan) {
-    let unknown = held
-        .flows
-        .iter()
-        .filter(|(id, _)| !desired.flows.contains_key(id));
-    let mut unknown: Vec<_> = unknown.collect();
+fn delete_flows<'a>(
+    flows: impl Iterator<Item = (&'a FlowId, &'a HeldFlow)>,
+    desired: &FlowSet,
+    plan: &mut Plan,
+) {
+    let mut unknown: Vec<_> = flows.collect();
     unknown.sort_by(|a, b| a.0.cmp(b.0));
     for (id, flow) in unknown {
         let label = desired.labels.get(&flow.cookie).cloned();
@@ -169,6 +189,9 @@ fn delete_rest(held: &Inventory, desired: &FlowSet, plan: &mut Plan) {
         });
         plan.flows_deleted += 1;
     }
+}
+
+fn delete_groups_and_meters(held: &Inventory, desired: &FlowSet, plan: &mut Plan) {
     let unknown = held
         .groups
         .keys()

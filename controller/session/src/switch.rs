@@ -15,7 +15,7 @@ use crate::apply::{Bundles, apply};
 use crate::connection::{Connection, ConnectionError};
 use crate::event::{Applied, Event};
 use crate::inventory::Inventory;
-use crate::plan::plan;
+use crate::plan::plan_after;
 use crate::target::Stream;
 use crate::{Context, Intent};
 
@@ -223,7 +223,12 @@ impl Session {
         desired: FlowSet,
     ) -> Result<bool, ConnectionError> {
         let started = Instant::now();
-        let plan = plan(&self.held, &desired, intent.complete());
+        let plan = plan_after(
+            self.desired.as_ref(),
+            &self.held,
+            &desired,
+            intent.complete(),
+        );
         let changed = !plan.is_empty() || self.desired.as_ref() != Some(&desired);
         let mut applied = Applied {
             node: self.node.clone(),

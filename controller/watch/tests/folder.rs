@@ -297,6 +297,31 @@ fn a_broken_file_is_told_with_its_line_and_stops_nothing_else() {
 }
 
 #[test]
+fn what_could_never_be_read_is_unknown_only_if_it_was_there_from_the_start() {
+    run(async {
+        let dir = TempDir::new();
+        let bad = pod("one").replace("node1", "{x: 1}");
+        dir.write("a.yaml", &bad);
+        let mut folder = dir.open();
+        assert!(
+            !folder.next().await.view.complete,
+            "an earlier process may have known it"
+        );
+        dir.write("a.yaml", &format!("\n{bad}"));
+        assert!(
+            !changed(&mut folder).await.view.complete,
+            "nobody knows it yet"
+        );
+        dir.write("a.yaml", &pod("one"));
+        assert!(changed(&mut folder).await.view.complete);
+        dir.write("b.yaml", "[");
+        let snapshot = changed(&mut folder).await;
+        assert_eq!(snapshot.problems.len(), 1);
+        assert!(snapshot.view.complete, "it has never been in force");
+    });
+}
+
+#[test]
 fn an_object_that_breaks_stays_in_its_previous_version_and_the_rest_of_the_file_goes_on() {
     run(async {
         let dir = TempDir::new();

@@ -30,6 +30,8 @@ const NETWORK_GROUPS: [&str; 3] = [
 pub(super) struct Content {
     root: PathBuf,
     files: BTreeMap<PathBuf, File>,
+    /// False until every file has been read once.
+    started: bool,
     /// What is wrong with the folder itself.
     root_problem: Option<SourceProblem>,
     /// Kinds told about already.
@@ -40,7 +42,8 @@ struct File {
     stamp: Option<Stamp>,
     objects: Vec<Entry>,
     problems: Vec<SourceProblem>,
-    /// True while something of the file has never been readable, so that nobody knows what it says.
+    /// True while something that was there from the start has never been readable: it may speak of
+    /// what an earlier process knew. What comes later and cannot be read has never been in force.
     unknown: bool,
 }
 
@@ -77,6 +80,7 @@ impl Content {
         Content {
             root,
             files: BTreeMap::new(),
+            started: false,
             root_problem: None,
             foreign: BTreeSet::new(),
         }
@@ -117,6 +121,7 @@ impl Content {
             changed |= !previous.is_some_and(|previous| previous.says_the_same(&file));
             self.files.insert(path, file);
         }
+        self.started = true;
         changed
     }
 
@@ -146,7 +151,7 @@ impl Content {
                 file.problems.push(problem(None, None, "", message));
                 // Tried again at every look, since the stamp need not change when it is mended.
                 file.stamp = None;
-                file.unknown = previous.is_none_or(|previous| previous.unknown);
+                file.unknown = previous.map_or(!self.started, |previous| previous.unknown);
                 file.keep(previous, |_| true);
                 return file;
             }
@@ -181,7 +186,7 @@ impl Content {
             }
         }
         let there: BTreeSet<ObjectRef> = file.objects.iter().map(|e| e.object.id.clone()).collect();
-        let mut nameless = bad_syntax;
+        let (mut nameless, mut unknown) = (bad_syntax, bad_syntax);
         let mut kept: BTreeSet<ObjectRef> = BTreeSet::new();
         for (line, bad) in bad_objects {
             let had = |id: &ObjectRef| previous.is_some_and(|p| p.has(id));
@@ -190,12 +195,9 @@ impl Content {
                     kept.insert(id.clone());
                     "its previous version stays in force"
                 }
-                Some(_) => {
-                    file.unknown = true;
-                    "it is not in force"
-                }
-                None => {
-                    nameless = true;
+                _ => {
+                    nameless |= bad.id.is_none();
+                    unknown = true;
                     "it is not in force"
                 }
             };
@@ -203,8 +205,8 @@ impl Content {
             file.problems
                 .push(problem(Some(line), bad.called, &bad.field, message));
         }
+        file.unknown = unknown && previous.map_or(!self.started, |previous| previous.unknown);
         // Something that has no name was perhaps one of those that are missing now.
-        file.unknown |= nameless && previous.is_none_or(|previous| previous.unknown);
         file.keep(previous, |id| {
             (nameless || kept.contains(id)) && !there.contains(id)
         });

@@ -23,6 +23,7 @@ pub(super) struct SyntaxError {
 pub(super) fn yaml(text: &str) -> Vec<Document> {
     let mut documents = Vec::new();
     for (line, part) in split(text) {
+        let first = part.lines().take_while(|line| is_blank(line)).count() as u64;
         let content = parse_yaml(part).map_err(|(at, message)| SyntaxError {
             line: line + at.saturating_sub(1),
             message,
@@ -30,7 +31,7 @@ pub(super) fn yaml(text: &str) -> Vec<Document> {
         match content {
             // Nothing but comments, or nothing at all.
             Ok(Value::Null) => {}
-            Ok(value) => take_apart(value, line, &mut documents),
+            Ok(value) => take_apart(value, line + first, &mut documents),
             Err(error) => documents.push(Document {
                 line,
                 content: Err(error),
@@ -38,6 +39,12 @@ pub(super) fn yaml(text: &str) -> Vec<Document> {
         }
     }
     documents
+}
+
+/// A line of no content: empty, a comment, or a document's marker.
+fn is_blank(line: &str) -> bool {
+    let line = line.trim();
+    line.is_empty() || line.starts_with('#') || line == "---" || line == "..."
 }
 
 /// Every object of a JSON file: values one after another, lists taken apart.
@@ -53,7 +60,7 @@ pub(super) fn json(text: &str) -> Vec<Document> {
             Some(Err(error)) => {
                 let error = SyntaxError {
                     line: error.line() as u64,
-                    message: error.to_string(),
+                    message: without_place(&error.to_string()),
                 };
                 documents.push(Document {
                     line,
@@ -100,11 +107,7 @@ fn split(text: &str) -> Vec<(u64, &str)> {
 
 /// The value, or the line within the part and what is wrong there.
 fn parse_yaml(text: &str) -> Result<Value, (u64, String)> {
-    let only_comments = text.lines().all(|line| {
-        let line = line.trim();
-        line.is_empty() || line.starts_with('#') || line == "---" || line == "..."
-    });
-    if only_comments {
+    if text.lines().all(is_blank) {
         return Ok(Value::Null);
     }
     let options = serde_saphyr::options! { with_snippet: false };
@@ -114,8 +117,15 @@ fn parse_yaml(text: &str) -> Result<Value, (u64, String)> {
             let line = error.location().map_or(1, |location| location.line());
             let text = error.to_string();
             let message = text.lines().next().unwrap_or_default();
-            (line, message.to_string())
+            (line, without_place(message))
         })
+}
+
+/// Parsers end their messages with a line and column; ours says it its own way, and counts from
+/// the top of the file.
+fn without_place(message: &str) -> String {
+    let end = message.rfind(" at line ").unwrap_or(message.len());
+    message[..end].to_string()
 }
 
 /// Drops `key: null`, which in Kubernetes is the same as no key.
@@ -181,9 +191,9 @@ mod tests {
         let text = "# head\nn: 1\n---\nn: 2\ntext: |\n  ---\n  no marker\n--- # comment\nn: 3\n---\n# nothing\n---\n";
         assert_eq!(
             names(&yaml(text)),
-            [(1, "1".into()), (3, "2".into()), (8, "3".into())]
+            [(2, "1".into()), (4, "2".into()), (8, "3".into())]
         );
-        assert_eq!(names(&yaml("---\nn: 1\n...\n")), [(1, "1".into())]);
+        assert_eq!(names(&yaml("---\nn: 1\n...\n")), [(2, "1".into())]);
         assert!(yaml("").is_empty() && yaml("# a\n---\n\n").is_empty());
     }
 
@@ -194,7 +204,10 @@ mod tests {
         assert_eq!(documents.len(), 3);
         let error = documents[1].content.as_ref().unwrap_err();
         assert!((3..=5).contains(&error.line), "{error:?}");
-        assert!(!error.message.contains('\n'), "{error:?}");
+        assert!(
+            !error.message.contains('\n') && !error.message.contains("line"),
+            "{error:?}"
+        );
         assert_eq!(documents[2].content.as_ref().unwrap()["n"], 3);
     }
 
