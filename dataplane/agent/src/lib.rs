@@ -33,7 +33,6 @@ mod session;
 mod socket;
 mod switch;
 mod target;
-mod text;
 mod workers;
 
 pub use admin_server::serve_admin;

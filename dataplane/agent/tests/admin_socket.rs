@@ -161,6 +161,104 @@ fn everything_that_can_be_read_is_answered() {
 }
 
 #[test]
+fn flows_groups_and_meters_are_told_with_the_objects_they_come_from() {
+    use openflow::model::*;
+    use openflow::msg::{CookieLabels, Hello};
+    use openflow::{Message, Version, text::Names, text::parse_flow, wire};
+    let twin = Twin::start("admin-flows", &[]);
+    let mut switch = UnixStream::connect(&twin.openflow).unwrap();
+    let flow = |text| parse_flow(text, FlowCommand::Add, Names::NONE).unwrap();
+    let meter = "meter=4,kbps,bands=type=drop,rate=1000";
+    let group = "group_id=3,type=all,bucket=actions=output:1,bucket=actions=output:2";
+    let labels = vec![
+        (7, "Pod bank/web-1".to_owned()),
+        (8, "Service bank/web".to_owned()),
+    ];
+    let messages = [
+        Message::Hello(Hello::offering(&[Version::V1_3])),
+        Message::CookieLabels(CookieLabels { entries: labels }),
+        Message::MeterMod(openflow::text::parse_meter(meter, MeterCommand::Add).unwrap()),
+        Message::GroupMod(
+            openflow::text::parse_group(group, GroupCommand::Add, Names::NONE).unwrap(),
+        ),
+        Message::FlowMod(flow("cookie=7,in_port=1,actions=meter:4,output:2")),
+        Message::FlowMod(flow(
+            "cookie=8,table=1,priority=9,tcp,tp_dst=80,actions=group:3",
+        )),
+        Message::BarrierRequest,
+    ];
+    let mut bytes = Vec::new();
+    for message in &messages {
+        wire::encode(Version::V1_3, 1, message, &mut bytes).unwrap();
+    }
+    switch.write_all(&bytes).unwrap();
+    // Hello and barrier reply: everything was done.
+    std::io::Read::read_exact(&mut switch, &mut [0; 24]).unwrap();
+
+    let mut admin = client(&twin);
+    let mut flows = |filter: Option<&str>| {
+        let filter = filter.map(str::to_owned);
+        let Reply::Flows(flows) = admin.call(&Request::Flows { filter }).unwrap() else {
+            panic!();
+        };
+        flows
+    };
+    let all = flows(None);
+    let shown: Vec<_> = all
+        .iter()
+        .map(|f| {
+            (
+                f.object.as_deref().unwrap(),
+                f.matching.as_str(),
+                f.actions.as_str(),
+            )
+        })
+        .collect();
+    let expected = [
+        ("Pod bank/web-1", "in_port=1", "meter:4,output:2"),
+        ("Service bank/web", "tcp,tp_dst=80", "group:3"),
+    ];
+    assert_eq!(shown, expected);
+    assert!(
+        all[0].text.starts_with("cookie=0x7, duration=0"),
+        "{}",
+        all[0].text
+    );
+    assert!(
+        all[0]
+            .text
+            .ends_with("n_bytes=0, in_port=1 actions=meter:4,output:2")
+    );
+    assert_eq!(flows(Some("in_port=p1")).len(), 1);
+    assert_eq!(flows(Some("table=1,tcp")).len(), 1);
+    assert_eq!(flows(Some("cookie=8/-1")).len(), 1);
+    let filter = Some("colour=red".to_owned());
+    let error = admin
+        .call(&Request::Flows { filter })
+        .unwrap_err()
+        .to_string();
+    assert!(error.contains("filter 'colour=red'"), "{error}");
+
+    let Reply::Groups(groups) = admin.call(&Request::Groups).unwrap() else {
+        panic!();
+    };
+    assert_eq!(groups[0].object.as_deref(), Some("Service bank/web"));
+    assert_eq!(groups[0].text, group);
+    let Reply::Meters(meters) = admin.call(&Request::Meters).unwrap() else {
+        panic!();
+    };
+    assert_eq!(meters[0].object.as_deref(), Some("Pod bank/web-1"));
+    assert_eq!(meters[0].text, "meter=4 kbps bands=\ntype=drop rate=1000");
+    let Reply::Tables(tables) = admin.call(&Request::Tables).unwrap() else {
+        panic!();
+    };
+    assert_eq!(
+        tables.iter().map(|t| (t.id, t.active)).collect::<Vec<_>>(),
+        [(0, 1), (1, 1)]
+    );
+}
+
+#[test]
 fn nonsense_is_answered_and_the_connection_stays_unless_it_never_ends() {
     let twin = Twin::start("admin-nonsense", &[]);
     let mut stream = UnixStream::connect(&twin.admin).unwrap();

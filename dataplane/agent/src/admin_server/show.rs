@@ -10,13 +10,13 @@ use net::{GroupId, MeterId};
 use openflow::Action;
 use openflow::model::{BandKind, GroupType, METER_PKTPS};
 use openflow::msg::Role;
+use openflow::text::{self, Names};
 use tables::{FlowFilter, MAX_FLOWS, TABLES};
 use worker::{Counter, DropReason, NeighborEntry, NeighborState};
 
 use crate::Switch;
 use crate::handle::multipart;
 use crate::ports::{PortRecord, iface, kind_name};
-use crate::text;
 
 pub(super) fn port(record: &PortRecord) -> Port {
     let stats = record.stats();
@@ -68,7 +68,7 @@ pub(super) fn ports(switch: &Switch) -> Vec<Port> {
 
 pub(super) fn flows(switch: &Switch, filter: Option<&str>) -> Result<Vec<Flow>, String> {
     let filter = match filter {
-        Some(text) => text::filter(text)?,
+        Some(text) => parse_filter(switch, text)?,
         None => FlowFilter::default(),
     };
     let now = switch.engine.now();
@@ -86,12 +86,27 @@ pub(super) fn flows(switch: &Switch, filter: Option<&str>) -> Result<Vec<Flow>, 
             bytes: stats.byte_count,
             idle_timeout: rule.idle_timeout,
             hard_timeout: rule.hard_timeout,
-            matching: text::matching(&stats.matching),
-            actions: text::actions(&stats.instructions),
-            text: text::flow(&stats),
+            matching: stats.matching.to_string(),
+            actions: stats.instructions.to_string(),
+            text: text::print_flow_stats(&stats, Names::NONE),
         }
     };
     Ok(rules.iter().map(flow).collect())
+}
+
+/// A filter as `ovs-ofctl dump-flows` takes it; ports may be named.
+fn parse_filter(switch: &Switch, filter: &str) -> Result<FlowFilter, String> {
+    let ports = switch.ports.borrow();
+    let names = Names {
+        ports: ports
+            .iter()
+            .map(|port| (port.number, port.spec.name.clone()))
+            .collect(),
+        ..Names::default()
+    };
+    let request = text::parse_flow_filter(filter, &names);
+    let request = request.map_err(|error| format!("filter '{filter}': {error}"))?;
+    Ok(multipart::filter(&request))
 }
 
 /// Objects that use groups and meters: those of the flows that name them.
@@ -154,7 +169,7 @@ pub(super) fn groups(switch: &Switch) -> Vec<Group> {
                     bytes: bucket.byte_count,
                 })
                 .collect(),
-            text: text::group(&multipart::group_desc(group)),
+            text: text::print_group_desc(&multipart::group_desc(group), Names::NONE),
         }
     };
     multipart::groups(switch, None).iter().map(group).collect()
@@ -192,7 +207,9 @@ pub(super) fn meters(switch: &Switch) -> Vec<Meter> {
                     bytes: counters.bytes,
                 })
                 .collect(),
-            text: text::meter(&multipart::meter_config(meter)),
+            text: text::print_meter_config(&multipart::meter_config(meter))
+                .trim_end()
+                .to_owned(),
         }
     };
     all.iter().map(meter).collect()

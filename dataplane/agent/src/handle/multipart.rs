@@ -135,14 +135,19 @@ fn select(switch: &Switch, request: &FlowStatsRequest) -> Result<Vec<Arc<Rule>>,
     if request.table != TableId::ALL && request.table.0 >= TABLES {
         return Err(OFPBRC_BAD_TABLE_ID);
     }
-    Ok(switch.tables.borrow().flows(&FlowFilter {
+    Ok(switch.tables.borrow().flows(&filter(request)))
+}
+
+/// The flows that a request is about.
+pub(crate) fn filter(request: &FlowStatsRequest) -> FlowFilter {
+    FlowFilter {
         table: request.table,
         matching: request.matching.clone(),
         cookie: request.cookie,
         cookie_mask: request.cookie_mask,
         out_port: request.out_port,
         out_group: request.out_group,
-    }))
+    }
 }
 
 /// A flow with its counters at `now`.
