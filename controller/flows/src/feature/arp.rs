@@ -8,7 +8,7 @@ use cluster::{Kind, ObjectRef};
 use net::{MacAddr, PortNo};
 use openflow::Field;
 
-use crate::fields::{FROM, FROM_POD, NET, OUT_PORT};
+use crate::fields::{FROM, FROM_POD, FROM_UPLINK, NET, OUT_PORT};
 use crate::flow::{ARP, Flow, FlowSet, copy};
 use crate::origin::{Feature, Origin};
 use crate::tables::Table;
@@ -59,6 +59,18 @@ pub fn flows(view: &View<'_>, set: &mut FlowSet) {
             if subnet.underlay {
                 set.add(&origin, bring(subnet, address, port));
             }
+        }
+        if subnet.here && subnet.underlay && matches!(pod.place, Place::Remote(_)) {
+            set.add(
+                &origin,
+                request(
+                    subnet,
+                    address,
+                    KNOWN,
+                    "What the VLAN asks for a pod of another node is that node's to answer.",
+                )
+                .is(&FROM, FROM_UPLINK),
+            );
         }
         if subnet.here && !subnet.underlay {
             let intent = "The switch answers ARP for a pod of the subnet, wherever it runs.";

@@ -419,6 +419,13 @@ impl Controller {
         })));
     }
 
+    pub fn want_of_nodes(&self, compile: impl Fn(&str, &Ports) -> FlowSet + Send + Sync + 'static) {
+        self.intents.send_replace(Some(Arc::new(TestIntent {
+            compile: Box::new(move |node, ports| Some(compile(node, ports))),
+            complete: true,
+        })));
+    }
+
     pub async fn next(&mut self) -> Event {
         let next = tokio::time::timeout(Duration::from_secs(10), self.events.recv());
         next.await.expect("nothing happened for 10 s").unwrap()
