@@ -43,20 +43,28 @@ impl Index {
         size_of_val::<[Bucket]>(&self.buckets)
     }
 
-    /// Every connection that may have a tuple with this hash.
-    pub(crate) fn find(&self, hash: u64) -> impl Iterator<Item = Hit> + '_ {
+    /// The first answer that `accept` gives for a connection that may have a tuple with this hash.
+    #[inline]
+    pub(crate) fn find<T>(&self, hash: u64, accept: impl Fn(Hit) -> Option<T>) -> Option<T> {
         let signature = signature(hash);
-        self.slots(hash)
-            .map(|slot| slot.load(Acquire))
-            .filter(move |slot| slot >> 33 == signature && *slot as u32 != 0)
-            .map(|slot| Hit {
-                place: slot as u32 - 1,
-                direction: if slot >> 32 & 1 == 0 {
+        for bucket in self.places(hash) {
+            for slot in &self.buckets.get(bucket)?.0 {
+                let slot = slot.load(Acquire);
+                if slot >> 33 != signature || slot as u32 == 0 {
+                    continue;
+                }
+                let direction = if slot >> 32 & 1 == 0 {
                     Direction::Original
                 } else {
                     Direction::Reply
-                },
-            })
+                };
+                let place = slot as u32 - 1;
+                if let Some(found) = accept(Hit { place, direction }) {
+                    return Some(found);
+                }
+            }
+        }
+        None
     }
 
     /// Adds a tuple; false if both its buckets are full.
@@ -151,9 +159,10 @@ mod tests {
                 assert!(index.insert(hash, hit), "{hit:?} of {capacity}");
             }
             for (hash, hit) in (0..capacity).flat_map(hits) {
-                assert!(index.find(hash).any(|found| found == hit));
+                let found = || index.find(hash, |found| (found == hit).then_some(()));
+                assert!(found().is_some());
                 index.remove(hash, hit);
-                assert!(!index.find(hash).any(|found| found == hit));
+                assert!(found().is_none());
             }
             assert!(
                 index

@@ -558,7 +558,7 @@ impl ConnTable {
     }
 
     fn find(&self, key: &Packed) -> Option<(ConnRef, Direction)> {
-        self.index.find(self.hash_of(key)).find_map(|hit| {
+        self.index.find(self.hash_of(key), |hit| {
             let conn = self.at(hit.place)?;
             self.entry(conn)?
                 .is(conn.generation, hit.direction, key)

@@ -23,7 +23,7 @@ use crate::parse::{
 /// Most words an [`ExactKey`] uses: IPv6 in a tunnel over IPv6.
 pub const WORDS: usize = 13;
 
-/// The packed key. Words beyond [`ExactKey::words`] are zero.
+/// The packed key. Only the words of [`ExactKey::words`] count.
 ///
 /// | word | bits, high to low |
 /// |---|---|
@@ -33,11 +33,20 @@ pub const WORDS: usize = 13;
 /// | 3 | source port 16, destination port 16, ICMP identifier 16, shape 16 |
 /// | 4.. | IPv4 source 32 and destination 32; or IPv6 source 128 and destination 128 |
 /// | then, from a tunnel | tunnel id 64; source and destination as above |
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+#[derive(Clone, Copy, Debug, Default)]
 pub struct ExactKey {
     words: [u64; WORDS],
     len: u8,
 }
+
+impl PartialEq for ExactKey {
+    #[inline]
+    fn eq(&self, other: &Self) -> bool {
+        self.words() == other.words()
+    }
+}
+
+impl Eq for ExactKey {}
 
 impl ExactKey {
     /// The words in use: 4 without addresses, 5 with IPv4, 8 with IPv6; 2 or 5 more from a tunnel.
@@ -145,10 +154,7 @@ pub fn read(
     }
     layout.l3 = at as u16;
     layout.end = total_len as u32;
-    *key = ExactKey {
-        words: [0; WORDS],
-        len: 4,
-    };
+    key.len = 4;
     match ethertype {
         ethertype::IPV4 => ipv4(head, total_len, key, &mut fields, &mut layout)?,
         ethertype::IPV6 => ipv6(head, total_len, key, &mut fields, &mut layout)?,
