@@ -8,7 +8,6 @@ use crate::config::Config;
 #[cfg(feature = "dpdk")]
 mod with {
     use super::*;
-    use anyhow::Context;
     use dpdk::{Eal, EalConfig, LogLevel, RegisteredThread};
     use std::cell::RefCell;
 
@@ -29,8 +28,7 @@ mod with {
             no_huge: config.no_huge,
             file_prefix: format!("sluice-{}", std::process::id()),
             extra: config.eal.clone(),
-        })
-        .context("DPDK does not start")?;
+        })?;
         Ok(Pools::dpdk(eal, config.memory)?)
     }
 

@@ -51,12 +51,12 @@ impl Eal {
         }
         log::install();
         let arguments = arguments(config);
-        let ((code, said), printed) = stdio::collect(|| log::capture(|| init(&arguments)));
+        let ((code, said), printed) =
+            log::hold(|| stdio::collect(|| log::capture(|| init(&arguments))));
         if code < 0 {
+            let mut said = said;
+            said.extend(complaints(&printed));
             let mut reason = reason(errno(), &said);
-            for line in printed.lines().filter(|line| !line.trim().is_empty()) {
-                reason = format!("{reason}; {}", line.trim());
-            }
             if wants_hugepages && said.iter().any(|line| line.contains("hugepage")) {
                 reason = no_hugepages(&reason);
             }
@@ -119,6 +119,18 @@ fn init(arguments: &[String]) -> c_int {
     let pointers = pointers.leak();
     // SAFETY: a null-terminated argument vector that lives for ever; called once (`STARTED`).
     unsafe { sys::rte_eal_init(count, pointers.as_mut_ptr()) }
+}
+
+/// What EAL printed beside its log: getopt's complaints; each once.
+fn complaints(printed: &str) -> Vec<String> {
+    let mut lines: Vec<String> = Vec::new();
+    for line in printed.lines() {
+        let line = line.trim().trim_start_matches("sluice-dataplane: ");
+        if !line.is_empty() && !line.contains("FATAL") && !lines.iter().any(|l| l == line) {
+            lines.push(line.to_owned());
+        }
+    }
+    lines
 }
 
 /// EAL makes a directory for what processes share, and leaves it. Ours share nothing unless the operator

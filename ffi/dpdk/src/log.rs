@@ -28,17 +28,33 @@ struct Log {
     written: usize,
     kept: VecDeque<(LogLevel, String)>,
     forward: Option<Forward>,
+    /// Lines wait here while stderr, where they may end up, is redirected.
+    held: Option<Vec<(LogLevel, String)>>,
 }
 
 static LOG: Mutex<Log> = Mutex::new(Log {
     written: 0,
     kept: VecDeque::new(),
     forward: None,
+    held: None,
 });
 
 /// Hands every line that DPDK logs from now on to `forward`, which must not call DPDK.
 pub fn forward_logs(forward: impl Fn(LogLevel, &str) + Send + 'static) {
     lock().forward = Some(Box::new(forward));
+}
+
+/// Runs `work` and hands the lines that DPDK logs meanwhile on afterwards.
+pub(crate) fn hold<T>(work: impl FnOnce() -> T) -> T {
+    lock().held = Some(Vec::new());
+    let result = work();
+    let mut log = lock();
+    for (level, line) in log.held.take().unwrap_or_default() {
+        if let Some(forward) = &log.forward {
+            forward(level, &line);
+        }
+    }
+    result
 }
 
 /// Makes DPDK log here instead of to stderr.
@@ -86,9 +102,11 @@ fn record(level: LogLevel, line: &str) {
     if line.is_empty() {
         return;
     }
-    let mut log = lock();
-    if let Some(forward) = &log.forward {
-        forward(level, line);
+    let log = &mut *lock();
+    match (&mut log.held, &log.forward) {
+        (Some(held), _) => held.push((level, line.to_owned())),
+        (None, Some(forward)) => forward(level, line),
+        (None, None) => {}
     }
     if log.kept.len() == KEPT {
         log.kept.pop_front();
