@@ -3,7 +3,6 @@
 use std::cell::Cell;
 use std::collections::VecDeque;
 use std::fmt;
-use std::net::IpAddr;
 use std::sync::atomic::AtomicU32;
 use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -213,7 +212,9 @@ impl ConnTable {
     }
 
     /// Finds the connection to which an ICMP error belongs, by the packet that it carries
-    /// ([`Tuple::of_embedded`]). The direction is that of the error itself.
+    /// ([`Tuple::of_embedded`]). The direction is that of the error itself, so that its addresses
+    /// are to become those of [`ConnTable::translated_tuple`], and the packet inside the reverse
+    /// of that tuple.
     pub fn track_related(&self, zone: u16, inner: &Tuple, now: u64) -> Tracked {
         let Some((conn, direction)) = self.lookup(zone, &inner.reverse(), now) else {
             return Tracked::without_connection(ct_state::INV);
@@ -372,28 +373,6 @@ impl ConnTable {
             Direction::Reply => original,
         };
         Some(answers.unpack().reverse())
-    }
-
-    /// What an ICMP error found by [`ConnTable::track_related`] looks like after translation:
-    /// its own source and destination, and the tuple of the packet inside. An error that comes
-    /// from a router on the way keeps that router's address.
-    pub fn translated_error(
-        &self,
-        conn: ConnRef,
-        direction: Direction,
-        src: IpAddr,
-        dst: IpAddr,
-    ) -> Option<(IpAddr, IpAddr, Tuple)> {
-        let translated = self.translated_tuple(conn, direction)?;
-        let opposite = self.translated_tuple(conn, direction.opposite())?;
-        // What packets of this direction look like before they are translated.
-        let before = opposite.reverse();
-        let change = |is: IpAddr, from: IpAddr, to: IpAddr| if is == from { to } else { is };
-        Some((
-            change(src, before.src, translated.src),
-            change(dst, before.dst, translated.dst),
-            translated.reverse(),
-        ))
     }
 
     /// SNAT and DNAT bits of [`ct_state`] for a packet of that direction that was translated.

@@ -3,9 +3,7 @@
 
 mod crc32c;
 
-pub use crc32c::{crc32c, crc32c_append, crc32c_change};
-
-use crate::headers::proto;
+pub use crc32c::{crc32c, crc32c_change};
 
 /// A running one's complement sum over bytes that may come in pieces of any length.
 #[derive(Clone, Copy, Debug, Default)]
@@ -115,12 +113,6 @@ pub const fn update16(checksum: u16, old: u16, new: u16) -> u16 {
     !add(add(!checksum, !old), new)
 }
 
-/// A partial (not complemented) sum after 16 bits of what it covers changed.
-#[must_use]
-pub const fn update16_partial(sum: u16, old: u16, new: u16) -> u16 {
-    add(add(sum, !old), new)
-}
-
 /// The sum by which a change of covered bytes moves a checksum: complement of the old bytes plus
 /// the new ones. Both have the same, even length and stand at an even offset.
 pub fn delta(old: &[u8], new: &[u8]) -> u16 {
@@ -138,11 +130,6 @@ pub const fn apply(checksum: u16, delta: u16) -> u16 {
 #[must_use]
 pub const fn apply_partial(sum: u16, delta: u16) -> u16 {
     add(sum, delta)
-}
-
-/// True if the protocol's checksum covers the addresses.
-pub const fn has_pseudo_header(protocol: u8) -> bool {
-    matches!(protocol, proto::TCP | proto::UDP | proto::ICMPV6)
 }
 
 const fn add(a: u16, b: u16) -> u16 {

@@ -8,9 +8,7 @@ use zerocopy::big_endian::{U16, U32};
 
 use crate::MacAddr;
 use crate::csum;
-use crate::headers::{
-    Arp, Ethernet, Icmp, Ipv4, Ipv6, Sctp, Tcp, Udp, VlanTag, proto, view, view_mut,
-};
+use crate::headers::{Arp, Ethernet, Icmp, Ipv4, Ipv6, Sctp, Tcp, Udp, VlanTag, view, view_mut};
 use crate::key::VLAN_PRESENT;
 use crate::parse::{Layout, Network, Transport};
 
@@ -415,16 +413,4 @@ fn update_ipv4(ip: &mut Ipv4, old: u16, new: u16) {
 fn replace<const N: usize>(head: &mut [u8], at: usize, new: [u8; N]) -> Option<[u8; N]> {
     let place = head.get_mut(at..)?.first_chunk_mut::<N>()?;
     Some(core::mem::replace(place, new))
-}
-
-/// The protocol number of a transport.
-pub const fn protocol(transport: Transport) -> Option<u8> {
-    match transport {
-        Transport::Tcp => Some(proto::TCP),
-        Transport::Udp => Some(proto::UDP),
-        Transport::Sctp => Some(proto::SCTP),
-        Transport::Icmp => Some(proto::ICMP),
-        Transport::Icmpv6 => Some(proto::ICMPV6),
-        Transport::None => None,
-    }
 }
