@@ -10,8 +10,11 @@
 
 use std::hash::BuildHasher;
 
+use arrayvec::ArrayVec;
 use hashbrown::HashTable;
 use net::exact::ExactKey;
+use packet::prefetch;
+use ports::BURST;
 use tables::Pipeline;
 
 use crate::program::Program;
@@ -116,6 +119,36 @@ impl FlowCache {
             .find_in(first, signature, key)
             .or_else(|| self.find_in(self.other(first, signature), signature, key))?;
         Some(self.entries[entry.2].program)
+    }
+
+    /// The programs of a burst's keys, with every line asked for before it is needed.
+    #[inline]
+    pub fn find_all<'a>(
+        &self,
+        keys: impl Iterator<Item = Option<(&'a ExactKey, u64)>> + Clone,
+    ) -> ArrayVec<Option<ProgramId>, BURST> {
+        let mut found = ArrayVec::new();
+        if !self.is_on() {
+            found.extend(keys.map(|_| None));
+            return found;
+        }
+        for (_, hash) in keys.clone().flatten() {
+            prefetch(&self.buckets[self.first(hash)]);
+        }
+        for (_, hash) in keys.clone().flatten() {
+            let bucket = &self.buckets[self.first(hash)];
+            let hits = bucket.matches(signature(hash));
+            if hits != 0 {
+                let place = bucket.places[hits.trailing_zeros() as usize % SLOTS];
+                if let Some(entry) = self.entries.get(place as usize) {
+                    // Two lines: the second holds the end of longer keys and the program.
+                    prefetch(&entry.key);
+                    prefetch(&entry.program);
+                }
+            }
+        }
+        found.extend(keys.map(|key| key.and_then(|(key, hash)| self.find(key, hash))));
+        found
     }
 
     /// A cached program.
@@ -234,10 +267,7 @@ impl FlowCache {
     #[inline]
     fn find_in(&self, at: usize, signature: u16, key: &ExactKey) -> Option<(usize, usize, usize)> {
         let bucket = &self.buckets[at];
-        let mut hits = 0u32;
-        for (slot, known) in bucket.signatures.iter().enumerate() {
-            hits |= u32::from(*known == signature) << slot;
-        }
+        let mut hits = bucket.matches(signature);
         while hits != 0 {
             let slot = hits.trailing_zeros() as usize;
             let place = bucket.places[slot] as usize;
@@ -356,6 +386,17 @@ impl FlowCache {
         }
         self.programs[id.0 as usize] = None; // it was there
         self.free_programs.push(id.0);
+    }
+}
+
+impl Bucket {
+    /// One bit for each slot with this signature.
+    #[inline]
+    fn matches(&self, signature: u16) -> u32 {
+        let slots = self.signatures.iter().enumerate();
+        slots.fold(0, |hits, (slot, known)| {
+            hits | (u32::from(*known == signature) << slot)
+        })
     }
 }
 

@@ -30,7 +30,7 @@ use crate::shared::Shared;
 use crate::tunnel::too_big;
 use crate::walk::{self, Frame, World};
 use crate::{Command, Counter, DropReason, PortMap, PortSlot};
-use classify::Classified;
+use classify::Facts;
 
 /// One worker with everything it owns.
 pub struct Worker {
@@ -46,6 +46,8 @@ pub struct Worker {
     hash_key: HashKey,
     /// Ports that this worker receives from.
     inputs: Vec<Input>,
+    /// What is known of the packets of a burst; kept here to be written in place.
+    facts: Vec<Facts>,
     /// Zero but for what `extract` leaves alone.
     scratch: FlowKey,
     housekeeping: control::Housekeeping,
@@ -85,6 +87,7 @@ impl Worker {
             epoch: 1,
             egress,
             inputs: Vec::new(),
+            facts: vec![Facts::default(); BURST],
             scratch: FlowKey::default(),
             housekeeping: control::Housekeeping::default(),
             stopped: false,
@@ -131,126 +134,133 @@ impl Worker {
             burst.clear();
             return;
         }
-        let mut classified: ArrayVec<Classified, BURST> = ArrayVec::new();
+        // Stages over arrays: what one of them needs next is on its way into the cache
+        // while it works on what came before.
+        let mut facts = std::mem::take(&mut self.facts);
+        let mut packets = Burst::new();
         for packet in burst.drain(..) {
-            let one = classify::classify(
+            let Some(place) = facts.get_mut(packets.len()) else {
+                break;
+            };
+            packets.extend(classify::classify(
                 packet,
+                place,
                 input,
                 &self.ports,
                 &self.hash_key,
                 &mut self.egress,
                 now,
-            );
-            if let Some(one) = one {
-                classified.push(one);
-            }
+            ));
         }
-        let mut programs: ArrayVec<Option<ProgramId>, BURST> = ArrayVec::new();
-        if self.cache.is_on() {
-            for one in &classified {
-                programs.push(match &one.key {
-                    Some(key) => self.cache.find(key, one.hash),
-                    None => None,
-                });
-            }
-        }
+        let found = self.cache.find_all(
+            facts
+                .iter()
+                .take(packets.len())
+                .map(|one| one.has_key.then_some((&one.key, one.hash))),
+        );
         let mut hits = 0;
-        let mut programs = programs.into_iter();
-        for one in classified {
-            hits += u64::from(self.handle(one, programs.next().flatten(), now));
+        for ((packet, facts), program) in packets.drain(..).zip(&facts).zip(found) {
+            hits += u64::from(self.handle(packet, facts, program, now));
         }
+        self.facts = facts;
         if hits != 0 {
-            self.shared
-                .counters(self.index)
-                .add(Counter::CacheHits, hits);
+            let counters = self.shared.counters(self.index);
+            counters.add(Counter::CacheHits, hits);
         }
     }
 
     /// One packet; true if it was handled by a cached program.
     #[inline]
-    fn handle(&mut self, mut one: Classified, program: Option<ProgramId>, now: u64) -> bool {
-        let Some(key) = &one.key else {
-            self.shared
-                .counters(self.index)
-                .add(Counter::CacheBypass, 1);
-            self.slow(one, now);
-            return false;
-        };
+    fn handle(
+        &mut self,
+        packet: Packet,
+        facts: &Facts,
+        program: Option<ProgramId>,
+        now: u64,
+    ) -> bool {
         // Fast and slow path part here. A packet of the same burst may have brought the
         // program, or taken it away, since it was looked up.
-        let program = program.or_else(|| {
-            let on = self.cache.is_on();
-            on.then(|| self.cache.find(key, one.hash)).flatten()
-        });
+        let program = match program {
+            None if facts.has_key => self.cache.find(&facts.key, facts.hash),
+            found => found,
+        };
         let Some(cached) = program.and_then(|id| self.cache.get(id)) else {
-            self.shared
-                .counters(self.index)
-                .add(Counter::CacheMisses, 1);
-            self.slow(one, now);
+            let counter = match facts.has_key {
+                true => Counter::CacheMisses,
+                false => Counter::CacheBypass,
+            };
+            self.shared.counters(self.index).add(counter, 1);
+            self.slow(packet, facts, now);
             return false;
         };
         if !is_current(cached, self.epoch, &self.pipeline, &self.ports)
-            || !suits(&cached.program, &one.packet, &one.layout, &self.shared, now)
+            || !suits(&cached.program, &packet, &facts.layout, &self.shared, now)
         {
-            self.shared.counters(self.index).add(Counter::CacheStale, 1);
-            self.slow(one, now);
+            let counters = self.shared.counters(self.index);
+            counters.add(Counter::CacheStale, 1);
+            self.slow(packet, facts, now);
             return false;
         }
+        let bytes = packet.len() as u64;
         cached.packets += 1;
-        cached.bytes += one.packet.len() as u64;
+        cached.bytes += bytes;
         cached.used = now;
-        let bytes = one.packet.len() as u64;
         connections::count(&cached.program.checks, &self.shared.conns, bytes);
         if cached.program.inner_mtu != 0 {
-            report_too_big(&cached.program, &mut self.egress, &self.ports, &one);
+            report_too_big(
+                &cached.program,
+                &mut self.egress,
+                &self.ports,
+                &packet,
+                &facts.layout,
+            );
         }
         let mut context = Context {
-            layout: one.layout,
-            hash: one.hash,
+            layout: facts.layout,
+            hash: facts.hash,
             now,
         };
-        one.packet.meta_mut().in_port = one.in_port;
-        execute::run(&cached.program, &mut self.egress, one.packet, &mut context);
+        execute::run(&cached.program, &mut self.egress, packet, &mut context);
         true
     }
 
     /// Walks the tables with a packet, runs the program and remembers it.
     #[cold]
-    fn slow(&mut self, one: Classified, now: u64) {
+    fn slow(&mut self, packet: Packet, facts: &Facts, now: u64) {
         let mut flow_key = self.scratch;
-        let head = one.packet.head();
-        let layout = match net::parse::extract(head, one.packet.len(), &mut flow_key) {
+        let head = packet.head();
+        let layout = match net::parse::extract(head, packet.len(), &mut flow_key) {
             Ok(layout) => layout,
-            Err(_) => return self.egress.drop(DropReason::Malformed, one.packet),
+            Err(_) => return self.egress.drop(DropReason::Malformed, packet),
         };
         if layout.malformed.is_some() {
-            self.shared
-                .counters(self.index)
-                .add(Counter::ParseErrors, 1);
+            let counters = self.shared.counters(self.index);
+            counters.add(Counter::ParseErrors, 1);
         }
-        flow_key.in_port = one.in_port.into();
-        if let Some(tunnel) = &one.tunnel {
+        flow_key.in_port = facts.in_port.into();
+        if let Some(tunnel) = &facts.tunnel {
             tunnel.apply(&mut flow_key);
         }
         let frame = Frame {
             head,
             layout: &layout,
-            len: one.packet.len(),
+            len: packet.len(),
         };
         let program = walk::walk(self.world(now), frame, &flow_key);
-        self.run_once(&program, one.packet, layout, one.hash, now);
-        if let Some(key) = &one.key {
-            match program.cacheable {
-                true => {
-                    let epoch = self.epoch;
-                    self.cache
-                        .insert(key, one.hash, program, epoch, &self.pipeline);
-                }
-                false => self
-                    .shared
-                    .counters(self.index)
-                    .add(Counter::CacheBypass, 1),
+        self.run_once(&program, packet, layout, facts.hash, now);
+        if !facts.has_key {
+            return;
+        }
+        match program.cacheable {
+            true => {
+                let (epoch, pipeline) = (self.epoch, &self.pipeline);
+                self.cache
+                    .insert(&facts.key, facts.hash, program, epoch, pipeline);
             }
+            false => self
+                .shared
+                .counters(self.index)
+                .add(Counter::CacheBypass, 1),
         }
     }
 
@@ -259,17 +269,9 @@ impl Worker {
         let bytes = packet.len() as u64;
         program.hits.count(&self.pipeline, 1, bytes, now);
         connections::count(&program.checks, &self.shared.conns, bytes);
-        let one = Classified {
-            in_port: packet.meta().in_port,
-            packet,
-            layout,
-            key: None,
-            hash,
-            tunnel: None,
-        };
-        report_too_big(program, &mut self.egress, &self.ports, &one);
+        report_too_big(program, &mut self.egress, &self.ports, &packet, &layout);
         let mut context = Context { layout, hash, now };
-        execute::run(program, &mut self.egress, one.packet, &mut context);
+        execute::run(program, &mut self.egress, packet, &mut context);
     }
 
     fn world(&self, now: u64) -> World<'_> {
@@ -322,16 +324,22 @@ fn ttl(packet: &Packet, layout: &Layout) -> u8 {
 
 /// Tells the sender of a packet that is too big for the tunnel it is about to go into. This is
 /// done before the packet is changed, because the sender must recognise it.
-fn report_too_big(program: &Program, egress: &mut Egress, ports: &PortMap, one: &Classified) {
+fn report_too_big(
+    program: &Program,
+    egress: &mut Egress,
+    ports: &PortMap,
+    packet: &Packet,
+    layout: &Layout,
+) {
     let mtu = program.inner_mtu;
-    if mtu == 0 || !execute::exceeds(&one.packet, &one.layout, mtu) || !egress.may_send_error() {
+    if mtu == 0 || !execute::exceeds(packet, layout, mtu) || !egress.may_send_error() {
         return;
     }
-    let back = ports.get(net::PortNo(one.in_port));
+    let back = ports.get(net::PortNo(packet.meta().in_port));
     let Some(back) = back.filter(|port| port.is_device() && port.refuses_tx().is_none()) else {
         return;
     };
-    if let Some(frame) = too_big::error(one.packet.head(), &one.layout, mtu) {
+    if let Some(frame) = too_big::error(packet.head(), layout, mtu) {
         egress.send_bytes(back.slot, &frame);
     }
 }

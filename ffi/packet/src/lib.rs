@@ -15,6 +15,7 @@ mod mbuf;
 mod meta;
 mod packet;
 mod pool;
+mod prefetch;
 mod resize;
 mod segments;
 
@@ -23,4 +24,5 @@ pub use mbuf::{Mbuf, PRIVATE_SIZE};
 pub use meta::{Csum, Gso, PacketMeta};
 pub use packet::{DeviceFields, Packet};
 pub use pool::{HEADROOM, Pool};
+pub use prefetch::prefetch;
 pub use segments::{Segments, SegmentsMut};

@@ -10,14 +10,15 @@ use crate::egress::Egress;
 use crate::tunnel::endpoint::{self, Arrival};
 use crate::{Counter, DropReason, PortMap};
 
-/// A packet with what is known of it.
-pub(super) struct Classified {
-    pub packet: Packet,
-    /// Where its headers are; meaningful if there is a key.
-    pub layout: Layout,
-    /// None: it needs the complete parser.
-    pub key: Option<ExactKey>,
+/// What is known of a packet.
+#[derive(Clone, Default)]
+pub(super) struct Facts {
+    pub key: ExactKey,
+    /// False: it needs the complete parser, and `key`, `hash` and `layout` mean nothing.
+    pub has_key: bool,
     pub hash: u64,
+    /// Where its headers are.
+    pub layout: Layout,
     pub in_port: u32,
     pub tunnel: Option<TunnelKey>,
 }
@@ -26,73 +27,70 @@ pub(super) struct Classified {
 #[inline]
 pub(super) fn classify(
     mut packet: Packet,
+    facts: &mut Facts,
     input: &Input,
     ports: &PortMap,
     hash_key: &HashKey,
     egress: &mut Egress,
     now: u64,
-) -> Option<Classified> {
+) -> Option<Packet> {
     if packet.segment_count() > 1 {
         let headers = packet.len().min(HEADER_BYTES);
         packet.pull_up(headers);
     }
     packet.meta_mut().in_port = input.number;
-    let mut one = Classified {
-        packet,
-        layout: Layout::default(),
-        key: None,
-        hash: 0,
-        in_port: input.number,
-        tunnel: None,
-    };
-    let fault = read(&mut one, hash_key);
+    facts.in_port = input.number;
+    facts.tunnel = None;
+    let fault = read(&packet, facts, hash_key);
     if input.endpoints.is_empty() {
-        return Some(one);
+        return Some(packet);
     }
-    at_endpoint(one, fault, input, ports, hash_key, egress, now)
+    at_endpoint(packet, facts, fault, input, ports, hash_key, egress, now)
 }
 
 /// Reads the exact key at the packet's start.
 #[inline]
-fn read(one: &mut Classified, hash_key: &HashKey) -> Option<Uncacheable> {
-    let mut key = ExactKey::default();
-    let (head, len) = (one.packet.head(), one.packet.len());
-    match exact::read(head, len, one.in_port, one.tunnel.as_ref(), &mut key) {
+fn read(packet: &Packet, facts: &mut Facts, hash_key: &HashKey) -> Option<Uncacheable> {
+    let (head, len) = (packet.head(), packet.len());
+    let tunnel = facts.tunnel.as_ref();
+    match exact::read(head, len, facts.in_port, tunnel, &mut facts.key) {
         Ok(layout) => {
-            one.layout = layout;
-            one.hash = hash_key.hash(&key);
-            one.key = Some(key);
+            facts.layout = layout;
+            facts.hash = hash_key.hash(&facts.key);
+            facts.has_key = true;
             None
         }
         Err(fault) => {
-            one.key = None;
-            one.hash = 0;
+            facts.has_key = false;
+            facts.hash = 0;
             Some(fault)
         }
     }
 }
 
 /// A packet from an uplink: it may be for one of this node's tunnel endpoints.
+#[allow(clippy::too_many_arguments)] // the stage's own, and what it hands on
 fn at_endpoint(
-    mut one: Classified,
+    mut packet: Packet,
+    facts: &mut Facts,
     fault: Option<Uncacheable>,
     input: &Input,
     ports: &PortMap,
     hash_key: &HashKey,
     egress: &mut Egress,
     now: u64,
-) -> Option<Classified> {
+) -> Option<Packet> {
     for at in &input.endpoints {
         let Some(endpoint) = ports.endpoints().get(usize::from(*at)) else {
             continue;
         };
-        let head = one.packet.head();
+        let head = packet.head();
         let arrival = match fault {
-            None => endpoint::ordinary(ports, endpoint, head, &one.layout),
+            None => endpoint::ordinary(ports, endpoint, head, &facts.layout),
             Some(Uncacheable::Ethertype | Uncacheable::NeighbourDiscovery) => {
                 let mut key = FlowKey::default();
                 let neighbors = &egress.shared.neighbors;
-                match net::parse::extract(head, one.packet.len(), &mut key) {
+                match net::parse::extract(head, packet.len(), &mut key) {
                     Ok(layout) => {
                         endpoint::resolution(neighbors, endpoint, head, &key, &layout, now)
                     }
@@ -105,7 +103,7 @@ fn at_endpoint(
         match arrival {
             Arrival::Pass => continue,
             Arrival::Drop(reason) => {
-                egress.drop(reason, one.packet);
+                egress.drop(reason, packet);
                 return None;
             }
             Arrival::Consumed => counters.add(Counter::EndpointPackets, 1),
@@ -115,40 +113,39 @@ fn at_endpoint(
             }
             Arrival::Echo => {
                 counters.add(Counter::EndpointPackets, 1);
-                match net::icmp::echo_reply(one.packet.head_mut(), &one.layout) {
-                    true => egress.send(input.slot, one.packet),
-                    false => egress.drop(DropReason::Malformed, one.packet),
+                match net::icmp::echo_reply(packet.head_mut(), &facts.layout) {
+                    true => egress.send(input.slot, packet),
+                    false => egress.drop(DropReason::Malformed, packet),
                 }
             }
             Arrival::Inner { port, key, trim } => {
                 counters.add(Counter::TunnelDecap, 1);
-                return unwrap(one, port, key, trim, hash_key, egress);
+                return unwrap(packet, facts, (port, key, trim), hash_key, egress);
             }
         }
         return None;
     }
-    Some(one)
+    Some(packet)
 }
 
 fn unwrap(
-    mut one: Classified,
-    port: PortNo,
-    key: TunnelKey,
-    trim: usize,
+    mut packet: Packet,
+    facts: &mut Facts,
+    (port, key, trim): (PortNo, TunnelKey, usize),
     hash_key: &HashKey,
     egress: &mut Egress,
-) -> Option<Classified> {
-    if !endpoint::unwrap(&mut one.packet, trim) {
-        egress.drop(DropReason::TunnelMalformed, one.packet);
+) -> Option<Packet> {
+    if !endpoint::unwrap(&mut packet, trim) {
+        egress.drop(DropReason::TunnelMalformed, packet);
         return None;
     }
-    if one.packet.segment_count() > 1 {
-        let headers = one.packet.len().min(HEADER_BYTES);
-        one.packet.pull_up(headers);
+    if packet.segment_count() > 1 {
+        let headers = packet.len().min(HEADER_BYTES);
+        packet.pull_up(headers);
     }
-    one.packet.meta_mut().in_port = port.0;
-    one.in_port = port.0;
-    one.tunnel = Some(key);
-    read(&mut one, hash_key);
-    Some(one)
+    packet.meta_mut().in_port = port.0;
+    facts.in_port = port.0;
+    facts.tunnel = Some(key);
+    read(&packet, facts, hash_key);
+    Some(packet)
 }
