@@ -59,6 +59,9 @@ pub trait Engine {
     /// Packets for the controller.
     fn packet_ins(&self) -> Arc<PacketInQueue>;
 
+    /// Whether packets whose time to live runs out go to the controller, or are dropped.
+    fn send_invalid_ttl(&self, wanted: bool);
+
     /// Hands a port to the workers.
     ///
     /// # Errors

@@ -123,6 +123,12 @@ pub(crate) fn packet_in(switch: &Switch, packet: &worker::PacketIn) {
     }
 }
 
+/// True if some controller wants packets whose time to live ran out.
+pub(crate) fn invalid_ttl_wanted(switch: &Switch) -> bool {
+    let reason = PacketInReason::InvalidTtl as u32;
+    !wanting(switch, |wants| wants.packet_in, reason).is_empty()
+}
+
 fn pipeline_fields(packet: &worker::PacketIn) -> Match {
     let mut matching = Match::any().with(Field::InPort, packet.key.in_port.get());
     for field in PIPELINE_FIELDS {

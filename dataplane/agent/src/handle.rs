@@ -83,10 +83,14 @@ pub(crate) async fn message(
         }
         M::RoleRequest(request) => {
             let reply = role::request(switch, session, request)?;
+            switch.review_wishes();
             session.reply(xid, &M::RoleReply(reply));
         }
         M::GetAsyncRequest => session.reply(xid, &M::GetAsyncReply(session.wants.get())),
-        M::SetAsync(wants) => session.wants.set(wants),
+        M::SetAsync(wants) => {
+            session.wants.set(wants);
+            switch.review_wishes();
+        }
         M::BundleControl(control) => bundle::control(switch, session, xid, frame, control)?,
         M::BundleAdd(add) => bundle::add(session, frame, add)?,
         M::SetPacketInFormat(format) => session.packet_in_format.set(format),
@@ -165,9 +169,15 @@ fn modify(switch: &Switch, message: &Message) -> Result<Vec<Change>, OfError> {
             if request.buffer_id != NO_BUFFER {
                 return Err(OFPBRC_BUFFER_UNKNOWN);
             }
+            features::check_flow(request)?;
             tables.flow_mod(request, now)
         }
-        Message::GroupMod(request) => tables.group_mod(request, now),
+        Message::GroupMod(request) => {
+            for bucket in &request.buckets {
+                features::check_actions(&bucket.actions, false)?;
+            }
+            tables.group_mod(request, now)
+        }
         Message::MeterMod(request) => tables.meter_mod(request, now),
         _ => return Err(OFPBRC_BAD_TYPE),
     };
@@ -201,6 +211,7 @@ fn check_packet_out(switch: &Switch, request: &PacketOut) -> Result<(), OfError>
     if request.data.len() < SHORTEST_PACKET {
         return Err(OFPBRC_BAD_PACKET);
     }
+    features::check_actions(&request.actions, true)?;
     let tables = switch.tables.borrow();
     tables.check_actions(&request.actions).map_err(of_error)
 }

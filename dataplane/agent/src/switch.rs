@@ -115,6 +115,13 @@ impl Switch {
 
     pub(crate) fn close_session(&self, session: &Session) {
         self.sessions.borrow_mut().remove(&session.id);
+        self.review_wishes();
+    }
+
+    /// Tells the workers what controllers want of them, after a change of their wishes.
+    pub(crate) fn review_wishes(&self) {
+        let wanted = events::invalid_ttl_wanted(self);
+        self.engine.send_invalid_ttl(wanted);
     }
 
     /// Remembers what controllers are to be told, and that there is something to publish.

@@ -2,6 +2,7 @@
 
 use std::net::IpAddr;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use conntrack::{Conn, Filter, Tuple};
 use net::{MacAddr, PortNo};
@@ -26,6 +27,11 @@ impl Engine for Workers {
 
     fn packet_ins(&self) -> Arc<PacketInQueue> {
         self.shared().packet_ins.clone()
+    }
+
+    fn send_invalid_ttl(&self, wanted: bool) {
+        let flag = &self.shared().invalid_ttl_to_controller;
+        flag.store(wanted, Ordering::Relaxed);
     }
 
     fn add_port(&self, port: NewPort) -> Result<(), String> {

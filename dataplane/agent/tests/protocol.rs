@@ -321,6 +321,29 @@ fn removed_flows_and_ports_are_told_to_those_who_want_it() {
 }
 
 #[test]
+fn workers_are_told_whether_anyone_wants_packets_whose_ttl_ran_out() {
+    use std::sync::atomic::Ordering::Relaxed;
+    let twin = Twin::start("ttl", &[]);
+    let mut c = Controller::connect(&twin);
+    c.barrier();
+    assert!(!twin.invalid_ttl.load(Relaxed), "not by default");
+    c.send(&Message::SetAsync(AsyncConfig {
+        packet_in: AsyncMasks {
+            master: 0b111,
+            slave: 0,
+        },
+        ..AsyncConfig::default()
+    }));
+    c.barrier();
+    assert!(twin.invalid_ttl.load(Relaxed));
+    c.become_role(Role::Slave, 1);
+    assert!(
+        !twin.invalid_ttl.load(Relaxed),
+        "a slave does not want them"
+    );
+}
+
+#[test]
 fn a_large_dump_comes_in_parts_and_whole() {
     let twin = Twin::start("large", &[]);
     let mut c = Controller::connect(&twin);

@@ -1,11 +1,13 @@
 //! What the switch can do, as OpenFlow asks for it.
 
-use net::TableId;
-use openflow::Field;
-use openflow::model::{METER_BURST, METER_KBPS, METER_PKTPS, METER_STATS};
+use net::{PortNo, TableId};
+use openflow::action::Controller;
+use openflow::error::*;
+use openflow::model::{FlowMod, METER_BURST, METER_KBPS, METER_PKTPS, METER_STATS};
 use openflow::msg::{
     FeatureAction, FeatureInstruction, FeatureOxm, GroupFeatures, MeterFeatures, TableFeatures,
 };
+use openflow::{Action, Field};
 use tables::{MAX_FLOWS, MAX_GROUPS, MAX_METERS, TABLES};
 
 /// OFPAT_* that can be carried out: output, push_vlan, pop_vlan, set_queue, group, set_nw_ttl,
@@ -14,18 +16,81 @@ const ACTIONS: &[u16] = &[0, 17, 18, 21, 22, 23, 24, 25];
 /// OFPIT_*: goto_table, write_metadata, write_actions, apply_actions, clear_actions, meter.
 const INSTRUCTIONS: &[u16] = &[1, 2, 3, 4, 5, 6];
 
-/// True for fields that packets are parsed for.
-pub(crate) fn can_match(field: Field) -> bool {
+/// True for fields that workers fill in.
+fn can_match(field: Field) -> bool {
     !matches!(
         field,
-        Field::InPhyPort
-            | Field::ActsetOutput
-            | Field::PacketType
-            | Field::PbbIsid
-            | Field::PbbUca
-            | Field::ConjId
-            | Field::DpHash
+        Field::InPhyPort | Field::ActsetOutput | Field::PacketType | Field::ConjId | Field::DpHash
     )
+}
+
+/// True for fields that workers can write.
+fn can_write(field: Field) -> bool {
+    field.info().writable
+        && can_match(field)
+        && !matches!(
+            field,
+            Field::IpProto
+                | Field::MplsLabel
+                | Field::MplsTc
+                | Field::MplsBos
+                | Field::MplsTtl
+                | Field::PbbIsid
+                | Field::PbbUca
+                | Field::CtMark
+                | Field::CtLabel
+        )
+}
+
+/// Refuses matches and actions that workers cannot carry out: said here, and not by packets that
+/// are dropped later.
+pub(crate) fn check_flow(request: &FlowMod) -> Result<(), OfError> {
+    if let Some(odd) = request.matching.iter().find(|f| !can_match(f.field)) {
+        tracing::debug!("flow refused: cannot match {}", odd.field.info().name);
+        return Err(OFPBMC_BAD_FIELD);
+    }
+    let written = request.instructions.write.iter().flatten();
+    let actions = request.instructions.apply.iter().chain(written);
+    actions.into_iter().try_for_each(|a| check_action(a, false))
+}
+
+/// Likewise for the actions of a bucket, or of a packet-out.
+pub(crate) fn check_actions(actions: &[Action], packet_out: bool) -> Result<(), OfError> {
+    actions
+        .iter()
+        .try_for_each(|action| check_action(action, packet_out))
+}
+
+fn check_action(action: &Action, packet_out: bool) -> Result<(), OfError> {
+    let writes = |field: Field| match can_write(field) {
+        true => Ok(()),
+        false => Err(OFPBAC_BAD_SET_TYPE),
+    };
+    match action {
+        Action::Output { port, .. } => match *port {
+            PortNo::NORMAL => Err(OFPBAC_BAD_OUT_PORT),
+            PortNo::TABLE if !packet_out => Err(OFPBAC_BAD_OUT_PORT),
+            _ => Ok(()),
+        },
+        Action::SetField { field, .. } => writes(*field),
+        Action::Load { dst, .. } | Action::Move { dst, .. } | Action::StackPop(dst) => {
+            writes(dst.field)
+        }
+        Action::Clone(inner) => check_actions(inner, packet_out),
+        Action::PushMpls { .. }
+        | Action::PopMpls { .. }
+        | Action::PushPbb { .. }
+        | Action::PopPbb
+        | Action::DecMplsTtl
+        | Action::SetMplsTtl(_)
+        | Action::CopyTtlOut
+        | Action::CopyTtlIn => Err(OFPBAC_BAD_TYPE),
+        Action::Learn(_)
+        | Action::FinTimeout { .. }
+        | Action::Conjunction(_)
+        | Action::Controller(Controller { pause: true, .. }) => Err(OFPBAC_BAD_EXP_TYPE),
+        _ => Ok(()),
+    }
 }
 
 /// All tables are alike but for the tables that follow them.
@@ -43,7 +108,7 @@ pub(crate) fn table_features(table: TableId) -> TableFeatures {
             field,
             masked: false,
         };
-        let fields = fields().filter(|f| f.info().writable);
+        let fields = fields().filter(|f| can_write(*f));
         Some(fields.map(oxm).collect::<Vec<_>>())
     };
     let actions: Vec<_> = ACTIONS

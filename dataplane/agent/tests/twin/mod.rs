@@ -2,6 +2,7 @@
 
 use std::net::IpAddr;
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
@@ -34,6 +35,7 @@ pub struct TwinEngine {
     start: Instant,
     told: Mutex<Sender<Told>>,
     packet_ins: Arc<PacketInQueue>,
+    invalid_ttl: Arc<AtomicBool>,
 }
 
 impl TwinEngine {
@@ -60,6 +62,10 @@ impl Engine for TwinEngine {
 
     fn packet_ins(&self) -> Arc<PacketInQueue> {
         self.packet_ins.clone()
+    }
+
+    fn send_invalid_ttl(&self, wanted: bool) {
+        self.invalid_ttl.store(wanted, Relaxed);
     }
 
     fn add_port(&self, port: NewPort) -> Result<(), String> {
@@ -127,6 +133,7 @@ pub struct Twin {
     pub admin: PathBuf,
     pub told: Receiver<Told>,
     pub packet_ins: Arc<PacketInQueue>,
+    pub invalid_ttl: Arc<AtomicBool>,
     stop: Option<tokio::sync::oneshot::Sender<()>>,
     thread: Option<std::thread::JoinHandle<()>>,
     folder: PathBuf,
@@ -140,17 +147,20 @@ impl Twin {
         let (openflow, admin) = (folder.join("br.mgmt"), folder.join("admin.sock"));
         let (told_to, told) = channel();
         let packet_ins = Arc::new(PacketInQueue::new(64));
+        let invalid_ttl = Arc::new(AtomicBool::new(false));
         let mut targets = vec![Target::PassiveUnix(openflow.clone())];
         targets.extend(more.iter().map(|t| t.parse().unwrap()));
         let (stop, stopped) = tokio::sync::oneshot::channel();
         let (ready_to, ready) = channel();
         let thread = {
             let (admin, packet_ins) = (admin.clone(), packet_ins.clone());
+            let invalid_ttl = invalid_ttl.clone();
             std::thread::spawn(move || {
                 let engine = Box::new(TwinEngine {
                     start: Instant::now(),
                     told: Mutex::new(told_to),
                     packet_ins,
+                    invalid_ttl,
                 });
                 run(engine, &targets, admin, ready_to, stopped);
             })
@@ -161,6 +171,7 @@ impl Twin {
             admin,
             told,
             packet_ins,
+            invalid_ttl,
             stop: Some(stop),
             thread: Some(thread),
             folder,
