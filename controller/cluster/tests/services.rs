@@ -103,6 +103,18 @@ fn without_slices_a_service_leads_to_the_pods_it_selects() {
 }
 
 #[test]
+fn a_selector_of_several_labels_selects_pods_that_have_all_of_them() {
+    let mut view = web();
+    let second = view.pods.get_mut(&name("bank/web-2")).unwrap();
+    second.meta.labels = labels(&[("app", "web"), ("tier", "front")]);
+    add_pod(&mut view, "bank/db", &[]).meta.labels = labels(&[("app", "db"), ("tier", "front")]);
+    service(&mut view).selector = labels(&[("app", "web"), ("tier", "front")]);
+    assert_eq!(endpoints(&fresh(&view)), ["10.16.0.4:8080 on node2"]);
+    service(&mut view).selector = labels(&[("app", "web"), ("tier", "back")]);
+    assert_eq!(endpoints(&fresh(&view)), [""; 0]);
+}
+
+#[test]
 fn a_named_target_is_what_each_pod_calls_so_for_that_protocol() {
     let mut view = web();
     service(&mut view).ports[0].target = Some(TargetPort::Name("http".into()));

@@ -16,6 +16,8 @@ pub(super) struct Endpoints<'a> {
     view: &'a ClusterView,
     desired: &'a DesiredState,
     slices: BTreeMap<NamespacedName, Vec<(&'a NamespacedName, &'a EndpointSlice)>>,
+    /// Pods by namespace and each of their labels.
+    labelled: BTreeMap<(&'a str, &'a str, &'a str), Vec<&'a NamespacedName>>,
     /// The node of each pod address.
     node_of: BTreeMap<IpAddr, &'a str>,
 }
@@ -52,6 +54,13 @@ impl<'a> Endpoints<'a> {
             let service = NamespacedName::new(&name.namespace, service);
             slices.entry(service).or_default().push((name, slice));
         }
+        let mut labelled: BTreeMap<_, Vec<_>> = BTreeMap::new();
+        for (name, pod) in &view.pods {
+            for (key, value) in &pod.meta.labels {
+                let label = (name.namespace.as_str(), key.as_str(), value.as_str());
+                labelled.entry(label).or_default().push(name);
+            }
+        }
         let node_of = desired
             .pods
             .values()
@@ -61,6 +70,7 @@ impl<'a> Endpoints<'a> {
             view,
             desired,
             slices,
+            labelled,
             node_of,
         }
     }
@@ -138,8 +148,8 @@ impl<'a> Endpoints<'a> {
         }
         let mut endpoints = Vec::new();
         let (mut selected, mut named) = (0, 0);
-        for (pod_name, pod) in self.pods_in(&name.namespace) {
-            if pod.finished || !has_all(&pod.meta.labels, &service.selector) {
+        for (pod_name, pod) in self.selected(&name.namespace, &service.selector) {
+            if pod.finished {
                 continue;
             }
             if pod.host_network {
@@ -175,12 +185,31 @@ impl<'a> Endpoints<'a> {
         endpoints
     }
 
-    fn pods_in(&self, namespace: &str) -> impl Iterator<Item = (&NamespacedName, &view::Pod)> {
-        let first = NamespacedName::new(namespace, "");
-        self.view
-            .pods
-            .range(first..)
-            .take_while(move |(name, _)| name.namespace == namespace)
+    /// The pods that a selector selects, found by its rarest label.
+    fn selected<'s>(
+        &'s self,
+        namespace: &'s str,
+        selector: &'s BTreeMap<String, String>,
+    ) -> impl Iterator<Item = (&'s NamespacedName, &'s view::Pod)> {
+        let rarest = selector
+            .iter()
+            .map(|(key, value)| self.labelled(namespace, key, value))
+            .min_by_key(|pods| pods.len());
+        rarest
+            .unwrap_or_default()
+            .iter()
+            .filter_map(|name| Some((*name, self.view.pods.get(*name)?)))
+            .filter(|(_, pod)| has_all(&pod.meta.labels, selector))
+    }
+
+    fn labelled<'s>(
+        &'s self,
+        namespace: &'s str,
+        key: &'s str,
+        value: &'s str,
+    ) -> &'s [&'s NamespacedName] {
+        let pods = self.labelled.get(&(namespace, key, value));
+        pods.map_or(&[], Vec::as_slice)
     }
 }
 
