@@ -116,3 +116,82 @@ fn tcp_header_len(frame: &[u8], at: usize) -> u64 {
         .get(at + 12)
         .map_or(20, |byte| u64::from(byte >> 4) * 4)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use packet::Pool;
+
+    /// A packet as a driver would hand it over: `set` writes the mbuf's fields.
+    fn received(bytes: &[u8], set: impl FnOnce(&mut packet::Mbuf)) -> Packet {
+        let packet = Packet::from_slice(&Pool::heap(2048), bytes).unwrap();
+        let mut raw = packet.into_raw();
+        // SAFETY: the packet is ours, and `set` leaves its extents alone.
+        unsafe {
+            set(raw.as_mut());
+            Packet::from_raw(raw)
+        }
+    }
+
+    fn frame() -> Vec<u8> {
+        (0..100).collect()
+    }
+
+    #[test]
+    fn stripped_tags_are_put_back_outer_first() {
+        let mut packet = received(&frame(), |mbuf| {
+            mbuf.ol_flags = sys::DP_RX_VLAN_STRIPPED | sys::DP_RX_QINQ_STRIPPED;
+            mbuf.vlan_tci = 0x2064; // priority 1, VLAN 100
+            mbuf.vlan_tci_outer = 200;
+        });
+        assert!(apply_rx(&mut packet));
+        let mut expected = frame();
+        expected.splice(12..12, [0x88, 0xa8, 0, 200, 0x81, 0, 0x20, 0x64]);
+        assert_eq!(packet.to_vec(), expected);
+        assert_eq!(
+            packet.mbuf().ol_flags,
+            0,
+            "what was found out is not asked for on tx"
+        );
+    }
+
+    #[test]
+    fn only_a_checksum_the_device_found_right_is_valid() {
+        let bad = sys::DP_RX_L4_CKSUM_MASK & !sys::DP_RX_L4_CKSUM_GOOD;
+        for (flags, expected) in [
+            (0, Csum::Unknown),
+            (sys::DP_RX_L4_CKSUM_GOOD, Csum::Valid),
+            (bad, Csum::Unknown),
+            (sys::DP_RX_L4_CKSUM_MASK, Csum::Unknown), // "none": right for the device, not checked
+        ] {
+            let mut packet = received(&frame(), |mbuf| mbuf.ol_flags = flags);
+            assert!(apply_rx(&mut packet));
+            assert_eq!(packet.meta().csum, expected, "flags {flags:#x}");
+        }
+        let mut packet = received(&frame(), |mbuf| {
+            mbuf.ol_flags = sys::DP_RX_RSS_HASH;
+            mbuf.rss = 77;
+        });
+        assert!(apply_rx(&mut packet));
+        assert_eq!(packet.meta().rss, 77);
+    }
+
+    #[test]
+    fn the_device_is_told_lengths_and_what_is_open() {
+        let mut bytes = vec![0; 200];
+        bytes[12..18].copy_from_slice(&[0x81, 0, 0, 100, 8, 0]);
+        bytes[38 + 12] = 8 << 4; // a TCP header of 32 bytes at 38
+        let mut packet = received(&bytes, |_| {});
+        assert!(!request_tx(&mut packet), "nothing is open");
+        let meta = packet.meta_mut();
+        (meta.csum, meta.csum_start, meta.csum_offset) = (Csum::Partial, 38, 16);
+        (meta.gso, meta.gso_size, meta.hdr_len) = (Gso::Tcp4, 1448, 70);
+        assert!(request_tx(&mut packet));
+        let expected =
+            sys::DP_TX_TCP_CKSUM | sys::DP_TX_IPV4 | sys::DP_TX_TCP_SEG | sys::DP_TX_IP_CKSUM;
+        assert_eq!(packet.mbuf().ol_flags, expected);
+        // Bits 0-6, 7-15, 16-23, 24-39 of rte_mbuf.tx_offload (rte_mbuf_core.h).
+        let lengths = 18 | 20 << 7 | 32 << 16 | 1448 << 24;
+        assert_eq!(packet.mbuf().tx_offload, lengths);
+    }
+}

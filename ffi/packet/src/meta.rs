@@ -58,8 +58,6 @@ pub struct PacketMeta {
     pub tunnel_len: u16,
     /// Hash of the packet's flow as its device computed it; 0 is none. Only for spreading load.
     pub rss: u32,
-    /// Free for the stages of one worker; nobody else reads it.
-    pub scratch: [u64; 4],
 }
 
 const _: () = assert!(size_of::<PacketMeta>() <= crate::PRIVATE_SIZE);
