@@ -1,5 +1,11 @@
 //! The table of connections that all workers share.
 
+mod create;
+mod remove;
+mod show;
+
+pub use create::{Commit, CtError};
+
 use std::cell::Cell;
 use std::collections::VecDeque;
 use std::fmt;
@@ -9,61 +15,16 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use crossbeam_utils::CachePadded;
 use net::exact::HashKey;
-use net::headers::proto;
 use net::key::ct_state;
 use net::tcp::TcpInfo;
 use zerocopy::FromZeros;
 
-use crate::config::{Config, TickTimeouts, duration, tick};
-use crate::dump::{Conn, Counters, Filter, TcpState};
-use crate::entry::{ConnRef, Direction, Entry, NewEntry, status};
-use crate::index::{Hit, Index};
-use crate::nat::NatRequest;
+use crate::config::{Config, TickTimeouts, tick};
+use crate::dump::TcpState;
+use crate::entry::{ConnRef, Direction, Entry, status};
+use crate::index::Index;
 use crate::tcp::{State, Verdict};
 use crate::tuple::{Packed, Tuple};
-
-/// Why a connection was not created.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, thiserror::Error)]
-pub enum CtError {
-    /// No free place.
-    #[error("the connection table is full")]
-    Full,
-    /// Too many connections of which one direction only was seen.
-    #[error("too many half-open connections")]
-    HalfOpen,
-    /// Every address and port of the range is taken; without translation, another connection is
-    /// translated to the same tuple.
-    #[error("no free address and port for the connection")]
-    NatExhausted,
-    /// The packet cannot begin a connection.
-    #[error("the packet cannot begin a connection")]
-    Invalid,
-    /// There was not enough memory for the table.
-    #[error("not enough memory for {capacity} connections")]
-    Memory {
-        /// Connections asked for.
-        capacity: u32,
-    },
-}
-
-/// A connection to be created, or changed if it is there.
-#[derive(Clone, Copy, Debug)]
-pub struct Commit<'a> {
-    /// Zone.
-    pub zone: u16,
-    /// Tuple of the packet, not yet translated.
-    pub tuple: Tuple,
-    /// Its TCP header, for TCP.
-    pub tcp: Option<&'a TcpInfo>,
-    /// Translation, for a new connection.
-    pub nat: NatRequest,
-    /// Mark: value, and ones where it is written.
-    pub mark: (u32, u32),
-    /// Label, likewise.
-    pub label: (u128, u128),
-    /// Make it a new connection if the packet is of the reply direction of an old one.
-    pub force: bool,
-}
 
 /// What tracking a packet found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -305,65 +266,6 @@ impl ConnTable {
         Some((bits, revision(after)))
     }
 
-    /// Creates the connection of a packet, or changes mark and label of the one that is there.
-    ///
-    /// # Errors
-    /// [`CtError`]; the packet is to be dropped then, since its connection could not be answered.
-    pub fn commit(&self, commit: &Commit<'_>, now: u64) -> Result<ConnRef, CtError> {
-        let tick = tick(now);
-        let original = commit.tuple.pack(commit.zone);
-        if let Some((conn, direction)) = self.find(&original) {
-            let replace = commit.force && direction == Direction::Reply;
-            if self.is_fresh(conn, tick) && !replace {
-                return self.change(conn, commit).ok_or(CtError::Full);
-            }
-            self.remove(conn);
-        }
-        let (state, peers) = self
-            .begin(&commit.tuple, commit.tcp)
-            .ok_or(CtError::Invalid)?;
-        if !commit.tuple.may_begin() || !commit.nat.is_of_family(commit.tuple.src.is_ipv4()) {
-            return Err(CtError::Invalid);
-        }
-        if self.half_open.load(Relaxed) >= self.half_open_limit {
-            return Err(CtError::HalfOpen);
-        }
-        let protocol = commit.tuple.proto;
-        let word = state.map_or(0, |state| state.into_status(0));
-        let lifetime = self
-            .timeouts
-            .of(protocol, State::from_status(word).name(), false);
-        let mut new = NewEntry {
-            original,
-            reply: original,
-            status: word,
-            mark: commit.mark.0 & commit.mark.1,
-            label: commit.label.0 & commit.label.1,
-            created: tick,
-            deadline: tick.wrapping_add(lifetime).max(1),
-            peers,
-        };
-        let place = self.take_free().ok_or(CtError::Full)?;
-        for translated in commit.nat.candidates(&commit.tuple, &self.hash, now) {
-            new.reply = translated.reverse().pack(commit.zone);
-            new.status = word | translation(&commit.tuple, &translated);
-            match self.insert(place, &new, tick) {
-                Inserted::Done(conn) => return Ok(conn),
-                Inserted::Taken => {}
-                Inserted::Raced(conn) => {
-                    self.give_back(place);
-                    return self.change(conn, commit).ok_or(CtError::Full);
-                }
-                Inserted::Full => {
-                    self.give_back(place);
-                    return Err(CtError::Full);
-                }
-            }
-        }
-        self.give_back(place);
-        Err(CtError::NatExhausted)
-    }
-
     /// What a packet of that direction looks like after translation; its own tuple if the
     /// connection translates nothing. None if the connection is gone.
     pub fn translated_tuple(&self, conn: ConnRef, direction: Direction) -> Option<Tuple> {
@@ -406,122 +308,6 @@ impl ConnTable {
         byte_counter.store(byte_counter.load(Relaxed) + bytes, Relaxed);
     }
 
-    /// Removes what has expired among the next `places` of the table, wherever the last call
-    /// stopped; returns how many. Looking at a place costs about a nanosecond.
-    pub fn expire(&self, now: u64, places: u32) -> u32 {
-        let tick = tick(now);
-        let used = self.high_water.load(Relaxed);
-        if used == 0 {
-            return 0;
-        }
-        let places = places.min(used);
-        let start = self.cursor.fetch_add(places, Relaxed) % used;
-        let mut removed = 0;
-        for index in (start..used).chain(0..start).take(places as usize) {
-            let Some(hint) = self.hints.get(index as usize) else {
-                continue;
-            };
-            let earliest = hint.load(Relaxed);
-            if earliest == 0 || earliest > tick {
-                continue;
-            }
-            let Some(conn) = self.at(index) else { continue };
-            let Some(entry) = self.entry(conn) else {
-                continue;
-            };
-            let deadline = entry.deadline.load(Relaxed);
-            if deadline > tick {
-                hint.store(deadline, Relaxed);
-            } else if self.remove(conn) {
-                removed += 1;
-            }
-        }
-        removed
-    }
-
-    /// Removes the connections that a filter fits; returns how many.
-    pub fn flush(&self, filter: &Filter) -> u32 {
-        let used = self.high_water.load(Relaxed);
-        let fits = |conn: &ConnRef| {
-            self.entry(*conn)
-                .and_then(|entry| entry.tuples(conn.generation))
-                .is_some_and(|(original, _)| filter.fits(original.zone(), &original.unpack()))
-        };
-        (0..used)
-            .filter_map(|index| self.at(index))
-            .filter(fits)
-            .map(|conn| u32::from(self.remove(conn)))
-            .sum()
-    }
-
-    /// Removes one connection; false if it was gone.
-    pub fn remove(&self, conn: ConnRef) -> bool {
-        let Some(entry) = self.entry(conn) else {
-            return false;
-        };
-        let Some((original, reply)) = entry.tuples(conn.generation) else {
-            return false;
-        };
-        let hashes = [self.hash_of(&original), self.hash_of(&reply)];
-        let _locks = self.lock(hashes);
-        let Some(word) = entry.retire(conn.generation) else {
-            return false;
-        };
-        self.unlink(conn.index, hashes, original == reply);
-        if word & status::OPEN == 0 {
-            self.half_open.fetch_sub(1, Relaxed);
-        }
-        self.live.fetch_sub(1, Relaxed);
-        self.give_back(conn.index);
-        true
-    }
-
-    /// A connection as an operator sees it; none if it is gone or has expired.
-    pub fn get(&self, conn: ConnRef, now: u64) -> Option<Conn> {
-        let entry = self.entry(conn)?;
-        let tick = tick(now);
-        let word = entry.status(conn.generation)?;
-        let deadline = entry.deadline.load(Relaxed);
-        let created = entry.created.load(Relaxed);
-        let (mark, label) = (entry.mark.load(Relaxed), entry.label());
-        let [a, b, c, d] = entry
-            .counters
-            .each_ref()
-            .map(|counter| counter.load(Relaxed));
-        let (original, reply) = entry.tuples(conn.generation)?;
-        if deadline <= tick {
-            return None;
-        }
-        Some(Conn {
-            conn,
-            zone: original.zone(),
-            original: original.unpack(),
-            reply: reply.unpack(),
-            established: word & status::SEEN_REPLY != 0,
-            tcp: (original.proto() == proto::TCP).then(|| State::from_status(word).name()),
-            mark,
-            label,
-            age: duration(tick.saturating_sub(created)),
-            left: duration(deadline - tick),
-            sent: Counters {
-                packets: a,
-                bytes: b,
-            },
-            received: Counters {
-                packets: c,
-                bytes: d,
-            },
-        })
-    }
-
-    /// Every connection, in no particular order. Workers go on meanwhile: one that is created or
-    /// removed during the iteration may or may not be seen.
-    pub fn iter(&self, now: u64) -> impl Iterator<Item = Conn> + '_ {
-        (0..self.high_water.load(Relaxed))
-            .filter_map(|index| self.at(index))
-            .filter_map(move |conn| self.get(conn, now))
-    }
-
     fn entry(&self, conn: ConnRef) -> Option<&Entry> {
         self.entries.get(conn.index as usize)
     }
@@ -555,21 +341,6 @@ impl ConnTable {
             .map_or((0, 0), |entry| (entry.mark.load(Relaxed), entry.label()))
     }
 
-    /// State and sequence spaces for a connection that begins with this packet; none if it cannot.
-    #[allow(clippy::type_complexity)]
-    fn begin(
-        &self,
-        tuple: &Tuple,
-        tcp: Option<&TcpInfo>,
-    ) -> Option<(Option<State>, [[u32; 3]; 2])> {
-        if tuple.proto == proto::TCP {
-            let (state, peers) = State::begin(tcp?, self.loose)?;
-            Some((Some(state), peers))
-        } else {
-            Some((None, [[0; 3]; 2]))
-        }
-    }
-
     /// Puts the deadline off, or closer where the state says so.
     fn touch(&self, conn: ConnRef, entry: &Entry, tick: u32, word: u32) {
         let tcp = State::from_status(word).name();
@@ -591,82 +362,6 @@ impl ConnTable {
         }
     }
 
-    /// Writes mark and label of an existing connection.
-    fn change(&self, conn: ConnRef, commit: &Commit<'_>) -> Option<ConnRef> {
-        let entry = self.entry(conn)?;
-        let ((mark, mark_mask), (label, label_mask)) = (commit.mark, commit.label);
-        let (original, _) = entry.tuples(conn.generation)?;
-        let hash = self.hash_of(&original);
-        // Two commits of one connection must not undo each other.
-        let _locks = self.lock([hash, hash]);
-        entry.status(conn.generation)?;
-        let (old_mark, old_label) = (entry.mark.load(Relaxed), entry.label());
-        let new_mark = (old_mark & !mark_mask) | (mark & mark_mask);
-        let new_label = (old_label & !label_mask) | (label & label_mask);
-        if (new_mark, new_label) != (old_mark, old_label) {
-            entry.mark.store(new_mark, Relaxed);
-            entry.set_label(new_label);
-            entry.change_status(conn.generation, |word| {
-                word.wrapping_add(1 << status::REVISION_SHIFT)
-            })?;
-        }
-        Some(conn)
-    }
-
-    fn insert(&self, place: u32, new: &NewEntry, tick: u32) -> Inserted {
-        if let Some((conn, _)) = self.find(&new.reply) {
-            if self.is_fresh(conn, tick) {
-                return Inserted::Taken;
-            }
-            self.remove(conn);
-        }
-        let hashes = [self.hash_of(&new.original), self.hash_of(&new.reply)];
-        let _locks = self.lock(hashes);
-        if let Some((conn, _)) = self.find(&new.original) {
-            return Inserted::Raced(conn);
-        }
-        if self.find(&new.reply).is_some() {
-            return Inserted::Taken;
-        }
-        let (Some(entry), Some(hint)) = (
-            self.entries.get(place as usize),
-            self.hints.get(place as usize),
-        ) else {
-            return Inserted::Full;
-        };
-        let generation = entry.publish(new);
-        hint.store(new.deadline, Relaxed);
-        let [original, reply] = hashes;
-        let hit = |direction| Hit { place, direction };
-        // A connection to itself has one tuple for both directions.
-        let one_tuple = new.original == new.reply;
-        let linked = self.index.insert(original, hit(Direction::Original))
-            && (one_tuple || self.index.insert(reply, hit(Direction::Reply)));
-        if !linked {
-            entry.retire(generation);
-            self.unlink(place, hashes, one_tuple);
-            return Inserted::Full;
-        }
-        self.live.fetch_add(1, Relaxed);
-        self.half_open.fetch_add(1, Relaxed);
-        Inserted::Done(ConnRef {
-            index: place,
-            generation,
-        })
-    }
-
-    /// Takes a place out of the index.
-    fn unlink(&self, place: u32, [original, reply]: [u64; 2], one_tuple: bool) {
-        let hit = |direction| Hit { place, direction };
-        self.index.remove(original, hit(Direction::Original));
-        if !one_tuple {
-            self.index.remove(reply, hit(Direction::Reply));
-        }
-        if let Some(hint) = self.hints.get(place as usize) {
-            hint.store(0, Relaxed);
-        }
-    }
-
     /// Locks the shards of two tuples, always in the same order.
     fn lock(&self, [a, b]: [u64; 2]) -> [Option<MutexGuard<'_, ()>>; 2] {
         let shard = |hash: u64| (hash >> 58) as usize;
@@ -678,20 +373,6 @@ impl ConnTable {
         let guard = lock(first);
         let other = if second == first { None } else { lock(second) };
         [guard, other]
-    }
-
-    fn take_free(&self) -> Option<u32> {
-        /// Places rest for a while before they are used again.
-        const RESTING: usize = 64;
-        let mut free = self.free.lock().unwrap_or_else(PoisonError::into_inner);
-        let exhausted = free.fresh as usize == self.entries.len();
-        if exhausted || free.returned.len() > RESTING {
-            return free.returned.pop_front();
-        }
-        let place = free.fresh;
-        free.fresh += 1;
-        self.high_water.store(free.fresh, Relaxed);
-        Some(place)
     }
 
     fn give_back(&self, place: u32) {
@@ -710,27 +391,6 @@ impl fmt::Debug for ConnTable {
     }
 }
 
-enum Inserted {
-    Done(ConnRef),
-    /// The reply tuple belongs to another connection.
-    Taken,
-    /// Another worker has created this connection meanwhile.
-    Raced(ConnRef),
-    Full,
-}
-
 fn revision(word: u32) -> u8 {
     (word >> status::REVISION_SHIFT) as u8
-}
-
-/// Status bits for what a translation changes.
-fn translation(original: &Tuple, translated: &Tuple) -> u32 {
-    let mut bits = 0;
-    if (original.src, original.src_port) != (translated.src, translated.src_port) {
-        bits |= status::SNAT;
-    }
-    if (original.dst, original.dst_port) != (translated.dst, translated.dst_port) {
-        bits |= status::DNAT;
-    }
-    bits
 }
