@@ -139,8 +139,9 @@ fn read_set_field(body: Reader<'_>) -> Result<Action, OfError> {
     }
     r.zeros(r.len(), error::OFPBAC_BAD_ARGUMENT)?;
     let info = entry.field.info();
+    // Masks come with 1.5, and the error for them; before, there is no room for one.
     if entry.mask != info.slot.ones() && body.version < Version::V1_5 {
-        return Err(error::OFPBAC_BAD_SET_MASK);
+        return Err(error::OFPBAC_BAD_SET_LEN);
     }
     set_field(entry)
 }

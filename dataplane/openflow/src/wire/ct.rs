@@ -29,7 +29,7 @@ pub(super) fn read_ct(mut r: Reader<'_>) -> Result<Action, OfError> {
     } else {
         let range = unpack(oxm::read_name(&mut { field })?, number_or_range)?;
         if range.bits != 16 {
-            return Err(error::OFPBAC_BAD_ARGUMENT);
+            return Err(error::OFPBAC_BAD_SET_LEN);
         }
         CtZone::Field(range)
     };

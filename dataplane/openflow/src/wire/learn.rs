@@ -139,7 +139,7 @@ pub(super) fn write(w: &mut Writer<'_>, learn: &Learn) -> Result<(), EncodeError
         w.u16(learn.result.map_or(0, |dst| u16::from(dst.shift)));
         w.zeros(2);
         if let Some(dst) = learn.result {
-            oxm::write_name(w, dst.field);
+            oxm::write_nxm_name(w, dst.field);
         }
     }
     for spec in &learn.specs {
@@ -172,6 +172,6 @@ fn write_spec(w: &mut Writer<'_>, spec: &LearnSpec) {
 }
 
 fn write_range(w: &mut Writer<'_>, range: SubField) {
-    oxm::write_name(w, range.field);
+    oxm::write_nxm_name(w, range.field);
     w.u16(u16::from(range.shift));
 }

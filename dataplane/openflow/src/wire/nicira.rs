@@ -255,7 +255,7 @@ fn read_load2(mut r: Reader<'_>) -> Result<Action, OfError> {
     }
     r.zeros(r.len(), error::OFPBAC_BAD_ARGUMENT)?;
     if entry.mask == 0 {
-        return Err(error::OFPBAC_BAD_SET_MASK);
+        return Err(error::OFPBAC_BAD_ARGUMENT);
     }
     actions::set_field(entry)
 }
@@ -459,13 +459,13 @@ fn write_controller(w: &mut Writer<'_>, c: &Controller) -> Result<(), EncodeErro
     }
     let start = begin_nicira(w, subtype::CONTROLLER2);
     w.zeros(6);
+    // Numbers of 16 bits are followed by two bytes that count; those of 8 bits by none.
+    let wide = |n: u16| (u32::from(n) << 16).to_be_bytes();
     if c.max_len != 0xffff {
-        let max_len = c.max_len.to_be_bytes();
-        write_property(w, property::MAX_LEN, &max_len)?;
+        write_property(w, property::MAX_LEN, &wide(c.max_len))?;
     }
     if c.controller_id != 0 {
-        let id = c.controller_id.to_be_bytes();
-        write_property(w, property::CONTROLLER_ID, &id)?;
+        write_property(w, property::CONTROLLER_ID, &wide(c.controller_id))?;
     }
     if c.reason != 1 {
         write_property(w, property::REASON, &[c.reason])?;

@@ -232,6 +232,19 @@ pub(super) fn write_name(w: &mut Writer<'_>, field: Field) {
     OxmHeader::of(field, false, w.version).write(w);
 }
 
+/// The same under its older NXM name, where it has one: `learn` is written so.
+pub(super) fn write_nxm_name(w: &mut Writer<'_>, field: Field) {
+    match field.info().nxm {
+        Some((class, code)) => OxmHeader {
+            class,
+            code,
+            ..OxmHeader::of(field, false, Version::V1_5)
+        }
+        .write(w),
+        None => write_name(w, field),
+    }
+}
+
 /// True where a name takes eight bytes.
 pub(super) fn has_long_name(field: Field, version: Version) -> bool {
     OxmHeader::of(field, false, version).experimenter.is_some()

@@ -1,4 +1,5 @@
 //! Random messages that are valid: what the codec must carry without loss.
+#![allow(dead_code)] // each test file uses its own part
 
 use std::net::IpAddr;
 
