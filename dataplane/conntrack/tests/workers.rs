@@ -173,6 +173,32 @@ fn answer(table: &ConnTable, conn: conntrack::ConnRef, original: &Tuple, now: u6
 }
 
 #[test]
+fn one_port_goes_to_one_of_the_workers_that_want_it_at_once() {
+    let table = ConnTable::new(&Config::new(100, [3, 4])).unwrap();
+    let start = Barrier::new(WORKERS as usize);
+    let won = AtomicU64::new(0);
+    std::thread::scope(|scope| {
+        for worker in 0..WORKERS {
+            let (table, start, won) = (&table, &start, &won);
+            scope.spawn(move || {
+                for round in 1..=10_000u64 {
+                    let request = commit(tuple(worker as u8, 1000, 1), masquerade((2000, 2000)));
+                    start.wait();
+                    let result = table.commit(&request, 0);
+                    won.fetch_add(u64::from(result.is_ok()), Relaxed);
+                    start.wait();
+                    assert_eq!(won.load(Relaxed), round, "winners up to this round");
+                    start.wait();
+                    if let Ok(conn) = result {
+                        table.remove(conn);
+                    }
+                }
+            });
+        }
+    });
+}
+
+#[test]
 fn readers_never_see_a_mixture_of_two_connections() {
     // One place, used over and over by connections whose label and tuples belong together.
     let table = ConnTable::new(&Config::new(1, [1, 2])).unwrap();
