@@ -9,7 +9,7 @@ use crate::egress::Finisher;
 use crate::{Burst, Pools, Port, PortControl, PortError, PortKind, PortSpec};
 use arrayvec::ArrayVec;
 use control::VnetControl;
-use os::VNET_HEADER;
+use os::{Received, VNET_HEADER};
 use packet::Packet;
 use std::io::{ErrorKind, IoSlice};
 use std::sync::Arc;
@@ -23,6 +23,10 @@ const ADDRESSES: usize = 12;
 /// it is written: a burst of 32 would be 2 MB.
 const BYTES_PER_POLL: usize = 256 << 10;
 
+/// After so many polls that found nothing the buffers go back to their pools, so that hundreds of quiet
+/// ports do not empty them.
+const IDLE_POLLS: u32 = 64;
+
 /// A port over a tap or a packet socket.
 pub struct VnetPort {
     state: Arc<VnetControl>,
@@ -32,6 +36,8 @@ pub struct VnetPort {
     /// Buffers for the next read, kept so that a poll that finds nothing allocates nothing.
     head: Option<Packet>,
     big: Option<Packet>,
+    /// Polls in a row that found nothing.
+    idle: u32,
 }
 
 /// Why one frame could not be read.
@@ -63,11 +69,11 @@ impl VnetPort {
             pools: pools.clone(),
             head: None,
             big: None,
+            idle: 0,
         })
     }
 
     fn read(&mut self) -> Result<Packet, Unread> {
-        let counters = &self.state.counters;
         let Some(mut head) = self.head.take().or_else(|| self.pools.frames.alloc()) else {
             return Err(Unread::Stop); // out of buffers: the frame stays in the kernel's queue
         };
@@ -79,20 +85,33 @@ impl VnetPort {
             big.set_headroom(0);
             big.spare_mut()
         });
-        let received = match self.state.device.recv(&mut header, head.spare_mut(), tail) {
-            Ok(received) => received,
-            Err(e) if e.kind() == ErrorKind::WouldBlock => {
-                self.head = Some(head);
-                return Err(Unread::Stop);
+        match self.state.device.recv(&mut header, head.spare_mut(), tail) {
+            Ok(received) => {
+                self.idle = 0;
+                self.accept(head, &header, received)
             }
+            // Nothing there; or the interface is down or gone, which link_up tells the control plane.
             Err(_) => {
-                // The interface is down or gone; the control plane sees it by link_up.
                 self.head = Some(head);
-                return Err(Unread::Stop);
+                self.idle = self.idle.saturating_add(1);
+                if self.idle > IDLE_POLLS {
+                    (self.head, self.big) = (None, None);
+                }
+                Err(Unread::Stop)
             }
-        };
+        }
+    }
+
+    /// Makes a packet of what was read into `head` and on into `self.big`.
+    fn accept(
+        &mut self,
+        mut head: Packet,
+        header: &[u8; VNET_HEADER],
+        received: Received,
+    ) -> Result<Packet, Unread> {
+        let counters = &self.state.counters;
         if received.truncated {
-            counters.rx_dropped.add(1);
+            counters.rx_dropped.add(1); // there was no big buffer
             self.head = Some(head);
             return Err(Unread::Skip);
         }
@@ -107,13 +126,11 @@ impl VnetPort {
                 return Err(Unread::Skip);
             }
         }
-        if !header::apply(&header, &mut head) {
-            counters.rx_errors.add(1);
-            return Err(Unread::Skip);
-        }
-        if let Some((tpid, tci)) = received.vlan
-            && !head.insert(ADDRESSES, &tag(tpid, tci))
-        {
+        let tagged = |head: &mut Packet| match received.vlan {
+            Some((tpid, tci)) => head.insert(ADDRESSES, &tag(tpid, tci)),
+            None => true,
+        };
+        if !header::apply(header, &mut head) || !tagged(&mut head) {
             counters.rx_errors.add(1);
             return Err(Unread::Skip);
         }

@@ -39,6 +39,7 @@ fn two_namespaces_talk_through_taps_with_large_frames_whole() {
     }
     let pair = Pair::new("tap");
     let pools = Pools::heap();
+    quiet_ports_hold_no_buffers(&pools);
     let id = std::process::id() % 100_000;
     let specs = [
         format!("slt{id}a,dev=tap"),
@@ -137,4 +138,18 @@ fn an_interface_that_is_not_there_is_named() {
         "{said}"
     );
     assert!(said.contains("is there such an interface"), "{said}");
+}
+
+fn quiet_ports_hold_no_buffers(pools: &Pools) {
+    let name = format!("slw{}", std::process::id() % 100_000);
+    let mut port = open(&format!("{name},closed=true,dev=tap"), pools);
+    let mut burst = ports::Burst::new();
+    port.rx(&mut burst);
+    assert_eq!(
+        (pools.frames.in_use(), pools.big.in_use()),
+        (1, 1),
+        "kept for the next poll"
+    );
+    (0..100).for_each(|_| port.rx(&mut burst));
+    assert_eq!((pools.frames.in_use(), pools.big.in_use()), (0, 0));
 }

@@ -13,7 +13,7 @@
 #define AT(field, offset) \
 	_Static_assert(offsetof(struct rte_mbuf, field) == (offset), "rte_mbuf." #field " moved")
 _Static_assert(sizeof(struct rte_mbuf) == 128, "rte_mbuf has another size");
-_Static_assert(_Alignof(struct rte_mbuf) == 64, "rte_mbuf has another alignment");
+_Static_assert(_Alignof(struct rte_mbuf) % 64 == 0, "rte_mbuf has another alignment");
 AT(buf_addr, 0);
 AT(data_off, 16);
 AT(refcnt, 18);
