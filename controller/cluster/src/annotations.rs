@@ -14,7 +14,7 @@ const OURS: &str = "sluice.io/";
 
 /// What Kube-OVN writes on objects to say what it did; manifests exported from its clusters carry
 /// these, and they ask for nothing.
-const STATUS: [&str; 16] = [
+const STATUS: [&str; 17] = [
     "allocated",
     "bgp_status",
     "chassis",
@@ -31,10 +31,15 @@ const STATUS: [&str; 16] = [
     "vpc",
     "vpc_cidrs",
     "network_type",
+    "network_types",
 ];
 
 /// On nodes Kube-OVN writes these too, for its own `ovn0` interface.
 const NODE_STATUS: [&str; 3] = ["ip_address", "logical_switch", "mac_address"];
+
+/// What Kube-OVN reads of further interfaces, spelt `<nad>.<namespace>.kubernetes.io/<name>`, or
+/// with its own prefix there.
+const FURTHER_INTERFACES: [&str; 4] = ["ip_address", "ip_pool", "logical_switch", "mac_address"];
 
 /// What is read from Pods.
 pub(crate) const POD: &[&str] = &[
@@ -110,9 +115,7 @@ pub(crate) fn report_unread(
             report_contradiction(object, meta, name, problems);
             kube_ovn_read.contains(&name) || is_status(object, name)
         } else {
-            // `<nad>.<namespace>.ovn.kubernetes.io/...` is the spelling for further interfaces.
-            let domain = key.split('/').next().unwrap_or_default();
-            !domain.ends_with(".ovn.kubernetes.io")
+            !is_of_further_interface(key)
         };
         if !known {
             problems.push(Problem::ignored(
@@ -123,6 +126,16 @@ pub(crate) fn report_unread(
             ));
         }
     }
+}
+
+fn is_of_further_interface(key: &str) -> bool {
+    let Some((domain, name)) = key.split_once('/') else {
+        return false;
+    };
+    // A name there may end in the interface it is for: `ip_address.net1`.
+    let name = name.split('.').next().unwrap_or_default();
+    domain.ends_with(".ovn.kubernetes.io")
+        || domain.ends_with(".kubernetes.io") && FURTHER_INTERFACES.contains(&name)
 }
 
 fn is_status(object: &ObjectRef, name: &str) -> bool {
@@ -207,12 +220,15 @@ mod tests {
                 ("kube-ovn.io/ip_adress", "typo"),
                 ("sluice.io/cell", "b"),
                 ("net1.bank.ovn.kubernetes.io/ip_address", "c"),
+                ("macvlan.bank.kubernetes.io/ip_address.net2", "d"),
                 ("prometheus.io/scrape", "true"),
+                ("pod.alpha.kubernetes.io/initialized", "true"),
                 ("ovn.kubernetes.io/ip_address", "10.0.0.1"),
                 ("ovn.kubernetes.io/allocated", "true"),
             ]),
             [
                 "metadata.annotations[kube-ovn.io/ip_adress]",
+                "metadata.annotations[macvlan.bank.kubernetes.io/ip_address.net2]",
                 "metadata.annotations[net1.bank.ovn.kubernetes.io/ip_address]",
                 "metadata.annotations[ovn.kubernetes.io/ip_pool]",
                 "metadata.annotations[sluice.io/cell]",

@@ -110,7 +110,11 @@ fn parse_yaml(text: &str) -> Result<Value, (u64, String)> {
     if text.lines().all(is_blank) {
         return Ok(Value::Null);
     }
-    let options = serde_saphyr::options! { with_snippet: false };
+    let options = serde_saphyr::options! {
+        with_snippet: false,
+        // kubectl reads `defaultMode: 0644` as YAML 1.1 does, and manifests count on it.
+        legacy_octal_numbers: true,
+    };
     serde_saphyr::from_str_with_options::<Value>(text, options)
         .map(without_nulls)
         .map_err(|error| {
@@ -252,5 +256,20 @@ mod tests {
         assert_eq!(value["a"], "50");
         assert_eq!(value["b"], 50);
         assert_eq!(value["c"], "true");
+    }
+
+    #[test]
+    fn scalars_are_read_as_kubectl_reads_them() {
+        let text = "a: 0644\nb: 0.5\nc: 1e3\nd: yes\ne: 2026-01-02T03:04:05Z\nf: 10.0.0.1\ng: 0o17\nh: 02:00:00:00:00:01";
+        let documents = yaml(text);
+        let value = documents[0].content.as_ref().unwrap();
+        assert_eq!(value["a"], 0o644);
+        assert_eq!(value["b"], 0.5);
+        assert_eq!(value["c"], 1000.0);
+        assert_eq!(value["d"], true);
+        assert_eq!(value["e"], "2026-01-02T03:04:05Z");
+        assert_eq!(value["f"], "10.0.0.1");
+        assert_eq!(value["g"], 0o17);
+        assert_eq!(value["h"], "02:00:00:00:00:01");
     }
 }
