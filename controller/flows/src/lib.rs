@@ -16,6 +16,7 @@ pub mod view;
 
 use cluster::DesiredState;
 
+pub use cluster::Problem;
 pub use flow::{Flow, FlowSet, Group, Meter};
 pub use origin::{Feature, Origin};
 pub use tables::Table;

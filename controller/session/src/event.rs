@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use cluster::Problem;
+use flows::Problem;
 use openflow::error::OfError;
 
 /// Something happened to a switch.

@@ -2,6 +2,13 @@
 //! and ports as a switch does, and writes down what it was sent.
 #![allow(dead_code)] // each test file uses its part
 
+#[path = "../../../flows/tests/common/mod.rs"]
+pub mod bank;
+pub mod ovs;
+pub mod own;
+pub mod scenarios;
+pub mod world;
+
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -381,6 +388,13 @@ pub struct Controller {
     pub target: Target,
     intents: watch::Sender<Option<Arc<dyn Intent>>>,
     pub events: mpsc::UnboundedReceiver<Event>,
+    listening: tokio::task::JoinHandle<()>,
+}
+
+impl Drop for Controller {
+    fn drop(&mut self) {
+        self.listening.abort();
+    }
 }
 
 impl Controller {
@@ -395,11 +409,12 @@ impl Controller {
         };
         let listener = Listener::bind(&"ptcp:0".parse().unwrap()).await.unwrap();
         let target = listener.local().unwrap();
-        tokio::spawn(session::listen(listener, context));
+        let listening = tokio::spawn(session::listen(listener, context));
         Controller {
             target,
             intents,
             events,
+            listening,
         }
     }
 

@@ -6,17 +6,19 @@ use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc::{Receiver, channel};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-/// The far end of a port: frames in and out.
-pub struct Wire {
+use super::world::{Node, Wire, retry};
+
+/// The far end of a dummy port.
+pub struct Socket {
     stream: UnixStream,
     received: Receiver<Vec<u8>>,
 }
 
-impl Wire {
+impl Socket {
     /// Connects to a dummy port's socket, which frames with two bytes of length.
-    fn connect(path: &Path) -> Wire {
+    fn connect(path: &Path) -> Socket {
         let stream = retry(|| UnixStream::connect(path).ok()).expect("no socket of the port");
         let mut reading = stream.try_clone().unwrap();
         let (sender, received) = channel();
@@ -29,18 +31,19 @@ impl Wire {
                 }
             }
         });
-        Wire { stream, received }
+        Socket { stream, received }
     }
+}
 
-    pub fn send(&mut self, frame: &[u8]) {
+impl Wire for Socket {
+    fn send(&mut self, frame: &[u8]) {
         let mut bytes = (frame.len() as u16).to_be_bytes().to_vec();
         bytes.extend_from_slice(frame);
         self.stream.write_all(&bytes).unwrap();
     }
 
-    /// The next frame, if one comes in time.
-    pub fn receive(&self, within: Duration) -> Option<Vec<u8>> {
-        self.received.recv_timeout(within).ok()
+    fn receive(&mut self) -> Option<Vec<u8>> {
+        self.received.try_recv().ok()
     }
 }
 
@@ -116,12 +119,6 @@ impl Ovs {
         ovs
     }
 
-    /// Adds a pod's port to `br-int`.
-    pub fn add_port(&self, name: &str, number: u32) {
-        self.vsctl(&format!("add-port br-int {name}"));
-        self.set_dummy(name, Some(number));
-    }
-
     fn set_dummy(&self, name: &str, number: Option<u32>) {
         let socket = self.path(&format!("{name}.port"));
         let number = number.map_or(String::new(), |n| format!("ofport_request={n}"));
@@ -131,32 +128,15 @@ impl Ovs {
         ));
     }
 
-    /// The far end of a port.
-    pub fn wire(&self, name: &str) -> Wire {
-        Wire::connect(&self.path(&format!("{name}.port")))
-    }
-
-    /// Connects `br-int` to a controller.
-    pub fn set_controller(&self, target: &str) {
-        self.vsctl(&format!("set-controller br-int {target}"));
-    }
-
-    pub fn vsctl(&self, args: &str) {
+    fn vsctl(&self, args: &str) {
         let database = format!("--db=unix:{}", self.path("db.sock").display());
         let mut all = vec![database.as_str(), "--timeout=10"];
         all.extend(args.split_whitespace());
         self.run("ovs-vsctl", &all);
     }
 
-    pub fn appctl(&self, args: &str) -> String {
+    fn appctl(&self, args: &str) -> String {
         self.run("ovs-appctl", &args.split_whitespace().collect::<Vec<_>>())
-    }
-
-    pub fn ofctl(&self, args: &[&str]) -> String {
-        let bridge = format!("unix:{}", self.path("br-int.mgmt").display());
-        let mut all = vec!["-O", "OpenFlow13", args[0], &bridge];
-        all.extend(&args[1..]);
-        self.run("ovs-ofctl", &all)
     }
 
     fn path(&self, name: &str) -> PathBuf {
@@ -190,6 +170,37 @@ impl Ovs {
     }
 }
 
+impl Node for Ovs {
+    fn add_port(&self, name: &str, number: u32) {
+        self.vsctl(&format!("add-port br-int {name}"));
+        self.set_dummy(name, Some(number));
+    }
+
+    fn wire(&self, name: &str) -> Box<dyn Wire> {
+        Box::new(Socket::connect(&self.path(&format!("{name}.port"))))
+    }
+
+    fn tunnel_wire(&self) -> Option<Box<dyn Wire>> {
+        Some(self.wire("phy0"))
+    }
+
+    fn set_controller(&self, target: &str) {
+        self.vsctl(&format!("set-controller br-int {target}"));
+    }
+
+    fn ofctl(&self, args: &[&str]) -> String {
+        let bridge = format!("unix:{}", self.path("br-int.mgmt").display());
+        let mut all = vec!["-O", "OpenFlow13", args[0], &bridge];
+        all.extend(&args[1..]);
+        self.run("ovs-ofctl", &all)
+    }
+
+    /// Open vSwitch answers a barrier before its datapath has heard of the new flows.
+    fn settle(&self) {
+        std::thread::sleep(Duration::from_millis(500));
+    }
+}
+
 impl Drop for Ovs {
     fn drop(&mut self) {
         for daemon in self.daemons.iter_mut().rev() {
@@ -202,16 +213,4 @@ impl Drop for Ovs {
 /// The MAC address of a node's tunnel endpoint.
 pub fn vtep_mac(number: u8) -> String {
     format!("02:00:ac:1e:00:{number:02x}")
-}
-
-/// Tries for five seconds.
-pub fn retry<T>(mut attempt: impl FnMut() -> Option<T>) -> Option<T> {
-    let until = Instant::now() + Duration::from_secs(5);
-    loop {
-        match attempt() {
-            Some(done) => return Some(done),
-            None if Instant::now() > until => return None,
-            None => std::thread::sleep(Duration::from_millis(20)),
-        }
-    }
 }

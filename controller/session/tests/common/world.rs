@@ -10,7 +10,28 @@ use etherparse::{
     TransportSlice,
 };
 
-use super::ovs::Wire;
+/// The far end of a port: frames in and out.
+pub trait Wire {
+    fn send(&mut self, frame: &[u8]);
+    /// The next frame that is already here.
+    fn receive(&mut self) -> Option<Vec<u8>>;
+}
+
+/// A node's switch under test.
+pub trait Node {
+    /// Adds a pod's port.
+    fn add_port(&self, name: &str, number: u32);
+    /// The far end of a port.
+    fn wire(&self, name: &str) -> Box<dyn Wire>;
+    /// The far end of the tunnel's network; none: it is the uplink, untagged.
+    fn tunnel_wire(&self) -> Option<Box<dyn Wire>>;
+    /// Connects it to a controller, `tcp:HOST:PORT`.
+    fn set_controller(&self, target: &str);
+    /// Asks it by `ovs-ofctl`; the first argument is the command.
+    fn ofctl(&self, args: &[&str]) -> String;
+    /// Waits until packets meet the flows that were installed.
+    fn settle(&self) {}
+}
 
 /// Long enough for a packet to cross two switches of this machine under load.
 pub const SOON: Duration = Duration::from_millis(1500);
@@ -195,9 +216,9 @@ pub const BROADCAST: Mac = [0xff; 6];
 
 /// Everything between the hosts: wires of pods by name, of both uplinks and of both tunnel ports.
 pub struct World {
-    pub pods: BTreeMap<String, Wire>,
-    pub uplinks: [Wire; 2],
-    pub tunnels: [Wire; 2],
+    pub pods: BTreeMap<String, Box<dyn Wire>>,
+    pub uplinks: [Box<dyn Wire>; 2],
+    pub tunnels: Option<[Box<dyn Wire>; 2]>,
     /// What crossed the VLAN, as it was on the wire.
     pub on_vlan: Vec<Vec<u8>>,
     /// What crossed the tunnel network.
@@ -211,13 +232,21 @@ impl World {
         let until = Instant::now() + within;
         while Instant::now() < until {
             for side in 0..2 {
-                while let Some(frame) = self.tunnels[side].receive(Duration::ZERO) {
-                    self.tunnels[1 - side].send(&frame);
-                    self.on_tunnel.push(frame);
+                if let Some(tunnels) = &mut self.tunnels {
+                    while let Some(frame) = tunnels[side].receive() {
+                        tunnels[1 - side].send(&frame);
+                        self.on_tunnel.push(frame);
+                    }
                 }
-                while let Some(frame) = self.uplinks[side].receive(Duration::ZERO) {
+                while let Some(frame) = self.uplinks[side].receive() {
                     self.uplinks[1 - side].send(&frame);
-                    self.on_vlan.push(frame);
+                    let tagged = frame[12..14] == [0x81, 0x00];
+                    let network = if tagged {
+                        &mut self.on_vlan
+                    } else {
+                        &mut self.on_tunnel
+                    };
+                    network.push(frame);
                 }
             }
             if done(self) {
@@ -250,7 +279,7 @@ impl World {
     pub fn received_within(&mut self, pod: &str, within: Duration) -> Option<Seen> {
         let mut got = None;
         self.carry(within, |world| {
-            got = world.pods[pod].receive(Duration::ZERO);
+            got = world.pods.get_mut(pod).unwrap().receive();
             got.is_some()
         });
         got.map(|frame| parse(&frame))
@@ -268,9 +297,21 @@ impl World {
         self.on_vlan.clear();
         self.carry(NEVER, |_| false);
         for pod in pods {
-            let got = self.pods[*pod].receive(Duration::ZERO);
+            let got = self.pods.get_mut(*pod).unwrap().receive();
             assert_eq!(got.map(|f| parse(&f)), None, "{pod} got something");
         }
         assert!(self.on_vlan.is_empty(), "{:?}", parse(&self.on_vlan[0]));
+    }
+}
+
+/// Tries for five seconds.
+pub fn retry<T>(mut attempt: impl FnMut() -> Option<T>) -> Option<T> {
+    let until = Instant::now() + Duration::from_secs(5);
+    loop {
+        match attempt() {
+            Some(done) => return Some(done),
+            None if Instant::now() > until => return None,
+            None => std::thread::sleep(Duration::from_millis(20)),
+        }
     }
 }
