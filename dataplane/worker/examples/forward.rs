@@ -7,6 +7,7 @@
 //! the others show above it is the worker's.
 #![allow(clippy::print_stdout)] // a program for people
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -22,28 +23,29 @@ use ports::{Burst, Caps, Port, PortControl};
 use tables::Tables;
 use worker::{Config, Counter, Shared, TunnelPort, Worker, Workers};
 
-/// Packets in the loop: more than a burst, fewer than the first-level cache holds headers.
+/// Packets in the loop at least: more than a burst.
 const PACKETS: usize = 256;
 
-/// A port that gives packets out of a list, and takes them back into it as they were.
+/// A port that gives packets out of a queue, and takes them back into it as they were.
 struct LoopPort {
-    ready: Vec<Packet>,
-    frames: Arc<Vec<Vec<u8>>>,
-    next: usize,
+    ready: VecDeque<Packet>,
+    frames: Vec<Vec<u8>>,
     control: Arc<dyn PortControl>,
 }
 
 impl LoopPort {
     fn new(frames: Vec<Vec<u8>>, pool: &Pool) -> Self {
         let (port, _) = MemPort::new("loop", Caps::default());
-        let frames = Arc::new(frames);
-        let ready = (0..PACKETS)
-            .map(|_| Packet::from_slice(pool, &frames[0]).unwrap())
-            .collect();
+        let packets = frames.len().max(PACKETS);
+        let packet = |at: usize| {
+            let at = at % frames.len();
+            let mut packet = Packet::from_slice(pool, &frames[at]).unwrap();
+            packet.meta_mut().scratch[0] = at as u64;
+            packet
+        };
         LoopPort {
-            ready,
+            ready: (0..packets).map(packet).collect(),
             frames,
-            next: 0,
             control: port.control().clone(),
         }
     }
@@ -52,26 +54,22 @@ impl LoopPort {
 impl Port for LoopPort {
     fn rx(&mut self, burst: &mut Burst) {
         while !burst.is_full() {
-            let Some(mut packet) = self.ready.pop() else {
+            let Some(packet) = self.ready.pop_front() else {
                 break;
             };
-            let frame = &self.frames[self.next];
-            self.next = (self.next + 1) % self.frames.len();
-            packet.head_mut()[..frame.len()].copy_from_slice(frame);
             burst.push(packet);
         }
     }
 
     fn tx(&mut self, burst: &mut Burst) -> usize {
-        let len = self.frames[0].len();
         for mut packet in burst.drain(..) {
+            let frame = &self.frames[packet.meta().scratch[0] as usize];
             let now = packet.len();
-            if now > len {
-                packet.trim_front(now - len);
-            } else if now < len {
-                packet.prepend(len - now);
+            if now > frame.len() {
+                packet.trim_front(now - frame.len());
             }
-            self.ready.push(packet);
+            packet.head_mut()[..frame.len()].copy_from_slice(frame);
+            self.ready.push_back(packet);
         }
         0
     }
@@ -98,7 +96,7 @@ impl Bench {
             ..Config::default()
         };
         let shared = Shared::new(config, tables.published(), Arc::new(conns));
-        let pool = Pool::heap(2048);
+        let pool = Pool::heap(256);
         let (workers, mut engines) = Workers::without_threads(shared.clone(), &pool, [5, 6]);
         let port = LoopPort::new(frames, &pool);
         workers
@@ -295,7 +293,7 @@ fn setup(case: &str, bench: &mut Bench) {
 
 /// The port alone.
 fn bare(frames: Vec<Vec<u8>>) -> f64 {
-    let pool = Pool::heap(2048);
+    let pool = Pool::heap(256);
     let mut port = LoopPort::new(frames, &pool);
     let mut best = f64::MAX;
     for _ in 0..15 {

@@ -1,0 +1,83 @@
+//! Packets of known flows cost no allocation.
+
+mod common;
+
+use common::*;
+use net::{MacAddr, MeterId, TableId};
+use openflow::action::{Ct, CtZone};
+use openflow::{Action, Field, Instructions};
+use ports::TunnelKind;
+use worker::Counter;
+
+/// Allocations while `rounds` packets are handled whose programs are known.
+fn allocations(rig: &mut Rig, frame: &[u8], rounds: u64) -> u64 {
+    for _ in 0..3 {
+        rig.send(1, frame);
+        rig.all_out();
+    }
+    let packets: Vec<_> = (0..rounds)
+        .map(|_| packet::Packet::from_slice(&rig.pool, frame).unwrap())
+        .collect();
+    for packet in packets {
+        rig.wire(1).inject(packet).unwrap();
+    }
+    let hits = rig.count(Counter::CacheHits);
+    let (worker, now) = (&mut rig.worker, rig.now);
+    let counted = allocation_counter::measure(|| while worker.poll(now) > 0 {});
+    assert_eq!(rig.count(Counter::CacheHits) - hits, rounds);
+    assert!(!rig.all_out().is_empty());
+    counted.count_total
+}
+
+#[test]
+fn the_measure_sees_an_allocation() {
+    let counted = allocation_counter::measure(|| drop(std::hint::black_box(vec![1u8; 100])));
+    assert_eq!(counted.count_total, 1);
+}
+
+#[test]
+fn forwarding_rewriting_and_metering_allocate_nothing() {
+    let mut rig = Rig::new(2);
+    rig.meter(1, 1_000_000, 1_000_000);
+    let mut does = Instructions::apply(vec![
+        Action::DecNwTtl,
+        set(Field::EthDst, 0x0200_0000_0009_u64),
+        Action::PushVlan { tpid: 0x8100 },
+        output(2),
+    ]);
+    does.meter = Some(MeterId(1));
+    rig.rule(0, 1, in_port(1), does);
+    let frame = udp(1, 2, (1, 2), b"data");
+    assert_eq!(allocations(&mut rig, &frame, 100), 0);
+}
+
+#[test]
+fn established_connections_allocate_nothing() {
+    let mut rig = Rig::new(2);
+    let ct = |commit| {
+        Action::Ct(Ct {
+            commit,
+            zone: CtZone::Number(3),
+            table: (!commit).then_some(TableId(1)),
+            ..Ct::default()
+        })
+    };
+    rig.flow(0, 1, any(), vec![ct(false)]);
+    rig.flow(1, 1, any(), vec![ct(true), output(2)]);
+    let frame = udp(1, 2, (1, 2), b"data");
+    assert_eq!(allocations(&mut rig, &frame, 100), 0);
+}
+
+#[test]
+fn tunnels_allocate_nothing() {
+    let mut rig = Rig::new(2);
+    rig.tunnel(9, TunnelKind::Geneve);
+    let vtep = "172.30.0.1/24,port=p2".parse().unwrap();
+    rig.workers.set_vteps(vec![vtep]);
+    let peer = "172.30.0.2".parse().unwrap();
+    rig.workers.set_neighbor(peer, MacAddr([2; 6]));
+    let actions = vec![set(Field::TunDst, 0xac1e_0002_u32), output(9)];
+    rig.flow(0, 1, in_port(1), actions);
+    let frame = udp(1, 2, (1, 2), b"data");
+    assert_eq!(allocations(&mut rig, &frame, 100), 0);
+}
