@@ -40,7 +40,7 @@ impl LoopPort {
         let packet = |at: usize| {
             let at = at % frames.len();
             let mut packet = Packet::from_slice(pool, &frames[at]).unwrap();
-            packet.meta_mut().scratch[0] = at as u64;
+            packet.meta_mut().rss = at as u32;
             packet
         };
         LoopPort {
@@ -63,7 +63,7 @@ impl Port for LoopPort {
 
     fn tx(&mut self, burst: &mut Burst) -> usize {
         for mut packet in burst.drain(..) {
-            let frame = &self.frames[packet.meta().scratch[0] as usize];
+            let frame = &self.frames[packet.meta().rss as usize];
             let now = packet.len();
             if now > frame.len() {
                 packet.trim_front(now - frame.len());
