@@ -114,6 +114,13 @@ fn parse_yaml(text: &str) -> Result<Value, (u64, String)> {
         with_snippet: false,
         // kubectl reads `defaultMode: 0644` as YAML 1.1 does, and manifests count on it.
         legacy_octal_numbers: true,
+        // Lists of a whole cluster are long; aliases and depth stay bounded.
+        budget: serde_saphyr::budget! {
+            max_events: 100_000_000,
+            max_nodes: 50_000_000,
+            max_total_scalar_bytes: 256 << 20,
+        },
+        alias_limits: serde_saphyr::alias_limits! { max_total_replayed_events: 100_000 },
     };
     serde_saphyr::from_str_with_options::<Value>(text, options)
         .map(without_nulls)
@@ -256,6 +263,26 @@ mod tests {
         assert_eq!(value["a"], "50");
         assert_eq!(value["b"], 50);
         assert_eq!(value["c"], "true");
+    }
+
+    #[test]
+    fn a_list_of_a_whole_cluster_is_read_and_a_bomb_is_not() {
+        let long = format!("n: [{}0]", "0, ".repeat(260_000));
+        let documents = yaml(&long);
+        let list = documents[0]
+            .content
+            .as_ref()
+            .map(|v| v["n"].as_array().map(Vec::len));
+        assert_eq!(list, Ok(Some(260_001)));
+        let mut bomb = "a0: &a0 [x, x, x, x, x, x, x, x, x, x]\n".to_string();
+        for level in 1..10 {
+            let aliases = vec![format!("*a{}", level - 1); 10].join(", ");
+            bomb += &format!("a{level}: &a{level} [{aliases}]\n");
+        }
+        assert!(yaml(&bomb)[0].content.is_err());
+        let deep = "[".repeat(100_000);
+        assert!(yaml(&deep)[0].content.is_err());
+        assert!(json(&deep)[0].content.is_err());
     }
 
     #[test]
