@@ -77,8 +77,18 @@ impl Pair {
         run(&format!("ip -n {ns} link set eth0 up"));
     }
 
+    /// Pings from end 0; no reply may be missing once the first one has come.
     pub fn ping(&self, address: &str) {
         let ns = &self.names[0];
+        let first = [
+            "netns", "exec", ns, "ping", "-n", "-c", "1", "-W", "1", address,
+        ];
+        let answered = (0..10).any(|_| {
+            // A new interface needs a moment until its queues and neighbours are set up.
+            let output = Command::new("ip").args(first).output();
+            output.is_ok_and(|output| output.status.success())
+        });
+        assert!(answered, "{address} does not answer");
         let said = run(&format!(
             "ip netns exec {ns} ping -n -c 20 -i 0.01 -W 2 {address}"
         ));
