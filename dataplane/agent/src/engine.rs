@@ -50,7 +50,11 @@ pub trait Engine {
     fn now(&self) -> u64;
 
     /// Calls back when every worker works with everything that was published and asked for
-    /// before, and has added the counts that it kept to those of rules and tables.
+    /// before: the next packet sees it.
+    fn barrier(&self, done: Done<()>);
+
+    /// Likewise, and every worker has added the counts that it kept to those of rules and tables;
+    /// that takes as long as its flow cache is large.
     fn settle(&self, done: Done<()>);
 
     /// Sends a packet of the controller's, after what was published before.

@@ -53,7 +53,7 @@ pub(crate) async fn message(
         }
         M::SetConfig(config) => set_config(switch, session, config)?,
         M::BarrierRequest => {
-            switch.settle().await;
+            switch.barrier().await;
             session.reply(xid, &M::BarrierReply);
         }
         M::PacketOut(request) => packet_out(switch, request)?,

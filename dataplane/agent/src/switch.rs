@@ -152,15 +152,21 @@ impl Switch {
         }
     }
 
-    /// Publishes, and returns when every worker works with it and counters are exact.
+    /// Publishes, and returns when every worker works with it: the next packet sees it.
+    pub async fn barrier(&self) {
+        if self.has_removed() {
+            // Their last counts are wanted.
+            return self.settle().await;
+        }
+        self.publish();
+        wait(|done| self.engine.barrier(done)).await;
+        self.tables.borrow_mut().reclaim();
+    }
+
+    /// As [`Switch::barrier`], and counters of flows, groups and tables are exact.
     pub async fn settle(&self) {
         self.publish();
-        let (sender, receiver) = oneshot::channel();
-        self.engine.settle(Box::new(move |()| {
-            let _gone = sender.send(());
-        }));
-        // Workers that have ended hold nothing back.
-        drop(receiver.await);
+        wait(|done| self.engine.settle(done)).await;
         self.tables.borrow_mut().reclaim();
         let removed = self.removed.take();
         for (rule, reason) in removed {
@@ -311,4 +317,13 @@ impl Switch {
             reason,
         );
     }
+}
+
+/// Waits for the workers. Those that have ended hold nothing back.
+async fn wait(ask: impl FnOnce(crate::Done<()>)) {
+    let (sender, receiver) = oneshot::channel();
+    ask(Box::new(move |()| {
+        let _gone = sender.send(());
+    }));
+    drop(receiver.await);
 }

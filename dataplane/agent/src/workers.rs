@@ -17,6 +17,10 @@ impl Engine for Workers {
         self.shared().now()
     }
 
+    fn barrier(&self, done: Done<()>) {
+        Workers::barrier(self, Reply::to(done));
+    }
+
     fn settle(&self, done: Done<()>) {
         Workers::settle(self, Reply::to(done));
     }

@@ -30,7 +30,7 @@ pub async fn watchdog(switch: Rc<Switch>) {
     let every = limit / 3;
     loop {
         tokio::time::sleep(every).await;
-        match tokio::time::timeout(limit, switch.settle()).await {
+        match tokio::time::timeout(limit, switch.barrier()).await {
             Ok(()) => tell(&[NotifyState::Watchdog]),
             Err(_) => tracing::error!("the workers did not answer within {limit:?}"),
         }

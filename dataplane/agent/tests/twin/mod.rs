@@ -49,6 +49,10 @@ impl Engine for TwinEngine {
         1_000_000 + self.start.elapsed().as_nanos() as u64
     }
 
+    fn barrier(&self, done: Done<()>) {
+        done(());
+    }
+
     fn settle(&self, done: Done<()>) {
         done(());
     }
