@@ -342,14 +342,11 @@ impl<'a> Parser<'a> {
                 .parse_port(text)
                 .map(|port| (port != PortNo::IN_PORT).then_some(port)),
         };
-        if !item.contains('(') {
-            return Ok(Action::Resubmit {
-                port: port(text)?,
-                table: None,
-                ct: false,
-            });
-        }
-        let parts = scan::arguments(text);
+        let parts = if item.contains('(') {
+            scan::arguments(text)
+        } else {
+            vec![text]
+        };
         let part = |n: usize| parts.get(n).copied().unwrap_or_default();
         let table = match part(1) {
             "" => None,

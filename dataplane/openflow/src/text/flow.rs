@@ -125,6 +125,9 @@ fn write_flow_mod(f: &mut String, flow: &FlowMod, names: &Names) -> fmt::Result 
             parts.push(format!("{name}={seconds}"));
         }
     }
+    if flow.importance != 0 {
+        parts.push(format!("importance={}", flow.importance));
+    }
     for (_, name) in FLAGS.iter().filter(|(bit, _)| flow.flags & bit != 0) {
         parts.push((*name).to_owned());
     }

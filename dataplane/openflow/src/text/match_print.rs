@@ -4,6 +4,7 @@ use std::fmt;
 
 use super::value::{self, Hex};
 use super::{Names, match_parse::SHORTHANDS};
+use crate::field::Format;
 use crate::flow_match::MatchField;
 use crate::{Field, Match};
 
@@ -181,6 +182,9 @@ fn one(f: &mut dyn fmt::Write, entry: MatchField, names: &Names) -> fmt::Result 
         Field::TunGbpFlags if exact => return write!(f, "tun_gbp_flags={}", Hex(value)),
         _ => field.info().name,
     };
+    if field.info().format == Format::Decimal && !exact {
+        return write!(f, "{name}={value:#x}/{mask:#x}");
+    }
     write!(f, "{name}=")?;
     value::write(f, field, value, mask, names)
 }

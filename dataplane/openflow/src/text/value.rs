@@ -61,7 +61,8 @@ impl fmt::Display for Hex {
     }
 }
 
-/// Writes a value with its mask, as set_field and most matches have it.
+/// Writes a value with its mask, as set_field and most matches have it; see `match_print` for the
+/// others.
 pub(super) fn write(
     f: &mut dyn fmt::Write,
     field: Field,
@@ -73,7 +74,7 @@ pub(super) fn write(
     let exact = mask == info.slot.ones();
     match info.format {
         Format::Decimal if exact => write!(f, "{value}"),
-        Format::Decimal => write!(f, "{value:#x}/{mask:#x}"),
+        Format::Decimal => write!(f, "{value}/{mask:#x}"),
         Format::Hex if exact => write!(f, "{}", Hex(value)),
         Format::Hex => write!(f, "{}/{}", Hex(value), Hex(mask)),
         Format::Mac => {

@@ -247,8 +247,8 @@ fn read_load(r: &mut Reader<'_>) -> Result<Action, OfError> {
 }
 
 fn read_load2(mut r: Reader<'_>) -> Result<Action, OfError> {
-    r.zeros(6, error::OFPBAC_BAD_ARGUMENT)?;
-    let mut r = r.failing(error::OFPBAC_BAD_SET_LEN);
+    // The field stands right behind the subtype.
+    r = r.failing(error::OFPBAC_BAD_SET_LEN);
     let entry = oxm::read_masked(&mut r).map_err(actions::set_field_error)?;
     if r.len() >= 8 {
         return Err(error::OFPBAC_BAD_LEN);
@@ -442,7 +442,6 @@ pub(super) fn write_masked_set_field(
     entry: MatchField,
 ) -> Result<(), EncodeError> {
     let start = begin_nicira(w, subtype::REG_LOAD2);
-    w.zeros(6);
     oxm::write_field(w, entry);
     end_nicira(w, start)
 }

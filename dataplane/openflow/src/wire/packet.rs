@@ -5,14 +5,15 @@ use net::{PortNo, TableId};
 use super::actions::{read_actions, write_actions};
 use super::oxm::{Strictness, read_fields, read_match, write_fields, write_match};
 use super::{EncodeError, Reader, Writer};
-use crate::Match;
 use crate::check::{self, Place};
 use crate::error::{self, OfError};
 use crate::msg::{PacketIn, PacketIn2, PacketInReason, PacketOut};
+use crate::{Match, Version};
 
 pub(super) fn read_packet_in(mut r: Reader<'_>) -> Result<PacketIn, OfError> {
     let (buffer_id, total_len) = (r.u32()?, r.u16()?);
     let reason = PacketInReason::from_wire(r.u8()?).ok_or(error::OFPBRC_BAD_TYPE)?;
+    let reason = in_version(reason, r.version);
     let (table, cookie) = (TableId(r.u8()?), r.u64()?);
     let matching = read_match(&mut r, Strictness::Loose)?;
     r.skip(2)?;
@@ -30,18 +31,22 @@ pub(super) fn read_packet_in(mut r: Reader<'_>) -> Result<PacketIn, OfError> {
 pub(super) fn write_packet_in(w: &mut Writer<'_>, m: &PacketIn) -> Result<(), EncodeError> {
     w.u32(m.buffer_id);
     w.u16(m.total_len);
-    // The later reasons are kinds of "action" before 1.4.
-    let reason = match m.reason {
-        PacketInReason::NoMatch | PacketInReason::InvalidTtl => m.reason,
-        _ => PacketInReason::Action,
-    };
-    w.u8(reason as u8);
+    w.u8(in_version(m.reason, w.version) as u8);
     w.u8(m.table.0);
     w.u64(m.cookie);
     write_match(w, &m.matching)?;
     w.zeros(2);
     w.bytes(&m.data);
     Ok(())
+}
+
+/// The later reasons are kinds of "action" before 1.4.
+fn in_version(reason: PacketInReason, version: Version) -> PacketInReason {
+    match reason {
+        PacketInReason::NoMatch | PacketInReason::InvalidTtl => reason,
+        _ if version < Version::V1_4 => PacketInReason::Action,
+        _ => reason,
+    }
 }
 
 pub(super) fn read_packet_out(mut r: Reader<'_>) -> Result<PacketOut, OfError> {

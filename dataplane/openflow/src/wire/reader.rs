@@ -106,11 +106,15 @@ impl<'a> Reader<'a> {
             .fold(0, |sum, byte| sum << 8 | u128::from(*byte)))
     }
 
-    /// A text in a field of fixed size, up to its first zero. What is not UTF-8 is replaced.
+    /// A text in a field of fixed size, up to its first zero, of which there should be one. What is
+    /// not UTF-8 is replaced; what then does not fit the field any more is cut.
     pub(crate) fn text(&mut self, n: usize) -> Result<String, OfError> {
         let bytes = self.take(n)?;
         let end = bytes.iter().position(|b| *b == 0).unwrap_or(n);
-        Ok(String::from_utf8_lossy(bytes.get(..end).unwrap_or_default()).into_owned())
+        let bytes = bytes.get(..end).unwrap_or_default();
+        let mut text = String::from_utf8_lossy(bytes).into_owned();
+        text.truncate(text.floor_char_boundary(n.saturating_sub(1)));
+        Ok(text)
     }
 
     /// Fails unless everything was read.

@@ -83,10 +83,7 @@ impl Writer<'_> {
 
     /// A text in a field of `n` bytes, cut to leave at least one zero, never inside a character.
     pub(crate) fn text(&mut self, text: &str, n: usize) {
-        let mut end = text.len().min(n.saturating_sub(1));
-        while !text.is_char_boundary(end) {
-            end -= 1;
-        }
+        let end = text.floor_char_boundary(n.saturating_sub(1));
         self.bytes(text.as_bytes().get(..end).unwrap_or_default());
         self.zeros(n - end);
     }

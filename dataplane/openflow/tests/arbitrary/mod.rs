@@ -28,6 +28,14 @@ fn port() -> impl Strategy<Value = PortNo> {
     ]
 }
 
+/// Any number made one that a port may have, or none.
+fn port_from(n: u32) -> PortNo {
+    match n % 8 {
+        0 => PortNo::ANY,
+        _ => PortNo(1 + n % 0xfe00),
+    }
+}
+
 fn table() -> impl Strategy<Value = TableId> {
     (0u8..255).prop_map(TableId)
 }
@@ -72,8 +80,8 @@ fn value_of(field: Field, raw: u128) -> u128 {
     let value = raw & field.info().slot.ones();
     match field {
         // Ports of OpenFlow 1.0 are written with the names of today's.
-        Field::InPort | Field::InPhyPort | Field::ActsetOutput => value % 0xfff0,
-        Field::InPortNxm => value % 0xff00,
+        Field::InPort | Field::InPhyPort | Field::ActsetOutput => value % 0xfe00,
+        Field::InPortNxm => value % 0xfe00,
         Field::IpTos => value & 0xfc,
         _ => value,
     }
@@ -428,7 +436,7 @@ fn flow_mod() -> impl Strategy<Value = FlowMod> {
                 hard_timeout: n[1],
                 priority: n[2],
                 buffer_id: ids[0],
-                out_port: PortNo(ids[1]),
+                out_port: port_from(ids[1]),
                 out_group: GroupId(ids[2]),
                 flags,
                 importance: 0,
@@ -447,7 +455,7 @@ fn bucket() -> impl Strategy<Value = Bucket> {
         .prop_map(|(weight, ids, actions)| Bucket {
             id: 0,
             weight,
-            watch_port: PortNo(ids[0] % 0xffff),
+            watch_port: PortNo(ids[0] % 0xfe00),
             watch_group: GroupId(ids[1] % 0xffff),
             actions,
         })
@@ -500,7 +508,7 @@ fn bands() -> impl Strategy<Value = Vec<Band>> {
 
 fn port_desc() -> impl Strategy<Value = PortDesc> {
     (any::<[u32; 9]>(), any::<[u8; 6]>(), name()).prop_map(|(n, mac, name)| PortDesc {
-        port: PortNo(n[0]),
+        port: port_from(n[0]),
         hw_addr: MacAddr(mac),
         name,
         config: n[1],
@@ -631,7 +639,7 @@ fn request() -> impl Strategy<Value = RequestBody> {
         )
             .prop_map(|(ids, cookies, matching, table)| FlowStatsRequest {
                 table: TableId(table),
-                out_port: PortNo(ids[0]),
+                out_port: port_from(ids[0]),
                 out_group: GroupId(ids[1]),
                 cookie: cookies[0],
                 cookie_mask: cookies[1],
@@ -649,9 +657,9 @@ fn request() -> impl Strategy<Value = RequestBody> {
         ]),
         flows().prop_map(RequestBody::Flow),
         flows().prop_map(RequestBody::Aggregate),
-        any::<u32>().prop_map(|n| RequestBody::PortStats(PortNo(n))),
+        any::<u32>().prop_map(|n| RequestBody::PortStats(port_from(n))),
         any::<(u32, u32)>().prop_map(|(port, queue)| RequestBody::Queue {
-            port: PortNo(port),
+            port: port_from(port),
             queue
         }),
         any::<u32>().prop_map(|n| RequestBody::Group(GroupId(n))),
@@ -692,7 +700,7 @@ fn reply() -> impl Strategy<Value = ReplyBody> {
             matched_count: m[1],
         }])),
         (n32(), n64()).prop_map(|(n, m)| ReplyBody::PortStats(vec![PortStats {
-            port: PortNo(n[0]),
+            port: port_from(n[0]),
             rx_packets: m[0],
             tx_packets: m[1],
             rx_bytes: m[2],
@@ -709,7 +717,7 @@ fn reply() -> impl Strategy<Value = ReplyBody> {
             duration_nsec: n[2],
         }])),
         (n32(), n64()).prop_map(|(n, m)| ReplyBody::Queue(vec![QueueStats {
-            port: PortNo(n[0]),
+            port: port_from(n[0]),
             queue: n[1],
             tx_bytes: m[0],
             tx_packets: m[1],
@@ -784,7 +792,7 @@ fn reply() -> impl Strategy<Value = ReplyBody> {
 
 fn config() -> impl Strategy<Value = SwitchConfig> {
     any::<[u16; 2]>().prop_map(|n| SwitchConfig {
-        flags: n[0],
+        flags: n[0] % 3,
         miss_send_len: n[1],
     })
 }
@@ -825,7 +833,7 @@ fn changes() -> impl Strategy<Value = Message> {
             bands,
         })),
         1 => (any::<[u32; 4]>(), any::<[u8; 6]>()).prop_map(|(n, mac)| Message::PortMod(PortMod {
-            port: PortNo(n[0]),
+            port: port_from(n[0]),
             hw_addr: MacAddr(mac),
             config: n[1],
             mask: n[2],
@@ -915,7 +923,7 @@ pub fn message() -> impl Strategy<Value = Message> {
             Message::MultipartRequest(MultipartRequest { more, body })
         }),
         6 => (any::<bool>(), reply()).prop_map(|(more, body)| Message::MultipartReply(MultipartReply { more, body })),
-        1 => any::<u32>().prop_map(|n| Message::QueueGetConfigRequest(PortNo(n))),
+        1 => any::<u32>().prop_map(|n| Message::QueueGetConfigRequest(port_from(n))),
         1 => (any::<[Option<u16>; 2]>(), any::<u32>()).prop_map(|(rates, queue)| Message::QueueGetConfigReply {
             port: PortNo(1),
             queues: vec![PacketQueue { queue, port: PortNo(1), min_rate: rates[0], max_rate: rates[1] }],
