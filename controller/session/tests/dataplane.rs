@@ -3,8 +3,12 @@
 
 mod common;
 
+use std::net::Ipv6Addr;
+
 use common::own::Own;
 use common::scenarios::{self, Rig};
+use common::world::{SOON, What};
+use net::{MacAddr, nd};
 
 fn rig() -> Rig {
     let nodes = [Own::start("node1", 1), Own::start("node2", 2)];
@@ -28,4 +32,99 @@ scenarios! {
     a_pod_on_a_vlan_is_a_station_like_any_other
     services_lead_from_underlay_to_overlay_and_back
     after_a_restart_of_the_controller_not_a_single_flow_is_sent
+}
+
+/// Open vSwitch 3.1 cannot turn a solicitation into an advertisement, so this is for ours alone.
+#[test]
+fn the_switch_answers_neighbour_discovery_for_the_gateway_and_for_pods() {
+    let mut rig = rig();
+    let (web1, web2) = (rig.host("web-1"), rig.host("web-2"));
+    let address = |text: &str| text.parse::<Ipv6Addr>().unwrap().octets();
+    let (own, asker) = (address("fd00:10:16::11"), MacAddr(web1.mac));
+    let router = MacAddr([0x02, 0x5c, 0xff, 0, 0, 1]);
+    for (wanted, mac) in [
+        (address("fd00:10:16::1"), router),
+        (address("fd00:10:16::12"), MacAddr(web2.mac)),
+    ] {
+        rig.world
+            .send("web-1", &nd::solicitation(asker, own, wanted));
+        let answer = rig.world.frame("web-1", SOON).expect("no advertisement");
+        assert_eq!(answer, nd::advertisement(mac, wanted, asker, own, false));
+    }
+    // Not for itself (duplicate address detection), nor for what nobody has, nor from another.
+    let nobody = address("fd00:10:16::99");
+    rig.world.send("web-1", &nd::solicitation(asker, own, own));
+    rig.world
+        .send("web-1", &nd::solicitation(asker, own, nobody));
+    rig.world.send(
+        "web-1",
+        &nd::solicitation(asker, address("fd00:10:16::12"), own),
+    );
+    rig.world.send(
+        "web-1",
+        &nd::announce(asker, address("fd00:10:16::12"), false),
+    );
+    rig.world.assert_silence(&["web-1", "web-2", "db-1"]);
+}
+
+#[test]
+fn a_service_works_over_ipv6_too() {
+    use etherparse::PacketBuilder;
+    let mut rig = rig();
+    let (web1, web2) = (rig.host("web-1"), rig.host("web-2"));
+    let router = [0x02, 0x5c, 0xff, 0, 0, 1];
+    let address = |text: &str| text.parse::<Ipv6Addr>().unwrap().octets();
+    let (one, two) = (address("fd00:10:16::11"), address("fd00:10:16::12"));
+    let vip = address("fd00:10:96::10");
+    let tcp = |macs: ([u8; 6], [u8; 6]), ips: ([u8; 16], [u8; 16]), ports: (u16, u16), ttl| {
+        let builder = PacketBuilder::ethernet2(macs.0, macs.1)
+            .ipv6(ips.0, ips.1, ttl)
+            .tcp(ports.0, ports.1, 1, 2)
+            .syn();
+        let mut frame = Vec::new();
+        builder.write(&mut frame, b"").unwrap();
+        frame
+    };
+    // The Service's only IPv6 endpoint is web-1, on the other node; web-2 is the client.
+    rig.world
+        .send("web-2", &tcp((web2.mac, router), (two, vip), (700, 80), 64));
+    let there = rig.world.frame("web-1", SOON).expect("no connection");
+    assert_eq!(there, tcp((router, web1.mac), (two, one), (700, 8080), 63));
+    rig.world.send(
+        "web-1",
+        &tcp((web1.mac, web2.mac), (one, two), (8080, 700), 64),
+    );
+    let back = rig.world.frame("web-2", SOON).expect("no reply");
+    assert_eq!(back, tcp((web1.mac, web2.mac), (vip, two), (80, 700), 64));
+}
+
+#[test]
+fn flows_are_named_by_their_objects_and_ports_open_by_themselves() {
+    let mut rig = rig();
+    let labels = rig.nodes[0].labels();
+    assert!(labels.contains("Pod bank/web-1"), "{labels}");
+    assert!(labels.contains("Service bank/feed"), "{labels}");
+    // A pod that comes later: its port is closed until its flows are in force.
+    let mut state = rig.state.clone();
+    common::bank::pod(&mut state, "late-1", "node1", "apps", "10.16.0.77", None);
+    rig.state = state;
+    rig.install();
+    let (late, web1) = (rig.host("late-1"), rig.host("web-1"));
+    let port = cluster::port_name("bank", "late-1", cluster::DEFAULT_INTERFACE);
+    rig.nodes[0].add_port(&port, 99);
+    let wire = rig.nodes[0].wire(&port);
+    rig.world.pods.insert("late-1".into(), wire);
+    let opened = common::world::retry(|| {
+        let ports = rig.nodes[0].ofctl(&["dump-ports-desc"]);
+        let mine = ports.split("\n 99(").nth(1)?;
+        (!mine.contains("NO_RECV") && mine.contains("config")).then_some(())
+    });
+    assert!(
+        opened.is_some(),
+        "{}",
+        rig.nodes[0].ofctl(&["dump-ports-desc"])
+    );
+    rig.world.send("late-1", &late.ping(web1.mac, web1.ip));
+    let got = rig.world.received("web-1").expect("the ping is lost");
+    assert!(matches!(got.what, What::Ip { .. }), "{got:?}");
 }

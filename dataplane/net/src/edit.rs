@@ -10,6 +10,7 @@ use crate::MacAddr;
 use crate::csum;
 use crate::headers::{Arp, Ethernet, Icmp, Ipv4, Ipv6, Sctp, Tcp, Udp, VlanTag, view, view_mut};
 use crate::key::VLAN_PRESENT;
+use crate::nd;
 use crate::parse::{Layout, Network, Transport};
 
 mod embedded;
@@ -218,8 +219,12 @@ impl<'a> Editor<'a> {
     }
 
     /// Target link-layer address option of neighbour discovery; false if there is none.
+    ///
+    /// An advertisement that was made from a solicitation still has the solicitation's source
+    /// option: that one becomes the target option, and the advertisement one that answers
+    /// (solicited, override; RFC 4861, 4.4). This is how flows answer neighbour discovery.
     pub fn set_nd_tll(&mut self, mac: MacAddr) -> bool {
-        self.set_nd_option(2, mac)
+        self.set_nd_option(2, mac) || self.turn_into_answer(mac)
     }
 
     /// MPLS label stack entry `index`, 0 being the outermost: label, class, bottom, time to live.
@@ -304,21 +309,41 @@ impl<'a> Editor<'a> {
     }
 
     fn set_nd_option(&mut self, wanted: u8, mac: MacAddr) -> bool {
-        if !self.is_neighbour_discovery() {
+        match self.find_nd_option(wanted) {
+            Some(at) => self.write_covered(at + 2, mac.0),
+            None => false,
+        }
+    }
+
+    fn turn_into_answer(&mut self, mac: MacAddr) -> bool {
+        let l4 = usize::from(self.layout.l4);
+        let is_advertisement =
+            view::<Icmp>(self.head, l4).is_some_and(|icmp| icmp.kind == nd::ADVERTISEMENT);
+        let Some(option) = self.find_nd_option(1).filter(|_| is_advertisement) else {
             return false;
+        };
+        let [a, b, c, d, e, f] = mac.0;
+        self.write_covered(option, [2, 1, a, b, c, d, e, f])
+            && self.write_covered(l4 + 4, [nd::flags::SOLICITED | nd::flags::OVERRIDE, 0])
+    }
+
+    /// Offset of a link-layer address option of neighbour discovery (RFC 4861, 4.6.1).
+    fn find_nd_option(&self, wanted: u8) -> Option<usize> {
+        if !self.is_neighbour_discovery() {
+            return None;
         }
         let end = self.head.len().min(self.layout.end as usize);
         let mut at = usize::from(self.layout.l4) + Icmp::LEN + 16;
         while let Some(&[kind, units]) = view::<[u8; 2]>(self.head, at) {
             if units == 0 || at + 8 > end {
-                return false;
+                return None;
             }
             if kind == wanted && units == 1 {
-                return self.write_covered(at + 2, mac.0);
+                return Some(at);
             }
             at += usize::from(units) * 8;
         }
-        false
+        None
     }
 
     /// Writes bytes that the transport checksum covers, at an even offset of the transport header.

@@ -359,3 +359,23 @@ fn a_udp_packet_without_checksum_stays_without() {
     assert!(!editor.decrement_ttl(), "a TTL of 1 must not become 0");
     assert_eq!(bytes[40..42], [0, 0]);
 }
+
+#[test]
+fn a_solicitation_edited_into_an_advertisement_is_one_as_built_anew() {
+    let (asker, owner) = (MacAddr([2, 0, 0, 0, 0, 1]), MacAddr([2, 0, 0, 0, 0, 2]));
+    let (from, wanted) = ([0xfd; 16], [0xfe; 16]);
+    let mut bytes = net::nd::solicitation(asker, from, wanted).to_vec();
+    let layout = layout_of(&bytes);
+    let mut editor = Editor::new(&mut bytes, &layout, ChecksumField::Full);
+    assert!(
+        !editor.set_nd_tll(owner),
+        "a solicitation has no target option"
+    );
+    editor.set_eth_src(owner);
+    editor.set_eth_dst(asker);
+    assert!(editor.set_ipv6_src(wanted) && editor.set_ipv6_dst(from));
+    assert!(editor.set_icmp_type(net::nd::ADVERTISEMENT));
+    assert!(editor.set_nd_tll(owner));
+    let built = net::nd::advertisement(owner, wanted, asker, from, false);
+    assert_eq!(bytes, built);
+}

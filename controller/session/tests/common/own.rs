@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::process::Command;
 use std::sync::{Arc, Mutex, mpsc};
+use std::time::Duration;
 
 use agent::{Identity, Opener, Switch, Target};
 use conntrack::ConnTable;
@@ -61,8 +62,8 @@ impl Own {
         let directory = tempfile::tempdir().unwrap();
         let thread = {
             let (wires, pool) = (wires.clone(), pool.clone());
-            let management = directory.path().join("br.mgmt");
-            std::thread::spawn(move || run(node, number, wires, pool, management, received))
+            let folder = directory.path().to_path_buf();
+            std::thread::spawn(move || run(node, number, wires, pool, folder, received))
         };
         let own = Own {
             orders,
@@ -107,6 +108,15 @@ impl Node for Own {
         assert!(self.orders.send(order).is_ok(), "the switch has ended");
     }
 
+    fn labels(&self) -> String {
+        let admin = self.directory.path().join("admin.sock");
+        let mut client = admin::Client::connect(admin, Duration::from_secs(5)).unwrap();
+        let reply = client
+            .call(&admin::Request::Flows { filter: None })
+            .unwrap();
+        format!("{reply:?}")
+    }
+
     fn ofctl(&self, args: &[&str]) -> String {
         let management = format!("unix:{}", self.directory.path().join("br.mgmt").display());
         let mut all = vec!["-O", "OpenFlow13", args[0], &management];
@@ -136,7 +146,7 @@ fn run(
     number: u8,
     wires: Wires,
     pool: Pool,
-    management: PathBuf,
+    folder: PathBuf,
     mut orders: UnboundedReceiver<Order>,
 ) {
     let tables = Tables::new();
@@ -161,7 +171,9 @@ fn run(
         .unwrap();
     tokio::task::LocalSet::new().block_on(&runtime, async {
         let switch = Switch::new(identity, tables, Box::new(workers), opener);
-        agent::serve(&switch, &Target::PassiveUnix(management))
+        let management = Target::PassiveUnix(folder.join("br.mgmt"));
+        agent::serve(&switch, &management).await.unwrap();
+        agent::serve_admin(&switch, &folder.join("admin.sock"))
             .await
             .unwrap();
         tokio::task::spawn_local(agent::run_timers(switch.clone()));

@@ -75,7 +75,7 @@ impl Rig {
     }
 
     /// Brings both switches to the state; gives what was sent and refused.
-    fn install(&mut self) -> (usize, Vec<String>) {
+    pub fn install(&mut self) -> (usize, Vec<String>) {
         let state = self.state.clone();
         self.controller
             .want_of_nodes(move |node, ports| flows::compile(&state, node, ports));
@@ -106,7 +106,7 @@ impl Rig {
         assert!((2..=8).contains(&sent), "{sent}");
     }
 
-    fn host(&self, pod: &str) -> Host {
+    pub fn host(&self, pod: &str) -> Host {
         let pod = &self.state.pods[&cluster::NamespacedName::new("bank", pod)];
         Host {
             mac: pod.mac.0,

@@ -29,6 +29,10 @@ pub trait Node {
     fn set_controller(&self, target: &str);
     /// Asks it by `ovs-ofctl`; the first argument is the command.
     fn ofctl(&self, args: &[&str]) -> String;
+    /// What it knows of cookies.
+    fn labels(&self) -> String {
+        String::new()
+    }
     /// Waits until packets meet the flows that were installed.
     fn settle(&self) {}
 }
@@ -277,12 +281,17 @@ impl World {
     }
 
     pub fn received_within(&mut self, pod: &str, within: Duration) -> Option<Seen> {
+        self.frame(pod, within).map(|frame| parse(&frame))
+    }
+
+    /// What the pod gets next, as it is.
+    pub fn frame(&mut self, pod: &str, within: Duration) -> Option<Vec<u8>> {
         let mut got = None;
         self.carry(within, |world| {
             got = world.pods.get_mut(pod).unwrap().receive();
             got.is_some()
         });
-        got.map(|frame| parse(&frame))
+        got
     }
 
     /// What crosses the VLAN next.
