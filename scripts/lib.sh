@@ -94,6 +94,7 @@ start() {
   shift
   "$@" >>"$LOGS/$name.log" 2>&1 </dev/null &
   record $! "$name"
+  disown $! # its end is no news
 }
 
 # pid_of NAME: of the last one started under that name that still runs.

@@ -120,23 +120,26 @@ even() {
     tr ' ' '\n' <<<"$1" | awk 'NR % 2 == 0 && ($1 < 70 || $1 > 130) {bad = 1} END {exit bad}'
 }
 
-# rate FROM TO tcp|udp MBITS SECONDS: what arrived, Mbit/s; the first 2 s (the burst) are left out.
+# rate FROM TO tcp|udp MBITS|max SECONDS: what the receiver got, Mbit/s. The first 2 s, in which the
+# burst is used up, are left out. The server's own count is taken: the client's mixes them in.
 rate() {
-  local from=$1 to=$2 kind=$3 offered=$4 seconds=$5 port options=() length=1372
+  local from=$1 to=$2 kind=$3 offered=$4 seconds=$5 port options=() log
   port=$((5200 + RANDOM % 2000))
-  start "iperf-$port" timeout $((seconds + 20)) ip netns exec "sluice-pod-$to" iperf3 -s -1 -p "$port"
-  wait_for 5 grep -q 'listening on' "$LOGS/iperf-$port.log" || true
-  [ "$kind" = tcp ] || options=(-u -l "$length")
+  log=$LOGS/iperf-$port.log
+  rm -f "$log"
+  start "iperf-$port" timeout $((seconds + 20)) ip netns exec "sluice-pod-$to" iperf3 -s -1 -J -p "$port"
+  wait_for 5 listens "$to" "$port" || true
+  # The largest datagram that fits the overlay's MTU of 1400; sockets that stand a pause.
+  [ "$kind" = tcp ] || options=(-u -l 1372 -w 1M)
   [ "$offered" = max ] || options+=(-b "${offered}M")
   in_pod "$from" timeout $((seconds + 15)) \
-    iperf3 -c "$(pod_ip "$to")" -p "$port" -t "$seconds" -O 2 -J "${options[@]}" 2>/dev/null |
-    if [ "$kind" = tcp ]; then
-      jq -r '.end.sum_received.bits_per_second / 1e6 | . * 10 | round / 10' 2>/dev/null
-    else
-      jq -r --argjson length "$length" \
-        '.end.sum | (.packets - .lost_packets) * $length * 8 / .seconds / 1e6 | . * 10 | round / 10' 2>/dev/null
-    fi
+    iperf3 -c "$(pod_ip "$to")" -p "$port" -t "$seconds" -O 2 "${options[@]}" >"$log.client" 2>&1 || true
+  wait_for 5 ended "iperf-$port" || true
+  jq -r '[.intervals[].sum | select(.omitted | not)] | if length == 0 then 0 else
+    (map(.bytes) | add) * 8 / (map(.seconds) | add) / 1e6 * 10 | round / 10 end' "$log" 2>/dev/null || echo 0
 }
+
+listens() { in_pod "$1" ss -Hltn "sport = :$2" | grep -q .; }
 
 within() { awk -v got="${1:-0}" -v want="$2" -v percent="$3" 'BEGIN {exit !(got >= want * (1 - percent / 100) && got <= want * (1 + percent / 100))}'; }
 at_least() { awk -v got="${1:-0}" -v least="$2" 'BEGIN {exit !(got >= least)}'; }
@@ -156,12 +159,12 @@ check_bandwidth() {
     got=$(rate teller-3 batch-in udp $((limit * 2)) 6)
     verdict "ingress_rate $limit: UDP to batch-in" "$got Mbit/s" within "$got" $limit 5
     # Another pod of the same node, at the same time.
-    rate teller-1 teller-3 udp 150 8 >"$RUN/beside" &
+    rate teller-1 teller-3 udp 120 8 >"$RUN/beside" &
     got=$(rate teller-2 batch-in tcp max 8)
     wait $! || true
     beside=$(cat "$RUN/beside")
     verdict "ingress_rate $limit: TCP to batch-in from the other node" "$got Mbit/s" within "$got" $limit 5
-    verdict "meanwhile teller-3 receives 150 Mbit/s unaffected" "$beside Mbit/s" at_least "$beside" 142
+    verdict "meanwhile teller-3 receives 120 Mbit/s unaffected" "$beside Mbit/s" at_least "$beside" 114
   done
 }
 
