@@ -34,7 +34,10 @@ finish() {
   local status=$?
   trap - EXIT
   if [ "$status" != 0 ] && [ -d "$LOGS" ]; then
-    rm -rf "$SAVED" && cp -r "$LOGS" "$SAVED" && note "logs and captures of this run: $SAVED"
+    rm -rf "$SAVED"
+    cp -r "$LOGS" "$SAVED" || true
+    cp "$RUN"/capture/* "$SAVED" 2>/dev/null || true
+    note "logs and captures of this run: $SAVED"
   fi
   if [ -z "$KEEP" ]; then
     down

@@ -115,7 +115,8 @@ fn run(cli: &Cli) -> Result<String, Failure> {
         }
         Command::Show => {
             let show = source.show()?;
-            output(cli, &show, || print::show(&show))
+            let objects = source.objects()?;
+            output(cli, &show, || print::show(&show, &objects))
         }
         Command::Ct(ct) => match ct.command {
             None => match source.ask("ct", &Request::CtList { zone: ct.zone })? {
@@ -177,7 +178,8 @@ fn port(cli: &Cli, source: &mut Source, command: &Port) -> Result<String, Failur
     let request = match command {
         Port::List => {
             let ports = source.ports()?;
-            return output(cli, &ports, || print::ports(&ports));
+            let objects = source.objects()?;
+            return output(cli, &ports, || print::ports(&ports, &objects));
         }
         Port::Add { spec } => Request::PortAdd { spec: spec.clone() },
         Port::Del { name } => Request::PortDel { name: name.clone() },

@@ -1,13 +1,39 @@
 //! How everything looks: one function per kind of answer, from data to text.
 
+use std::collections::BTreeMap;
 use std::fmt::Write;
 
 use admin::{
-    Cache, Connection, Core, Drop, Flow, Group, Meter, Neighbor, Port, Show, Table, Tuple, Version,
+    Cache, Connection, Core, Drop, Flow, Group, Meter, Neighbor, Port, Session, Show, Table, Tuple,
+    Version,
 };
 
 use crate::args::DumpFlows;
 use crate::columns::{Columns, percent, span};
+
+/// The object behind each port, by number, where it is known.
+pub type Objects = BTreeMap<u32, String>;
+
+/// Reads the objects behind ports off the flows that take their packets in: those of the first table
+/// that match the port alone or first of all.
+pub fn objects(flows: &[Flow]) -> Objects {
+    let mut objects = Objects::new();
+    for flow in flows {
+        let number = flow
+            .matching
+            .split(',')
+            .find_map(|field| field.strip_prefix("in_port="));
+        let (Some(number), Some(object)) = (number.and_then(|n| n.parse().ok()), &flow.object)
+        else {
+            continue;
+        };
+        // A port of the node itself carries many objects; a pod's port carries one.
+        if object.starts_with("Pod ") {
+            objects.entry(number).or_insert_with(|| object.clone());
+        }
+    }
+    objects
+}
 
 /// Sorts flows by priority if asked to; otherwise the switch's order stays.
 pub fn sort_flows(flows: &mut [Flow], arguments: &DumpFlows) {
@@ -154,12 +180,12 @@ pub fn port_counters(ports: &[Port]) -> String {
 }
 
 /// What ports are and whether they work.
-pub fn ports(ports: &[Port]) -> String {
-    or_none(&port_columns(ports), "no ports")
+pub fn ports(ports: &[Port], objects: &Objects) -> String {
+    or_none(&port_columns(ports, objects), "no ports")
 }
 
-fn port_columns(ports: &[Port]) -> Columns {
-    let mut table = Columns::new(&[">PORT", "NAME", "KIND", "STATE", "MAC", ">MTU", "DEVICE"]);
+fn port_columns(ports: &[Port], objects: &Objects) -> Columns {
+    let mut table = Columns::new(&[">PORT", "NAME", "KIND", "STATE", "MAC", "OBJECT", "DEVICE"]);
     for port in ports {
         table.row([
             port.ofport.to_string(),
@@ -167,10 +193,7 @@ fn port_columns(ports: &[Port]) -> Columns {
             port.kind.clone(),
             port_state(port),
             port.mac.clone(),
-            match port.mtu {
-                0 => String::new(),
-                mtu => mtu.to_string(),
-            },
+            objects.get(&port.ofport).cloned().unwrap_or_default(),
             port.device.clone(),
         ]);
     }
@@ -203,7 +226,7 @@ pub fn tables(tables: &[Table]) -> String {
 }
 
 /// The switch in one picture.
-pub fn show(show: &Show) -> String {
+pub fn show(show: &Show, objects: &Objects) -> String {
     let mut text = String::new();
     let mut fact = |name: &str, value: String| {
         if !value.is_empty() {
@@ -238,7 +261,7 @@ pub fn show(show: &Show) -> String {
 
     if !show.sessions.is_empty() {
         let mut sessions = Columns::new(&["OPENFLOW", "STATE", "ROLE"]);
-        for session in &show.sessions {
+        for session in sessions_once(&show.sessions) {
             sessions.row([
                 session.target.clone(),
                 session.state.clone(),
@@ -250,9 +273,20 @@ pub fn show(show: &Show) -> String {
     }
     if !show.ports.is_empty() {
         text.push('\n');
-        text.push_str(&port_columns(&show.ports).render(""));
+        text.push_str(&port_columns(&show.ports, objects).render(""));
     }
     text
+}
+
+/// A target that is connected is listed as target and as connection: the latter says more.
+fn sessions_once(sessions: &[Session]) -> impl Iterator<Item = &Session> {
+    let connected = |target: &str| {
+        let mut all = sessions.iter();
+        all.any(|s| s.target == target && s.role.is_some())
+    };
+    sessions
+        .iter()
+        .filter(move |s| s.role.is_some() || !connected(&s.target))
 }
 
 /// Tracked connections.
@@ -316,7 +350,7 @@ pub fn cores(cores: &[Core]) -> String {
         ">PACKETS",
         ">PER BURST",
         ">IDLE POLLS",
-        ">NAPS",
+        ">ASLEEP",
         "PORTS",
     ]);
     for core in cores {
@@ -327,7 +361,7 @@ pub fn cores(cores: &[Core]) -> String {
             core.packets.to_string(),
             tenths.map_or(String::new(), |t| format!("{}.{}", t / 10, t % 10)),
             core.idle_polls.to_string(),
-            core.sleeps.to_string(),
+            span(core.asleep_ns / 1_000_000),
             core.ports.join(" "),
         ]);
     }
@@ -410,7 +444,7 @@ fn or_none(table: &Columns, none: &str) -> String {
 mod tests {
     use super::*;
     use crate::args::{Cli, Command};
-    use admin::{Band, PortStats, Session};
+    use admin::{Band, PortStats};
     use clap::Parser;
 
     fn dump_flows(arguments: &[&str]) -> DumpFlows {
@@ -475,11 +509,13 @@ mod tests {
             cpus: vec![1],
             vtep: Some("172.30.0.1/24 on uplink0".into()),
             uptime_s: 61,
-            sessions: vec![Session {
-                target: "tcp:127.0.0.1:6653".into(),
-                state: "connected".into(),
-                role: Some("equal".into()),
-            }],
+            sessions: [None, Some("equal".to_owned())]
+                .map(|role| Session {
+                    target: "tcp:127.0.0.1:6653".into(),
+                    state: "connected".into(),
+                    role,
+                })
+                .into(),
             ports: vec![Port {
                 name: "uplink0".into(),
                 ofport: 1,
@@ -505,10 +541,15 @@ holds        42 flows, 1 group, 0 meters, 0 connections
 OPENFLOW            STATE      ROLE
 tcp:127.0.0.1:6653  connected  equal
 
-PORT  NAME     KIND  STATE  MAC                 MTU  DEVICE
-   1  uplink0  dpdk  open   02:00:00:00:00:01  1500  net_af_packet0,iface=eth1
+PORT  NAME     KIND  STATE  MAC                OBJECT          DEVICE
+   1  uplink0  dpdk  open   02:00:00:00:00:01  Pod bank/web-1  net_af_packet0,iface=eth1
 ";
-        assert_eq!(show(&show_), wanted);
+        let flows = [Flow {
+            matching: "ip,in_port=1".into(),
+            object: Some("Pod bank/web-1".into()),
+            ..Flow::default()
+        }];
+        assert_eq!(show(&show_, &objects(&flows)), wanted);
     }
 
     #[test]

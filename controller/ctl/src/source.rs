@@ -6,6 +6,7 @@ use admin::{Client, Flow, Group, Meter, Port, Reply, Request, Show, Table};
 
 use crate::Failure;
 use crate::args::Cli;
+use crate::print::{self, Objects};
 use crate::target::Switch;
 
 /// One of the two.
@@ -55,6 +56,14 @@ impl Source {
                     other => Err(self.odd(&other)),
                 }
             }
+        }
+    }
+
+    /// Which object is behind each port; only the admin socket knows.
+    pub fn objects(&mut self) -> Result<Objects, Failure> {
+        match self {
+            Source::OpenFlow(_) => Ok(Objects::new()),
+            Source::Admin(_) => Ok(print::objects(&self.flows(Some("table=0"))?)),
         }
     }
 

@@ -340,8 +340,8 @@ pub struct Core {
     pub bursts: u64,
     /// Polls without packets.
     pub idle_polls: u64,
-    /// Naps taken.
-    pub sleeps: u64,
+    /// Nanoseconds asleep because nothing came.
+    pub asleep_ns: u64,
     /// Share of time at work lately, percent.
     pub busy_percent: f64,
 }

@@ -315,7 +315,7 @@ pub(super) fn cores(switch: &Switch) -> Vec<Core> {
             packets: counters.get(Counter::RxPackets),
             bursts: counters.get(Counter::BusyPolls),
             idle_polls: counters.get(Counter::IdlePolls),
-            sleeps: 0,
+            asleep_ns: counters.get(Counter::SleepNanos),
             busy_percent: busy.percent(at),
         }
     };
