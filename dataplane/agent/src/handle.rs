@@ -91,7 +91,7 @@ pub(crate) async fn message(
             session.wants.set(wants);
             switch.review_wishes();
         }
-        M::BundleControl(control) => bundle::control(switch, session, xid, frame, control)?,
+        M::BundleControl(control) => bundle::control(switch, session, xid, control)?,
         M::BundleAdd(add) => bundle::add(session, frame, add)?,
         M::SetPacketInFormat(format) => session.packet_in_format.set(format),
         M::SetControllerId(id) => session.controller_id.set(id),

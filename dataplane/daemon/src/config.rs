@@ -447,6 +447,34 @@ mod tests {
     }
 
     #[test]
+    fn the_example_that_is_installed_is_understood_with_all_its_suggestions() {
+        let folder = env!("CARGO_MANIFEST_DIR");
+        let text =
+            std::fs::read_to_string(format!("{folder}/../../deploy/dataplane.toml")).unwrap();
+        let config = with_file("example", &text, "").unwrap();
+        assert!(!config.ports.is_empty() && !config.targets.is_empty());
+        let suggests = |line: &str| {
+            let line = line.trim_start().strip_prefix("# ")?;
+            let (key, _) = line.split_once(" = ")?;
+            let is_key = key.bytes().all(|b| b.is_ascii_lowercase() || b == b'-');
+            (is_key || line.starts_with("\"uplink0,ofport=1,dev=net_af")).then(|| line.to_owned())
+        };
+        let all: Vec<String> = text
+            .lines()
+            .map(|line| suggests(line).unwrap_or_else(|| line.to_owned()))
+            .map(|line| {
+                line.replacen(
+                    "# \"uplink0,ofport=1,dev=net_af",
+                    "\"uplink0,ofport=1,dev=net_af",
+                    1,
+                )
+            })
+            .collect();
+        let config = with_file("example-all", &all.join("\n"), "").unwrap();
+        assert!(config.no_huge && config.vteps.len() == 1 && config.name == "node1");
+    }
+
+    #[test]
     fn an_unknown_key_is_named_with_its_file_and_line() {
         let error = with_file("unknown", "dpid = 1\ncolour = \"red\"\n", "").unwrap_err();
         let Usage::Wrong(why) = error else { panic!() };

@@ -13,6 +13,7 @@ const SECOND: u64 = 1_000_000_000;
 #[derive(Debug, Default)]
 pub(crate) struct Expiry {
     queue: BinaryHeap<Reverse<Due>>,
+    tidied: u64,
 }
 
 #[derive(Debug)]
@@ -62,8 +63,14 @@ impl Expiry {
         self.queue.len()
     }
 
+    /// How often flows that are gone were forgotten.
+    pub fn tidied(&self) -> u64 {
+        self.tidied
+    }
+
     /// Forgets flows that are gone.
     pub fn retain(&mut self, installed: impl Fn(&Arc<Rule>) -> bool) {
+        self.tidied += 1;
         self.queue.retain(|Reverse(due)| installed(&due.rule));
     }
 

@@ -104,6 +104,7 @@ pub struct Tables {
 /// A state to go back to; see [`Tables::save`].
 #[derive(Debug)]
 pub struct Saved {
+    tidied: u64,
     next: Pipeline,
     changed: bool,
     group_users: HashMap<GroupId, usize>,
@@ -175,6 +176,7 @@ impl Tables {
     /// Remembers the state before a bundle.
     pub fn save(&self) -> Saved {
         Saved {
+            tidied: self.expiry.tidied(),
             next: self.next.clone(),
             changed: self.changed,
             group_users: self.group_users.clone(),
@@ -190,6 +192,13 @@ impl Tables {
         self.changed = saved.changed;
         self.group_users = saved.group_users;
         self.chain_users = saved.chain_users;
+        if saved.tidied != self.expiry.tidied() {
+            // Flows that are back may have been forgotten meanwhile.
+            let tables = self.next.tables();
+            for rule in tables.flat_map(|(_, table)| table.rules()) {
+                self.expiry.watch(rule);
+            }
+        }
         self.meter_users = saved.meter_users;
     }
 

@@ -494,3 +494,26 @@ fn a_bundle_that_fails_leaves_everything_as_it_was() {
         .unwrap();
     assert_eq!(gone.len(), 1, "users of the group are known again");
 }
+
+#[test]
+fn flows_that_a_failed_bundle_gives_back_still_expire() {
+    let mut tables = Tables::new();
+    for n in 0..2000 {
+        let timed = FlowMod {
+            hard_timeout: 9,
+            ..FlowMod::add(T0, 5, from_port(n), output(1))
+        };
+        tables.flow_mod(&timed, 0).unwrap();
+    }
+    let saved = tables.save();
+    let everything = with(FlowCommand::Delete, Match::any());
+    tables.flow_mod(&everything, 0).unwrap();
+    for n in 0..4 {
+        // With few flows in the tables, the queue of those that are gone is cleaned up.
+        let request = FlowMod::add(T0, 5, from_port(n), output(1));
+        tables.flow_mod(&request, 0).unwrap();
+    }
+    tables.restore(saved);
+    assert_eq!(flows(&tables).len(), 2000);
+    assert_eq!(tables.expire(9 * SECOND).len(), 2000);
+}

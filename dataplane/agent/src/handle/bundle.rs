@@ -13,7 +13,7 @@ use crate::session::Session;
 /// Most bundles of a connection.
 const MOST_BUNDLES: usize = 64;
 /// Most bytes of messages in a connection's bundles.
-const MOST_BYTES: usize = 512 << 20;
+const MOST_BYTES: usize = 128 << 20;
 
 /// A bundle that is being filled.
 #[derive(Debug)]
@@ -37,7 +37,6 @@ pub(crate) fn control(
     switch: &Rc<Switch>,
     session: &Session,
     xid: u32,
-    frame: &[u8],
     request: BundleControl,
 ) -> Result<(), OfError> {
     let id = request.bundle;
@@ -86,7 +85,6 @@ pub(crate) fn control(
         | BundleControlType::CommitReply
         | BundleControlType::DiscardReply => return Err(OFPBFC_BAD_TYPE),
     }
-    debug_assert!(frame.len() >= 8);
     let reply = BundleControl {
         kind: request.kind.reply(),
         ..request
@@ -122,7 +120,7 @@ pub(crate) fn add(session: &Session, frame: &[u8], request: BundleAdd) -> Result
         return Err(OFPBFC_BAD_FLAGS);
     }
     bundle.bytes += frame.len();
-    // The inner message begins behind two headers of 8 and 8 bytes (2301: bundle, pad, flags).
+    // The inner message begins behind the header, the experimenter's, and 8 bytes of its own.
     let head = frame.get(24..).unwrap_or_default();
     bundle.messages.push(Part {
         xid: request.xid,
