@@ -40,7 +40,7 @@ pub(crate) async fn message(
     match message {
         M::Hello(_) | M::EchoReply(_) => {}
         M::Error(error) => {
-            tracing::warn!("{}: sent an error: {}", session.peer, error.error);
+            tracing::debug!(peer = %session.peer, "sent an error: {}", error.error);
         }
         M::EchoRequest(data) => session.reply(xid, &M::EchoReply(data)),
         M::FeaturesRequest => session.reply(xid, &M::FeaturesReply(switch_features(switch))),

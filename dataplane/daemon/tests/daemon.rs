@@ -236,6 +236,46 @@ fn a_socket_in_use_exits_with_1_and_names_it() {
 }
 
 #[test]
+fn systemd_is_told_and_its_watchdog_is_fed() {
+    let folder = std::env::temp_dir().join(format!("sluice-notify-{}", std::process::id()));
+    fs::create_dir_all(&folder).unwrap();
+    let path = |name: &str| folder.join(name).display().to_string();
+    let systemd = std::os::unix::net::UnixDatagram::bind(path("notify")).unwrap();
+    systemd
+        .set_read_timeout(Some(Duration::from_secs(20)))
+        .unwrap();
+    let child = Command::new(DAEMON)
+        .args(["--no-huge", "--memory", "64", "--metrics", "none"])
+        .args(["--admin", &path("admin.sock")])
+        .args(["--listen", &format!("punix:{}", path("br.mgmt"))])
+        .env("NOTIFY_SOCKET", path("notify"))
+        .env("WATCHDOG_USEC", "600000")
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    let daemon = Daemon {
+        child,
+        said: String::new(),
+        rest: Some(std::thread::spawn(String::new)),
+    };
+    let hear = || {
+        let mut buffer = [0; 1024];
+        let n = systemd.recv(&mut buffer).unwrap();
+        String::from_utf8_lossy(&buffer[..n]).into_owned()
+    };
+    let first = hear();
+    assert!(
+        first.contains("READY=1") && first.contains("STATUS=0 ports"),
+        "{first}"
+    );
+    assert!(fs::metadata(path("br.mgmt")).is_ok(), "ready means ready");
+    assert_eq!(hear().trim(), "WATCHDOG=1");
+    assert_eq!(hear().trim(), "WATCHDOG=1");
+    daemon.stop();
+    fs::remove_dir_all(folder).unwrap();
+}
+
+#[test]
 fn packets_flow_as_the_tables_say_from_the_barrier_on() {
     if !can_run(&["ovs-ofctl", "ping"]) {
         return;
