@@ -10,11 +10,9 @@
 
 use std::hash::BuildHasher;
 
-use arrayvec::ArrayVec;
 use hashbrown::HashTable;
 use net::exact::ExactKey;
 use packet::prefetch;
-use ports::BURST;
 use tables::Pipeline;
 
 use crate::program::Program;
@@ -40,6 +38,16 @@ pub(crate) struct Cached {
     pub used: u64,
     entries: u32,
     hash: u64,
+}
+
+/// A key to be looked up, and what was found.
+#[derive(Clone, Default)]
+pub(crate) struct Lookup {
+    pub key: ExactKey,
+    pub hash: u64,
+    /// False: the packet has no exact key.
+    pub is_valid: bool,
+    pub found: Option<ProgramId>,
 }
 
 /// The cache of one worker.
@@ -121,34 +129,31 @@ impl FlowCache {
         Some(self.entries[entry.2].program)
     }
 
-    /// The programs of a burst's keys, with every line asked for before it is needed.
+    /// Finds the programs of a burst's keys. Every line is asked for before it is needed.
     #[inline]
-    pub fn find_all<'a>(
-        &self,
-        keys: impl Iterator<Item = Option<(&'a ExactKey, u64)>> + Clone,
-    ) -> ArrayVec<Option<ProgramId>, BURST> {
-        let mut found = ArrayVec::new();
+    pub fn find_all(&self, lookups: &mut [Lookup]) {
         if !self.is_on() {
-            found.extend(keys.map(|_| None));
-            return found;
+            return;
         }
-        for (_, hash) in keys.clone().flatten() {
-            prefetch(&self.buckets[self.first(hash)]);
+        for lookup in lookups.iter() {
+            prefetch(&self.buckets[self.first(lookup.hash)]);
         }
-        for (_, hash) in keys.clone().flatten() {
-            let bucket = &self.buckets[self.first(hash)];
-            let hits = bucket.matches(signature(hash));
-            if hits != 0 {
-                let place = bucket.places[hits.trailing_zeros() as usize % SLOTS];
-                if let Some(entry) = self.entries.get(place as usize) {
-                    // Two lines: the second holds the end of longer keys and the program.
-                    prefetch(&entry.key);
-                    prefetch(&entry.program);
-                }
+        for lookup in lookups.iter() {
+            let bucket = &self.buckets[self.first(lookup.hash)];
+            let hits = bucket.matches(signature(lookup.hash));
+            let place = bucket.places[hits.trailing_zeros() as usize % SLOTS];
+            // Two lines: the second holds the end of longer keys and the program.
+            if let Some(entry) = self.entries.get(place as usize) {
+                prefetch(&entry.key);
+                prefetch(&entry.program);
             }
         }
-        found.extend(keys.map(|key| key.and_then(|(key, hash)| self.find(key, hash))));
-        found
+        for lookup in lookups {
+            lookup.found = match lookup.is_valid {
+                true => self.find(&lookup.key, lookup.hash),
+                false => None,
+            };
+        }
     }
 
     /// A cached program.

@@ -21,16 +21,16 @@ use packet::{Packet, Pool};
 use ports::{BURST, Burst};
 use tables::Pipeline;
 
-use crate::cache::{Cached, FlowCache, ProgramId};
+use crate::cache::{Cached, FlowCache, Lookup};
 use crate::connections;
 use crate::egress::Egress;
-use crate::execute::{self, Context};
+use crate::execute;
 use crate::program::Program;
 use crate::shared::Shared;
 use crate::tunnel::too_big;
 use crate::walk::{self, Frame, World};
 use crate::{Command, Counter, DropReason, PortMap, PortSlot};
-use classify::Facts;
+use classify::{Facts, Stage};
 
 /// One worker with everything it owns.
 pub struct Worker {
@@ -48,6 +48,7 @@ pub struct Worker {
     inputs: Vec<Input>,
     /// What is known of the packets of a burst; kept here to be written in place.
     facts: Vec<Facts>,
+    lookups: Vec<Lookup>,
     /// Zero but for what `extract` leaves alone.
     scratch: FlowKey,
     housekeeping: control::Housekeeping,
@@ -88,6 +89,7 @@ impl Worker {
             egress,
             inputs: Vec::new(),
             facts: vec![Facts::default(); BURST],
+            lookups: vec![Lookup::default(); BURST],
             scratch: FlowKey::default(),
             housekeeping: control::Housekeeping::default(),
             stopped: false,
@@ -137,32 +139,28 @@ impl Worker {
         // Stages over arrays: what one of them needs next is on its way into the cache
         // while it works on what came before.
         let mut facts = std::mem::take(&mut self.facts);
+        let mut lookups = std::mem::take(&mut self.lookups);
         let mut packets = Burst::new();
+        let stage = Stage {
+            input,
+            ports: &self.ports,
+            hash_key: &self.hash_key,
+            now,
+        };
         for packet in burst.drain(..) {
-            let Some(place) = facts.get_mut(packets.len()) else {
-                break;
-            };
-            packets.extend(classify::classify(
-                packet,
-                place,
-                input,
-                &self.ports,
-                &self.hash_key,
-                &mut self.egress,
-                now,
-            ));
+            let at = packets.len();
+            if let (Some(lookup), Some(facts)) = (lookups.get_mut(at), facts.get_mut(at)) {
+                packets.extend(stage.classify(packet, lookup, facts, &mut self.egress));
+            }
         }
-        let found = self.cache.find_all(
-            facts
-                .iter()
-                .take(packets.len())
-                .map(|one| one.has_key.then_some((&one.key, one.hash))),
-        );
+        if let Some(lookups) = lookups.get_mut(..packets.len()) {
+            self.cache.find_all(lookups);
+        }
         let mut hits = 0;
-        for ((packet, facts), program) in packets.drain(..).zip(&facts).zip(found) {
-            hits += u64::from(self.handle(packet, facts, program, now));
+        for ((packet, facts), lookup) in packets.drain(..).zip(&facts).zip(&lookups) {
+            hits += u64::from(self.handle(packet, facts, lookup, now));
         }
-        self.facts = facts;
+        (self.facts, self.lookups) = (facts, lookups);
         if hits != 0 {
             let counters = self.shared.counters(self.index);
             counters.add(Counter::CacheHits, hits);
@@ -171,26 +169,20 @@ impl Worker {
 
     /// One packet; true if it was handled by a cached program.
     #[inline]
-    fn handle(
-        &mut self,
-        packet: Packet,
-        facts: &Facts,
-        program: Option<ProgramId>,
-        now: u64,
-    ) -> bool {
+    fn handle(&mut self, packet: Packet, facts: &Facts, lookup: &Lookup, now: u64) -> bool {
         // Fast and slow path part here. A packet of the same burst may have brought the
         // program, or taken it away, since it was looked up.
-        let program = match program {
-            None if facts.has_key => self.cache.find(&facts.key, facts.hash),
+        let program = match lookup.found {
+            None if lookup.is_valid => self.cache.find(&lookup.key, lookup.hash),
             found => found,
         };
         let Some(cached) = program.and_then(|id| self.cache.get(id)) else {
-            let counter = match facts.has_key {
+            let counter = match lookup.is_valid {
                 true => Counter::CacheMisses,
                 false => Counter::CacheBypass,
             };
             self.shared.counters(self.index).add(counter, 1);
-            self.slow(packet, facts, now);
+            self.slow(packet, facts, lookup, now);
             return false;
         };
         if !is_current(cached, self.epoch, &self.pipeline, &self.ports)
@@ -198,7 +190,7 @@ impl Worker {
         {
             let counters = self.shared.counters(self.index);
             counters.add(Counter::CacheStale, 1);
-            self.slow(packet, facts, now);
+            self.slow(packet, facts, lookup, now);
             return false;
         }
         let bytes = packet.len() as u64;
@@ -215,18 +207,21 @@ impl Worker {
                 &facts.layout,
             );
         }
-        let mut context = Context {
-            layout: facts.layout,
-            hash: facts.hash,
+        let program = &cached.program;
+        execute::run(
+            program,
+            &mut self.egress,
+            packet,
+            &facts.layout,
+            lookup.hash,
             now,
-        };
-        execute::run(&cached.program, &mut self.egress, packet, &mut context);
+        );
         true
     }
 
     /// Walks the tables with a packet, runs the program and remembers it.
     #[cold]
-    fn slow(&mut self, packet: Packet, facts: &Facts, now: u64) {
+    fn slow(&mut self, packet: Packet, facts: &Facts, lookup: &Lookup, now: u64) {
         let mut flow_key = self.scratch;
         let head = packet.head();
         let layout = match net::parse::extract(head, packet.len(), &mut flow_key) {
@@ -247,15 +242,15 @@ impl Worker {
             len: packet.len(),
         };
         let program = walk::walk(self.world(now), frame, &flow_key);
-        self.run_once(&program, packet, layout, facts.hash, now);
-        if !facts.has_key {
+        self.run_once(&program, packet, &layout, lookup.hash, now);
+        if !lookup.is_valid {
             return;
         }
         match program.cacheable {
             true => {
                 let (epoch, pipeline) = (self.epoch, &self.pipeline);
                 self.cache
-                    .insert(&facts.key, facts.hash, program, epoch, pipeline);
+                    .insert(&lookup.key, lookup.hash, program, epoch, pipeline);
             }
             false => self
                 .shared
@@ -265,13 +260,19 @@ impl Worker {
     }
 
     /// Runs a program for one packet and counts it.
-    fn run_once(&mut self, program: &Program, packet: Packet, layout: Layout, hash: u64, now: u64) {
+    fn run_once(
+        &mut self,
+        program: &Program,
+        packet: Packet,
+        layout: &Layout,
+        hash: u64,
+        now: u64,
+    ) {
         let bytes = packet.len() as u64;
         program.hits.count(&self.pipeline, 1, bytes, now);
         connections::count(&program.checks, &self.shared.conns, bytes);
-        report_too_big(program, &mut self.egress, &self.ports, &packet, &layout);
-        let mut context = Context { layout, hash, now };
-        execute::run(program, &mut self.egress, packet, &mut context);
+        report_too_big(program, &mut self.egress, &self.ports, &packet, layout);
+        execute::run(program, &mut self.egress, packet, layout, hash, now);
     }
 
     fn world(&self, now: u64) -> World<'_> {

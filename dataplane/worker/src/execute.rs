@@ -13,24 +13,36 @@ use crate::{Counter, DropReason, PacketIn};
 
 /// What is known of a packet while its program runs.
 #[derive(Clone, Copy)]
-pub(crate) struct Context {
-    pub layout: Layout,
+struct Context {
+    layout: Layout,
     /// Hash of its flow, for the outer source port.
-    pub hash: u64,
+    hash: u64,
     /// Nanoseconds.
-    pub now: u64,
+    now: u64,
 }
 
 /// Runs a program; the packet is gone afterwards.
 #[inline]
-pub(crate) fn run(program: &Program, egress: &mut Egress, packet: Packet, context: &mut Context) {
+pub(crate) fn run(
+    program: &Program,
+    egress: &mut Egress,
+    packet: Packet,
+    layout: &Layout,
+    hash: u64,
+    now: u64,
+) {
     // Most programs of a switch end here.
     if let [Op::Output(slot)] = &*program.ops {
         return egress.send(*slot, packet);
     }
-    let mut packet = Some(packet);
+    let mut context = Context {
+        layout: *layout,
+        hash,
+        now,
+    };
     let takes = usize::from(program.takes);
-    steps(&program.ops, takes, egress, &mut packet, context);
+    let mut packet = Some(packet);
+    steps(&program.ops, takes, egress, &mut packet, &mut context);
 }
 
 fn steps(
@@ -162,7 +174,7 @@ fn push_vlan(packet: &mut Packet, tpid: u16, tci: u16, layout: &mut Layout) -> b
     let Some(_) = packet.prepend(VlanTag::LEN) else {
         return false;
     };
-    if !packet.pull_up(ADDRESSES + 2 * VlanTag::LEN) {
+    if !packet.pull_up(ADDRESSES + VlanTag::LEN) {
         return false;
     }
     let head = packet.head_mut();

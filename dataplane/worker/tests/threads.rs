@@ -153,10 +153,13 @@ fn the_packet_after_a_barrier_sees_the_new_flows() {
 fn idle_workers_sleep_and_wake_for_packets() {
     let mut node = node(Poll::default());
     node.flow(1, 2);
-    std::thread::sleep(Duration::from_millis(200));
     let shared = node.workers.shared().clone();
-    let slept = shared.counters(0).get(Counter::SleepNanos);
-    assert!(slept > 50_000_000, "slept {slept} ns of 200 ms");
+    let slept = || shared.counters(0).get(Counter::SleepNanos);
+    let deadline = Instant::now() + Duration::from_secs(10);
+    while slept() < 50_000_000 {
+        assert!(Instant::now() < deadline, "slept {} ns in 10 s", slept());
+        std::thread::sleep(Duration::from_millis(10));
+    }
     let start = Instant::now();
     node.send(1, &udp(1, 2, (7, 7), &mac(1)));
     assert_eq!(node.receive(2, 1).len(), 1);

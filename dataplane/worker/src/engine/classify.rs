@@ -1,151 +1,157 @@
 //! From a received packet to its exact key, on the way out of its tunnel if it is in one.
 
-use net::exact::{self, ExactKey, HashKey, TunnelKey, Uncacheable};
+use net::exact::{self, HashKey, TunnelKey, Uncacheable};
 use net::parse::{HEADER_BYTES, Layout};
 use net::{FlowKey, PortNo};
 use packet::Packet;
 
 use super::Input;
+use crate::cache::Lookup;
 use crate::egress::Egress;
 use crate::tunnel::endpoint::{self, Arrival};
 use crate::{Counter, DropReason, PortMap};
 
-/// What is known of a packet.
+/// What is known of a packet besides its key.
 #[derive(Clone, Default)]
 pub(super) struct Facts {
-    pub key: ExactKey,
-    /// False: it needs the complete parser, and `key`, `hash` and `layout` mean nothing.
-    pub has_key: bool,
-    pub hash: u64,
-    /// Where its headers are.
+    /// Where its headers are; means nothing without a key.
     pub layout: Layout,
     pub in_port: u32,
     pub tunnel: Option<TunnelKey>,
 }
 
-/// Reads a packet's key. None if this node's tunnel endpoint used the packet up, or it was dropped.
-#[inline]
-pub(super) fn classify(
-    mut packet: Packet,
-    facts: &mut Facts,
-    input: &Input,
-    ports: &PortMap,
-    hash_key: &HashKey,
-    egress: &mut Egress,
-    now: u64,
-) -> Option<Packet> {
-    if packet.segment_count() > 1 {
-        let headers = packet.len().min(HEADER_BYTES);
-        packet.pull_up(headers);
-    }
-    packet.meta_mut().in_port = input.number;
-    facts.in_port = input.number;
-    facts.tunnel = None;
-    let fault = read(&packet, facts, hash_key);
-    if input.endpoints.is_empty() {
-        return Some(packet);
-    }
-    at_endpoint(packet, facts, fault, input, ports, hash_key, egress, now)
+/// What the stage works with.
+pub(super) struct Stage<'a> {
+    pub input: &'a Input,
+    pub ports: &'a PortMap,
+    pub hash_key: &'a HashKey,
+    pub now: u64,
 }
 
-/// Reads the exact key at the packet's start.
-#[inline]
-fn read(packet: &Packet, facts: &mut Facts, hash_key: &HashKey) -> Option<Uncacheable> {
-    let (head, len) = (packet.head(), packet.len());
-    let tunnel = facts.tunnel.as_ref();
-    match exact::read(head, len, facts.in_port, tunnel, &mut facts.key) {
-        Ok(layout) => {
-            facts.layout = layout;
-            facts.hash = hash_key.hash(&facts.key);
-            facts.has_key = true;
-            None
+impl Stage<'_> {
+    /// Reads a packet's key. None if this node's tunnel endpoint used the packet up, or it was
+    /// dropped.
+    #[inline]
+    pub fn classify(
+        &self,
+        mut packet: Packet,
+        lookup: &mut Lookup,
+        facts: &mut Facts,
+        egress: &mut Egress,
+    ) -> Option<Packet> {
+        if packet.segment_count() > 1 {
+            let headers = packet.len().min(HEADER_BYTES);
+            packet.pull_up(headers);
         }
-        Err(fault) => {
-            facts.has_key = false;
-            facts.hash = 0;
-            Some(fault)
+        packet.meta_mut().in_port = self.input.number;
+        facts.in_port = self.input.number;
+        facts.tunnel = None;
+        let fault = self.read(&packet, lookup, facts);
+        if self.input.endpoints.is_empty() {
+            return Some(packet);
+        }
+        self.at_endpoint(packet, lookup, facts, fault, egress)
+    }
+
+    /// Reads the exact key at the packet's start.
+    #[inline]
+    fn read(&self, packet: &Packet, lookup: &mut Lookup, facts: &mut Facts) -> Option<Uncacheable> {
+        let (head, len) = (packet.head(), packet.len());
+        let tunnel = facts.tunnel.as_ref();
+        match exact::read(head, len, facts.in_port, tunnel, &mut lookup.key) {
+            Ok(layout) => {
+                facts.layout = layout;
+                lookup.hash = self.hash_key.hash(&lookup.key);
+                lookup.is_valid = true;
+                None
+            }
+            Err(fault) => {
+                lookup.is_valid = false;
+                lookup.hash = 0;
+                Some(fault)
+            }
         }
     }
-}
 
-/// A packet from an uplink: it may be for one of this node's tunnel endpoints.
-#[allow(clippy::too_many_arguments)] // the stage's own, and what it hands on
-fn at_endpoint(
-    mut packet: Packet,
-    facts: &mut Facts,
-    fault: Option<Uncacheable>,
-    input: &Input,
-    ports: &PortMap,
-    hash_key: &HashKey,
-    egress: &mut Egress,
-    now: u64,
-) -> Option<Packet> {
-    for at in &input.endpoints {
-        let Some(endpoint) = ports.endpoints().get(usize::from(*at)) else {
-            continue;
-        };
-        let head = packet.head();
-        let arrival = match fault {
-            None => endpoint::ordinary(ports, endpoint, head, &facts.layout),
-            Some(Uncacheable::Ethertype | Uncacheable::NeighbourDiscovery) => {
-                let mut key = FlowKey::default();
-                let neighbors = &egress.shared.neighbors;
-                match net::parse::extract(head, packet.len(), &mut key) {
-                    Ok(layout) => {
-                        endpoint::resolution(neighbors, endpoint, head, &key, &layout, now)
+    /// A packet from an uplink: it may be for one of this node's tunnel endpoints.
+    fn at_endpoint(
+        &self,
+        mut packet: Packet,
+        lookup: &mut Lookup,
+        facts: &mut Facts,
+        fault: Option<Uncacheable>,
+        egress: &mut Egress,
+    ) -> Option<Packet> {
+        let (input, ports) = (self.input, self.ports);
+        for at in &input.endpoints {
+            let Some(endpoint) = ports.endpoints().get(usize::from(*at)) else {
+                continue;
+            };
+            let head = packet.head();
+            let arrival = match fault {
+                None => endpoint::ordinary(ports, endpoint, head, &facts.layout),
+                Some(Uncacheable::Ethertype | Uncacheable::NeighbourDiscovery) => {
+                    let mut key = FlowKey::default();
+                    let neighbors = &egress.shared.neighbors;
+                    match net::parse::extract(head, packet.len(), &mut key) {
+                        Ok(layout) => {
+                            endpoint::resolution(neighbors, endpoint, head, &key, &layout, self.now)
+                        }
+                        Err(_) => Arrival::Pass,
                     }
-                    Err(_) => Arrival::Pass,
+                }
+                Some(Uncacheable::Malformed | Uncacheable::Extension) => Arrival::Pass,
+            };
+            let counters = egress.shared.counters(egress.index);
+            match arrival {
+                Arrival::Pass => continue,
+                Arrival::Drop(reason) => {
+                    egress.drop(reason, packet);
+                    return None;
+                }
+                Arrival::Consumed => counters.add(Counter::EndpointPackets, 1),
+                Arrival::Answer(frame) => {
+                    counters.add(Counter::EndpointPackets, 1);
+                    egress.send_bytes(input.slot, &frame);
+                }
+                Arrival::Echo => {
+                    counters.add(Counter::EndpointPackets, 1);
+                    match net::icmp::echo_reply(packet.head_mut(), &facts.layout) {
+                        true => egress.send(input.slot, packet),
+                        false => egress.drop(DropReason::Malformed, packet),
+                    }
+                }
+                Arrival::Inner { port, key, trim } => {
+                    counters.add(Counter::TunnelDecap, 1);
+                    if !endpoint::unwrap(&mut packet, trim) {
+                        egress.drop(DropReason::TunnelMalformed, packet);
+                        return None;
+                    }
+                    return Some(self.inner(packet, lookup, facts, port, key));
                 }
             }
-            Some(Uncacheable::Malformed | Uncacheable::Extension) => Arrival::Pass,
-        };
-        let counters = egress.shared.counters(egress.index);
-        match arrival {
-            Arrival::Pass => continue,
-            Arrival::Drop(reason) => {
-                egress.drop(reason, packet);
-                return None;
-            }
-            Arrival::Consumed => counters.add(Counter::EndpointPackets, 1),
-            Arrival::Answer(frame) => {
-                counters.add(Counter::EndpointPackets, 1);
-                egress.send_bytes(input.slot, &frame);
-            }
-            Arrival::Echo => {
-                counters.add(Counter::EndpointPackets, 1);
-                match net::icmp::echo_reply(packet.head_mut(), &facts.layout) {
-                    true => egress.send(input.slot, packet),
-                    false => egress.drop(DropReason::Malformed, packet),
-                }
-            }
-            Arrival::Inner { port, key, trim } => {
-                counters.add(Counter::TunnelDecap, 1);
-                return unwrap(packet, facts, (port, key, trim), hash_key, egress);
-            }
+            return None;
         }
-        return None;
+        Some(packet)
     }
-    Some(packet)
-}
 
-fn unwrap(
-    mut packet: Packet,
-    facts: &mut Facts,
-    (port, key, trim): (PortNo, TunnelKey, usize),
-    hash_key: &HashKey,
-    egress: &mut Egress,
-) -> Option<Packet> {
-    if !endpoint::unwrap(&mut packet, trim) {
-        egress.drop(DropReason::TunnelMalformed, packet);
-        return None;
+    /// A packet that came out of a tunnel.
+    fn inner(
+        &self,
+        mut packet: Packet,
+        lookup: &mut Lookup,
+        facts: &mut Facts,
+        port: PortNo,
+        key: TunnelKey,
+    ) -> Packet {
+        if packet.segment_count() > 1 {
+            let headers = packet.len().min(HEADER_BYTES);
+            packet.pull_up(headers);
+        }
+        packet.meta_mut().in_port = port.0;
+        facts.in_port = port.0;
+        facts.tunnel = Some(key);
+        self.read(&packet, lookup, facts);
+        packet
     }
-    if packet.segment_count() > 1 {
-        let headers = packet.len().min(HEADER_BYTES);
-        packet.pull_up(headers);
-    }
-    packet.meta_mut().in_port = port.0;
-    facts.in_port = port.0;
-    facts.tunnel = Some(key);
-    read(&packet, facts, hash_key);
-    Some(packet)
 }

@@ -147,7 +147,7 @@ impl Worker {
             len: packet.len(),
         };
         let program = walk::packet_out(self.world(now), frame, &key, &out.actions);
-        self.run_once(&program, packet, layout, now, now);
+        self.run_once(&program, packet, &layout, now, now);
         self.egress.flush();
     }
 
