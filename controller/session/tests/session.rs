@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use cluster::desired::Rate;
 use cluster::{Kind, NamespacedName, ObjectRef};
-use common::{Controller, State, Switch};
+use common::Controller;
+use common::fake::{State, Switch};
 use flows::flow::{Flow, PodPort, bucket, output};
 use flows::{Feature, FlowSet, Meter, Origin, Table};
 use net::{MeterId, PortNo};
