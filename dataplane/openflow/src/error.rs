@@ -39,7 +39,8 @@ impl OfError {
     /// The error on the wire of a version. Before 1.4 bundle errors are the ONF's: the error of
     /// bundles there is (ONF, 2300 + code).
     pub const fn for_version(self, version: crate::Version) -> Self {
-        if self.kind == BUNDLE_KIND && (version as u8) < crate::Version::V1_4 as u8 {
+        let known = self.kind == BUNDLE_KIND && self.code < ONF_BUNDLE_CODES;
+        if known && (version as u8) < crate::Version::V1_4 as u8 {
             OfError::of_experimenter(crate::msg::ONF, ONF_BUNDLE_BASE + self.code)
         } else {
             self
@@ -49,7 +50,7 @@ impl OfError {
     /// The inverse of [`OfError::for_version`].
     pub const fn from_version(self) -> Self {
         let ours = self.kind == Self::EXPERIMENTER_KIND && self.experimenter == crate::msg::ONF;
-        if ours && self.code >= ONF_BUNDLE_BASE && self.code < ONF_BUNDLE_BASE + 16 {
+        if ours && self.code >= ONF_BUNDLE_BASE && self.code < ONF_BUNDLE_BASE + ONF_BUNDLE_CODES {
             OfError::new(BUNDLE_KIND, self.code - ONF_BUNDLE_BASE)
         } else {
             self
@@ -110,6 +111,8 @@ impl std::error::Error for OfError {}
 const BUNDLE_KIND: u16 = 17;
 /// First error type of ONF extension 230, bundles for 1.3.
 const ONF_BUNDLE_BASE: u16 = 2300;
+/// How many of them there are.
+const ONF_BUNDLE_CODES: u16 = 16;
 
 macro_rules! errors {
     ($($name:ident ($kind:literal, $code:literal) $text:literal;)*) => {

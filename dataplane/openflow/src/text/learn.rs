@@ -2,8 +2,8 @@
 
 use std::fmt;
 
-use super::actions_parse::{arrow, parse_range, writable};
 use super::actions_print::Range;
+use super::arguments::{arrow, parse_range, writable};
 use super::value::{self, Hex};
 use super::{Names, TextError, scan};
 use crate::action::{

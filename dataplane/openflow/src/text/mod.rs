@@ -6,6 +6,7 @@
 
 mod actions_parse;
 mod actions_print;
+mod arguments;
 mod flow;
 mod group;
 mod learn;

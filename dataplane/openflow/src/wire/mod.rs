@@ -5,6 +5,7 @@
 //! form: match fields in their order, padding zero.
 
 mod actions;
+mod controller;
 mod ct;
 mod experimenter;
 mod flow;

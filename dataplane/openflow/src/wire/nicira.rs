@@ -1,10 +1,10 @@
 //! Actions of Open vSwitch's own (NXAST_*, ovs-actions(7)).
 
-use net::{MeterId, PortNo, TableId};
+use net::{PortNo, TableId};
 
 use super::actions::{begin_nicira, end_nicira, is_mpls, padded, read_actions, write_actions};
-use super::{EncodeError, Reader, Writer, actions, ct, learn, oxm};
-use crate::action::{Conjunction, Controller};
+use super::{EncodeError, Reader, Writer, actions, controller, ct, learn, oxm};
+use crate::action::Conjunction;
 use crate::error::{self, OfError};
 use crate::flow_match::MatchField;
 use crate::{Action, Field, SubField, Version};
@@ -24,7 +24,7 @@ pub(super) mod subtype {
     pub(super) const EXIT: u16 = 17;
     pub(super) const DEC_TTL: u16 = 18;
     pub(super) const FIN_TIMEOUT: u16 = 19;
-    pub(super) const CONTROLLER: u16 = 20;
+    pub(in crate::wire) const CONTROLLER: u16 = 20;
     pub(super) const DEC_TTL_IDS: u16 = 21;
     pub(super) const PUSH_MPLS: u16 = 23;
     pub(super) const POP_MPLS: u16 = 24;
@@ -37,22 +37,12 @@ pub(super) mod subtype {
     pub(super) const CONJUNCTION: u16 = 34;
     pub(in crate::wire) const CT: u16 = 35;
     pub(in crate::wire) const NAT: u16 = 36;
-    pub(super) const CONTROLLER2: u16 = 37;
+    pub(in crate::wire) const CONTROLLER2: u16 = 37;
     pub(super) const CLONE: u16 = 42;
     pub(super) const CT_CLEAR: u16 = 43;
     pub(super) const RESUBMIT_TABLE_CT: u16 = 44;
     pub(in crate::wire) const LEARN2: u16 = 45;
     pub(super) const CHECK_PKT_LARGER: u16 = 49;
-}
-
-/// Properties of NXAST_CONTROLLER2.
-mod property {
-    pub(super) const MAX_LEN: u16 = 0;
-    pub(super) const CONTROLLER_ID: u16 = 1;
-    pub(super) const REASON: u16 = 2;
-    pub(super) const USERDATA: u16 = 3;
-    pub(super) const PAUSE: u16 = 4;
-    pub(super) const METER_ID: u16 = 5;
 }
 
 /// Reads what stands behind the experimenter's number.
@@ -67,7 +57,7 @@ pub(super) fn read(mut r: Reader<'_>) -> Result<Action, OfError> {
             r.skip(6)?;
             return read_actions(r).map(Action::Clone);
         }
-        subtype::CONTROLLER2 => return read_controller2(r),
+        subtype::CONTROLLER2 => return controller::read_second(r),
         subtype::REG_LOAD2 => return read_load2(r),
         subtype::DEC_TTL_IDS => return read_dec_ttl_ids(r),
         subtype::OUTPUT_REG2 => return read_output_reg2(r),
@@ -119,19 +109,7 @@ pub(super) fn read(mut r: Reader<'_>) -> Result<Action, OfError> {
             let (idle, hard) = (r.u16()?, r.u16()?);
             padded(&mut r, 2, Action::FinTimeout { idle, hard })?
         }
-        subtype::CONTROLLER => {
-            let (max_len, controller_id) = (r.u16()?, r.u16()?);
-            let reason = r.u8()?;
-            r.skip(1)?;
-            Action::Controller(Controller {
-                max_len,
-                reason,
-                controller_id,
-                userdata: Vec::new(),
-                pause: false,
-                meter_id: None,
-            })
-        }
+        subtype::CONTROLLER => controller::read_first(&mut r)?,
         subtype::PUSH_MPLS => {
             let ethertype = r.u16()?;
             if !is_mpls(ethertype) {
@@ -305,42 +283,13 @@ fn read_conjunction(r: &mut Reader<'_>) -> Result<Action, OfError> {
     }))
 }
 
-fn read_controller2(mut r: Reader<'_>) -> Result<Action, OfError> {
-    r.zeros(6, error::OFPBAC_BAD_ARGUMENT)?;
-    let mut controller = Controller {
-        max_len: 0xffff,
-        reason: 1,
-        controller_id: 0,
-        userdata: Vec::new(),
-        pause: false,
-        meter_id: None,
-    };
-    let mut r = r.failing(error::OFPBPC_BAD_LEN);
-    while !r.is_empty() {
-        let (kind, length) = (r.u16()?, usize::from(r.u16()?));
-        let payload = length.checked_sub(4).ok_or(error::OFPBPC_BAD_LEN)?;
-        let mut body = r.sub(payload)?;
-        r.skip((length.next_multiple_of(8) - length).min(r.len()))?;
-        match kind {
-            property::MAX_LEN => controller.max_len = body.u16()?,
-            property::CONTROLLER_ID => controller.controller_id = body.u16()?,
-            property::REASON => controller.reason = body.u8()?,
-            property::USERDATA => controller.userdata = body.rest().to_vec(),
-            property::PAUSE => controller.pause = true,
-            property::METER_ID => controller.meter_id = Some(MeterId(body.u32()?)),
-            _ => return Err(error::OFPBPC_BAD_TYPE),
-        }
-    }
-    Ok(Action::Controller(controller))
-}
-
 /// Writes an action that the standard does not have.
 pub(super) fn write(w: &mut Writer<'_>, action: &Action) -> Result<(), EncodeError> {
     match action {
         Action::Ct(ct) => return ct::write_ct(w, ct),
         Action::Nat(nat) => return ct::write_nat(w, nat),
         Action::Learn(learn) => return learn::write(w, learn),
-        Action::Controller(controller) => return write_controller(w, controller),
+        Action::Controller(controller) => return controller::write(w, controller),
         _ => {}
     }
     let Some(subtype) = subtype_of(action, w.version) else {
@@ -444,49 +393,4 @@ pub(super) fn write_masked_set_field(
     let start = begin_nicira(w, subtype::REG_LOAD2);
     oxm::write_field(w, entry);
     end_nicira(w, start)
-}
-
-/// The older form where it says all that there is to say.
-fn write_controller(w: &mut Writer<'_>, c: &Controller) -> Result<(), EncodeError> {
-    if c.userdata.is_empty() && !c.pause && c.meter_id.is_none() {
-        let start = begin_nicira(w, subtype::CONTROLLER);
-        w.u16(c.max_len);
-        w.u16(c.controller_id);
-        w.u8(c.reason);
-        w.u8(0);
-        return end_nicira(w, start);
-    }
-    let start = begin_nicira(w, subtype::CONTROLLER2);
-    w.zeros(6);
-    // Numbers of 16 bits are followed by two bytes that count; those of 8 bits by none.
-    let wide = |n: u16| (u32::from(n) << 16).to_be_bytes();
-    if c.max_len != 0xffff {
-        write_property(w, property::MAX_LEN, &wide(c.max_len))?;
-    }
-    if c.controller_id != 0 {
-        write_property(w, property::CONTROLLER_ID, &wide(c.controller_id))?;
-    }
-    if c.reason != 1 {
-        write_property(w, property::REASON, &[c.reason])?;
-    }
-    if !c.userdata.is_empty() {
-        write_property(w, property::USERDATA, &c.userdata)?;
-    }
-    if c.pause {
-        write_property(w, property::PAUSE, &[])?;
-    }
-    if let Some(meter) = c.meter_id {
-        write_property(w, property::METER_ID, &meter.0.to_be_bytes())?;
-    }
-    end_nicira(w, start)
-}
-
-fn write_property(w: &mut Writer<'_>, kind: u16, payload: &[u8]) -> Result<(), EncodeError> {
-    let start = w.len();
-    w.u16(kind);
-    w.u16(0);
-    w.bytes(payload);
-    w.patch_length(start + 2, start, "userdata")?;
-    w.pad8(start);
-    Ok(())
 }

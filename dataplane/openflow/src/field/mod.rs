@@ -1,131 +1,22 @@
 //! Match fields: each declared once, with its name, width, wire code, place in the flow key and
 //! prerequisites.
 
-// A slot is a range inside FlowKey and a variant an index into INFO, both by construction; a test
-// goes through all of them. The walk reads them for every packet, so no check.
+// A variant is an index into INFO by construction.
 #![allow(clippy::indexing_slicing)]
 
-use std::collections::HashMap;
+mod lookup;
+mod prereq;
+mod slot;
+mod subfield;
+
 use std::mem::offset_of;
-use std::sync::LazyLock;
 
 use net::FlowKey;
 
-/// What must be matched too, for a field to mean something (OpenFlow 1.3.5, 7.2.3.6; the Nicira
-/// ones in ovs-fields(7)).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Prereq {
-    /// Nothing.
-    None,
-    /// A VLAN tag is present.
-    Vlan,
-    /// IPv4 or IPv6.
-    Ip,
-    /// IPv4.
-    Ipv4,
-    /// IPv6.
-    Ipv6,
-    /// ARP (or RARP).
-    Arp,
-    /// MPLS, unicast or multicast.
-    Mpls,
-    /// A PBB I-TAG.
-    Pbb,
-    /// TCP over either IP.
-    Tcp,
-    /// UDP over either IP.
-    Udp,
-    /// SCTP over either IP.
-    Sctp,
-    /// ICMP over IPv4.
-    Icmpv4,
-    /// ICMPv6 over IPv6.
-    Icmpv6,
-    /// Neighbour solicitation or advertisement.
-    Nd,
-    /// Neighbour solicitation.
-    NdSolicit,
-    /// Neighbour advertisement.
-    NdAdvert,
-}
-
-impl Prereq {
-    /// What to write, for people.
-    pub const fn in_words(self) -> &'static str {
-        match self {
-            Prereq::None => "nothing",
-            Prereq::Vlan => "a VLAN tag: dl_vlan or vlan_tci=0x1000/0x1000",
-            Prereq::Ip => "ip or ipv6",
-            Prereq::Ipv4 => "ip",
-            Prereq::Ipv6 => "ipv6",
-            Prereq::Arp => "arp or rarp",
-            Prereq::Mpls => "mpls or mplsm",
-            Prereq::Pbb => "dl_type=0x88e7",
-            Prereq::Tcp => "tcp or tcp6",
-            Prereq::Udp => "udp or udp6",
-            Prereq::Sctp => "sctp or sctp6",
-            Prereq::Icmpv4 => "icmp",
-            Prereq::Icmpv6 => "icmp6",
-            Prereq::Nd => "icmp6,icmp_type=135 or 136,icmp_code=0",
-            Prereq::NdSolicit => "icmp6,icmp_type=135,icmp_code=0",
-            Prereq::NdAdvert => "icmp6,icmp_type=136,icmp_code=0",
-        }
-    }
-}
-
-/// Where a field lives in the [`FlowKey`]: `bits` bits from bit `shift` (from the least
-/// significant) of the big-endian integer in bytes `offset .. offset + bytes`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Slot {
-    /// First byte in the key.
-    pub offset: u16,
-    /// Bytes that hold the integer.
-    pub bytes: u8,
-    /// Lowest bit of the field in that integer.
-    pub shift: u8,
-    /// Width in bits.
-    pub bits: u8,
-}
-
-impl Slot {
-    /// Ones for every bit of the field.
-    pub const fn ones(self) -> u128 {
-        if self.bits == 128 {
-            u128::MAX
-        } else {
-            (1 << self.bits) - 1
-        }
-    }
-
-    /// The field's value in a key.
-    pub fn get(self, key: &FlowKey) -> u128 {
-        (self.integer(key) >> self.shift) & self.ones()
-    }
-
-    /// Replaces the bits of `mask` in the field by those of `value`.
-    pub fn set(self, key: &mut FlowKey, value: u128, mask: u128) {
-        let mask = (mask & self.ones()) << self.shift;
-        let integer = (self.integer(key) & !mask) | ((value << self.shift) & mask);
-        let raw = integer.to_be_bytes();
-        let (start, bytes) = (usize::from(self.offset), usize::from(self.bytes));
-        zerocopy_bytes_mut(key)[start..start + bytes].copy_from_slice(&raw[16 - bytes..]);
-    }
-
-    fn integer(self, key: &FlowKey) -> u128 {
-        let (start, bytes) = (usize::from(self.offset), usize::from(self.bytes));
-        let mut raw = [0u8; 16];
-        raw[16 - bytes..].copy_from_slice(&zerocopy_bytes(key)[start..start + bytes]);
-        u128::from_be_bytes(raw)
-    }
-}
-
-fn zerocopy_bytes(key: &FlowKey) -> &[u8] {
-    zerocopy::IntoBytes::as_bytes(key)
-}
-
-fn zerocopy_bytes_mut(key: &mut FlowKey) -> &mut [u8] {
-    zerocopy::IntoBytes::as_mut_bytes(key)
-}
+pub use lookup::{CLASS_BASIC, CLASS_EXPERIMENTER, CLASS_NXM_0, CLASS_NXM_1, CLASS_REGISTERS};
+pub use prereq::Prereq;
+pub use slot::Slot;
+pub use subfield::SubField;
 
 /// How Open vSwitch writes a field's values in text.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -359,172 +250,9 @@ fields! {
     NdTll "nd_tll" "NXM_NX_ND_TLL" ["ipv6_nd_tll"] Mac { arp_tha, 6, 0, 48 } 6 (0x8000, 33) (1, 25) mask rw NdAdvert;
 }
 
-/// Which field each code of a class is; 0xff: none. Built from the declarations.
-const fn codes_of(class: u16) -> [u8; 128] {
-    let mut table = [0xff; 128];
-    let mut at = 0;
-    while at < Field::ALL.len() {
-        let info = Field::ALL[at].info();
-        if let Some((c, code)) = info.oxm
-            && c == class
-        {
-            table[code as usize] = at as u8;
-        }
-        if let Some((c, code)) = info.nxm
-            && c == class
-        {
-            table[code as usize] = at as u8;
-        }
-        at += 1;
-    }
-    table
-}
-
-/// OFPXMC_OPENFLOW_BASIC.
-pub const CLASS_BASIC: u16 = 0x8000;
-/// OFPXMC_PACKET_REGS.
-pub const CLASS_REGISTERS: u16 = 0x8001;
-/// Class of the fields that came with NXM and became OXM.
-pub const CLASS_NXM_0: u16 = 0x0000;
-/// Class of Nicira's own fields.
-pub const CLASS_NXM_1: u16 = 0x0001;
-/// OFPXMC_EXPERIMENTER.
-pub const CLASS_EXPERIMENTER: u16 = 0xffff;
-
-impl Field {
-    /// The field of a class and code.
-    pub fn from_code(class: u16, code: u8) -> Option<Field> {
-        static BASIC: [u8; 128] = codes_of(CLASS_BASIC);
-        static REGISTERS: [u8; 128] = codes_of(CLASS_REGISTERS);
-        static NXM_0: [u8; 128] = codes_of(CLASS_NXM_0);
-        static NXM_1: [u8; 128] = codes_of(CLASS_NXM_1);
-        let table = match class {
-            CLASS_BASIC => &BASIC,
-            CLASS_REGISTERS => &REGISTERS,
-            CLASS_NXM_0 => &NXM_0,
-            CLASS_NXM_1 => &NXM_1,
-            _ => return None,
-        };
-        let at = usize::from(*table.get(usize::from(code))?);
-        Field::ALL.get(at).copied()
-    }
-
-    /// The field of a name as `ovs-ofctl` and the specification spell it, or of its header
-    /// (`NXM_OF_ETH_SRC`, `OXM_OF_ETH_SRC`).
-    pub fn from_name(name: &str) -> Option<Field> {
-        static NAMES: LazyLock<HashMap<String, Field>> = LazyLock::new(|| {
-            let mut all = HashMap::new();
-            for field in Field::ALL {
-                let info = field.info();
-                for name in info.aliases.iter().chain([&info.name]) {
-                    all.insert((*name).to_owned(), *field);
-                    if info.oxm.is_some() && *field != Field::InPortNxm {
-                        all.insert(format!("OXM_OF_{}", name.to_ascii_uppercase()), *field);
-                    }
-                }
-            }
-            // A header's own name wins over one made from an alias.
-            let headers = Field::ALL.iter();
-            all.extend(headers.map(|field| (field.info().header.to_owned(), *field)));
-            all
-        });
-        NAMES.get(name).copied()
-    }
-
-    /// Width that ranges of the field have in text and on the wire, bits. It differs from the
-    /// slot's where a bit of the field is not part of its value (the tag's presence), or the key
-    /// holds less than the wire (ARP operations above 255 are not told apart, nor are there more
-    /// than eight connection states).
-    pub const fn range_bits(self) -> u8 {
-        match self {
-            Field::VlanVid => 12,
-            Field::ArpOp => 16,
-            Field::CtState => 32,
-            _ => self.info().slot.bits,
-        }
-    }
-
-    /// Register `n`, 0..=15.
-    pub fn reg(n: usize) -> Option<Field> {
-        let at = Field::Reg0 as usize + n;
-        (n < 16).then(|| Field::ALL[at])
-    }
-
-    /// True for the connection fields that only the `exec` of a `ct` action may write.
-    pub const fn is_written_by_ct(self) -> bool {
-        matches!(self, Field::CtMark | Field::CtLabel)
-    }
-}
-
-/// A range of a field's bits, as in `NXM_NX_REG0[4..7]`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct SubField {
-    /// The field.
-    pub field: Field,
-    /// Lowest bit of the range.
-    pub shift: u8,
-    /// Bits in the range.
-    pub bits: u8,
-}
-
-impl SubField {
-    /// All of a field.
-    pub const fn whole(field: Field) -> Self {
-        SubField {
-            field,
-            shift: 0,
-            bits: field.range_bits(),
-        }
-    }
-
-    /// `field[low..=high]`.
-    pub const fn range(field: Field, low: u8, high: u8) -> Self {
-        SubField {
-            field,
-            shift: low,
-            bits: high - low + 1,
-        }
-    }
-
-    /// Ones for the range, at the field's bit 0.
-    pub const fn ones(self) -> u128 {
-        if self.bits == 128 {
-            u128::MAX
-        } else {
-            (1 << self.bits) - 1
-        }
-    }
-
-    /// The range's value in a key.
-    pub fn get(self, key: &FlowKey) -> u128 {
-        (self.field.info().slot.get(key) >> self.shift) & self.ones()
-    }
-
-    /// Writes the range in a key; excess bits of `value` are ignored.
-    pub fn set(self, key: &mut FlowKey, value: u128) {
-        self.field
-            .info()
-            .slot
-            .set(key, value << self.shift, self.ones() << self.shift);
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn registers_alias_as_open_vswitch_says() {
-        let mut key = FlowKey::default();
-        SubField::whole(Field::Reg0).set(&mut key, 0x1111_1111);
-        SubField::whole(Field::Reg1).set(&mut key, 0x2222_2222);
-        assert_eq!(
-            SubField::whole(Field::Xreg0).get(&key),
-            0x1111_1111_2222_2222
-        );
-        SubField::range(Field::Xxreg0, 0, 31).set(&mut key, 5);
-        assert_eq!(SubField::whole(Field::Reg3).get(&key), 5);
-    }
 
     #[test]
     fn every_slot_holds_its_field_and_names_are_unique() {
