@@ -287,39 +287,42 @@ impl Drop for Workers {
     }
 }
 
-/// Polls without work before an adaptive worker begins to sleep.
-const SPINS: u32 = 200;
-/// First sleep.
+/// First sleep of an adaptive worker.
 const SHORTEST: Duration = Duration::from_micros(5);
+/// How long an adaptive worker goes on polling after the last packet, in nanoseconds: the answer
+/// to what was just sent is often on its way.
+const LINGER: u64 = 500_000;
 
 /// A worker's thread.
 fn run(mut worker: Worker, shared: &Shared, index: usize) {
     let counters = shared.counters(index);
-    let mut idle = 0u32;
+    // Without it sleeps are longer than asked for, which is no reason not to run.
+    let _ = os::sleep_exactly();
     let mut nap = SHORTEST;
     let mut now = shared.now();
+    let mut last_packet = now;
     while !worker.is_stopped() {
         let packets = worker.poll(now);
         let after = shared.now();
         if packets > 0 {
             counters.add(Counter::BusyPolls, 1);
             counters.add(Counter::BusyNanos, after.saturating_sub(now));
-            idle = 0;
+            last_packet = after;
             nap = SHORTEST;
         } else {
             counters.add(Counter::IdlePolls, 1);
-            idle = idle.saturating_add(1);
         }
         now = after;
         let Poll::Adaptive { cap } = shared.config.poll else {
             continue;
         };
-        if idle > SPINS {
+        let idle = after.saturating_sub(last_packet);
+        if idle > LINGER {
             std::thread::park_timeout(nap.min(cap));
             nap = (nap * 5 / 4).min(cap);
             now = shared.now();
             counters.add(Counter::SleepNanos, now.saturating_sub(after));
-        } else if idle > 0 {
+        } else if packets == 0 {
             // Leaves the core to whoever waits for it; nobody does on a core of our own.
             std::thread::yield_now();
         }

@@ -11,7 +11,7 @@ mod netns;
 mod packet_socket;
 mod tap;
 
-pub use affinity::{allowed_cpus, pin_current_thread};
+pub use affinity::{allowed_cpus, pin_current_thread, sleep_exactly};
 pub use error::OsError;
 pub use ethtool::disable_offloads;
 pub use netns::in_netns;
