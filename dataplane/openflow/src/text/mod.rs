@@ -139,3 +139,79 @@ impl fmt::Display for Instructions {
         actions_print::write_instructions(f, self, Names::NONE)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::FlowCommand;
+
+    #[test]
+    fn ports_and_tables_go_by_their_names() {
+        let names = Names {
+            ports: [(1, "uplink0"), (2, "p-7f"), (3, "local")]
+                .map(|(number, name)| (PortNo(number), name.to_owned()))
+                .into(),
+            tables: [(TableId(5), "routing".to_owned())].into(),
+        };
+        let text =
+            "table=routing,in_port=uplink0,actions=output:\"p-7f\",output:\"local\",output:9";
+        let flow = parse_flow(text, FlowCommand::Add, &names).unwrap();
+        assert_eq!(print_flow_mod(&flow, &names), text);
+        assert_eq!(
+            print_flow_mod(&flow, Names::NONE),
+            "table=5,in_port=1,actions=output:2,output:3,output:9"
+        );
+        let error = parse_flow("in_port=nowhere,actions=drop", FlowCommand::Add, &names);
+        assert_eq!(
+            error.unwrap_err().to_string(),
+            "nowhere: not a port number nor a reserved port (IN_PORT, NORMAL, CONTROLLER, LOCAL, ...)"
+        );
+    }
+
+    #[test]
+    fn mistakes_are_told_in_one_line() {
+        for (text, message) in [
+            ("ip", "the flow has no actions="),
+            ("ip,actions=output:x y", "output:x: unknown port"),
+            (
+                "tp_dst=80,actions=drop",
+                "tp_dst: needs a protocol with ports, such as tcp or udp",
+            ),
+            (
+                "tcp_dst=80,actions=drop",
+                "tcp_dst: its prerequisite is missing (tcp or tcp6)",
+            ),
+            (
+                "tcp,udp,actions=drop",
+                "nw_proto is given twice, differently",
+            ),
+            (
+                "ip,nw_src=1.2.3/8,actions=drop",
+                "ip_src=1.2.3/8: not an IPv4 address",
+            ),
+            (
+                "ip,nw_src=1.2.3.4/33,actions=drop",
+                "/33: a prefix has at most 32 bits",
+            ),
+            ("vlan=5,actions=drop", "vlan: unknown field"),
+            ("table=300,actions=drop", "300: unknown table, 0 to 254"),
+            (
+                "priority=70000,actions=drop",
+                "priority 70000: out of range",
+            ),
+            ("actions=drop,output:1", "drop must stand alone"),
+            (
+                "actions=load:256->reg0[0..7]",
+                "load:256->reg0[0..7]: the value does not fit into 8 bits",
+            ),
+            (
+                "actions=dec_ttl",
+                "the actions do not fit the match: OFPBAC_MATCH_INCONSISTENT: the action cannot \
+                 apply to what the flow matches",
+            ),
+        ] {
+            let error = parse_flow(text, FlowCommand::Add, Names::NONE).unwrap_err();
+            assert_eq!(error.to_string(), message, "{text}");
+        }
+    }
+}

@@ -3,7 +3,7 @@
 use super::{EncodeError, Reader, Writer};
 use crate::check::Headers;
 use crate::error::{self, OfError};
-use crate::field::{CLASS_BASIC, CLASS_EXPERIMENTER};
+use crate::field::{CLASS_BASIC, CLASS_EXPERIMENTER, Prereq};
 use crate::flow_match::MatchField;
 use crate::msg::ONF;
 use crate::{Field, Match, Version};
@@ -156,11 +156,10 @@ pub(super) fn read_fields(mut r: Reader<'_>, strictness: Strictness) -> Result<M
         if matching.overlaps(entry.field) {
             return Err(error::OFPBMC_DUP_FIELD);
         }
-        if strictness == Strictness::Prerequisites && entry.mask != 0 {
-            let needs = entry.field.info().prereq;
-            if !Headers::of(&matching).has(needs) {
-                return Err(error::OFPBMC_BAD_PREREQ);
-            }
+        let needs = entry.field.info().prereq;
+        let checked = strictness == Strictness::Prerequisites && entry.mask != 0;
+        if checked && needs != Prereq::None && !Headers::of(&matching).has(needs) {
+            return Err(error::OFPBMC_BAD_PREREQ);
         }
         matching.set(entry.field, entry.value, entry.mask);
     }
