@@ -180,6 +180,11 @@ pub fn parse_flow(text: &str, command: FlowCommand, names: &Names) -> Result<Flo
             "a cookie's mask says nothing in an addition",
         ));
     }
+    if line.priority_given && command == FlowCommand::Delete {
+        return Err(TextError::new(
+            "priority= says nothing in a deletion that is not strict",
+        ));
+    }
     line.flow.matching = line.builder.finish(names)?;
     if let Some(actions) = actions {
         line.flow.instructions = parse_instructions(actions, &line.flow.matching, names)?;
