@@ -8,37 +8,20 @@
 // Places in buckets and entries are kept in range by construction; see each use.
 #![allow(clippy::indexing_slicing)]
 
-use std::hash::BuildHasher;
+mod programs;
 
-use hashbrown::HashTable;
 use net::exact::ExactKey;
 use packet::prefetch;
 use tables::Pipeline;
 
 use crate::program::Program;
+use programs::Programs;
+pub(crate) use programs::{Cached, ProgramId};
 
 const SLOTS: usize = 8;
 /// Full buckets are kicked out of at random; out of so many inserts into full buckets one is done,
 /// so that a flood of flows that never come again does not push out those that do.
 const DAMPING: u32 = 4;
-
-/// A program's place.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct ProgramId(u32);
-
-/// A cached program with its counts.
-pub(crate) struct Cached {
-    pub program: Program,
-    /// The worker's epoch in which it was last found valid.
-    pub epoch: u64,
-    /// Counted since the last flush.
-    pub packets: u64,
-    pub bytes: u64,
-    /// When the last packet came, in nanoseconds.
-    pub used: u64,
-    entries: u32,
-    hash: u64,
-}
 
 /// A key to be looked up, and what was found.
 #[derive(Clone, Default)]
@@ -55,11 +38,9 @@ pub(crate) struct FlowCache {
     buckets: Box<[Bucket]>,
     entries: Box<[Entry]>,
     free: Vec<u32>,
-    programs: Vec<Option<Box<Cached>>>,
-    free_programs: Vec<u32>,
-    /// Programs by what they do.
-    interned: HashTable<u32>,
-    hasher: hashbrown::DefaultHashBuilder,
+    programs: Programs,
+    /// Advances whenever an entry comes or goes.
+    changes: u64,
     /// State of the generator that picks victims (xorshift; no secret).
     random: u64,
     counts: CacheCounts,
@@ -104,10 +85,8 @@ impl FlowCache {
             buckets: vec![Bucket::default(); buckets].into_boxed_slice(),
             entries: vec![entry; capacity].into_boxed_slice(),
             free: (0..capacity as u32).rev().collect(),
-            programs: Vec::new(),
-            free_programs: Vec::new(),
-            interned: HashTable::new(),
-            hasher: hashbrown::DefaultHashBuilder::default(),
+            programs: Programs::default(),
+            changes: 0,
             random: 0x9e37_79b9_7f4a_7c15,
             counts: CacheCounts::default(),
         }
@@ -159,16 +138,16 @@ impl FlowCache {
     /// A cached program.
     #[inline]
     pub fn get(&mut self, id: ProgramId) -> Option<&mut Cached> {
-        self.programs.get_mut(id.0 as usize)?.as_deref_mut()
+        self.programs.get(id)
     }
 
-    /// Remembers a program for a key, in place of the one that was there.
+    /// Remembers a program for a key, in place of the one that was there. It holds in this epoch.
     pub fn insert(
         &mut self,
         key: &ExactKey,
         hash: u64,
         program: Program,
-        epoch: u64,
+        (epoch, now): (u64, u64),
         pipeline: &Pipeline,
     ) {
         if !self.is_on() {
@@ -181,15 +160,17 @@ impl FlowCache {
             .find_in(first, signature, key)
             .or_else(|| self.find_in(second, signature, key));
         if let Some((_, _, place)) = known {
-            let program = self.intern(program, epoch);
+            self.changes += 1;
+            let program = self.programs.take(program, epoch, now);
             let old = std::mem::replace(&mut self.entries[place].program, program);
-            return self.release(old, pipeline);
+            return self.programs.release(old, pipeline);
         }
         let Some((bucket, slot)) = self.make_room(first, second, pipeline) else {
             return;
         };
         let Some(place) = self.free.pop() else { return };
-        let program = self.intern(program, epoch);
+        self.changes += 1;
+        let program = self.programs.take(program, epoch, now);
         self.entries[place as usize] = Entry { key: *key, program };
         self.buckets[bucket].signatures[slot] = signature;
         self.buckets[bucket].places[slot] = place;
@@ -203,15 +184,12 @@ impl FlowCache {
         self.free.clear();
         self.free.extend((0..self.entries.len() as u32).rev());
         self.programs.clear();
-        self.free_programs.clear();
-        self.interned.clear();
+        self.changes += 1;
     }
 
     /// Adds what programs have counted to the rules, groups and tables.
     pub fn flush_counts(&mut self, pipeline: &Pipeline) {
-        for cached in self.programs.iter_mut().flatten() {
-            cached.flush(pipeline);
-        }
+        self.programs.flush_counts(pipeline);
     }
 
     /// Removes flows whose program does not hold any more; `look_at` entries are looked at, from
@@ -240,6 +218,12 @@ impl FlowCache {
         }
     }
 
+    /// Advances whenever an entry comes or goes: programs found before may be others by now.
+    #[inline]
+    pub fn changes(&self) -> u64 {
+        self.changes
+    }
+
     /// Flows in the cache.
     pub fn len(&self) -> usize {
         self.entries.len() - self.free.len()
@@ -247,7 +231,7 @@ impl FlowCache {
 
     /// Different programs in the cache.
     pub fn programs(&self) -> usize {
-        self.programs.len() - self.free_programs.len()
+        self.programs.len()
     }
 
     /// What happened since the last call.
@@ -326,7 +310,8 @@ impl FlowCache {
         self.buckets[bucket].signatures[slot] = 0;
         let program = self.entries[place as usize].program;
         self.free.push(place);
-        self.release(program, pipeline);
+        self.changes += 1;
+        self.programs.release(program, pipeline);
     }
 
     fn next_random(&mut self) -> u32 {
@@ -334,63 +319,6 @@ impl FlowCache {
         self.random ^= self.random >> 7;
         self.random ^= self.random << 17;
         (self.random >> 32) as u32
-    }
-
-    /// The place of an equal program, with one more entry.
-    fn intern(&mut self, program: Program, epoch: u64) -> ProgramId {
-        let hash = self.hasher.hash_one(&program);
-        let programs = &self.programs;
-        let same = |id: &u32| {
-            let known = programs.get(*id as usize).and_then(Option::as_ref);
-            known.is_some_and(|known| known.program == program)
-        };
-        if let Some(id) = self.interned.find(hash, same).copied() {
-            let id = ProgramId(id);
-            if let Some(cached) = self.get(id) {
-                cached.entries += 1;
-                cached.epoch = epoch;
-            }
-            return id;
-        }
-        let cached = Some(Box::new(Cached {
-            program,
-            epoch,
-            packets: 0,
-            bytes: 0,
-            used: 0,
-            entries: 1,
-            hash,
-        }));
-        let id = match self.free_programs.pop() {
-            Some(id) => {
-                self.programs[id as usize] = cached;
-                id
-            }
-            None => {
-                self.programs.push(cached);
-                self.programs.len() as u32 - 1
-            }
-        };
-        let programs = &self.programs;
-        let rehash = |id: &u32| programs[*id as usize].as_ref().map_or(0, |c| c.hash);
-        self.interned.insert_unique(hash, id, rehash);
-        ProgramId(id)
-    }
-
-    /// One entry less for a program; without entries it goes, and what it counted is flushed.
-    fn release(&mut self, id: ProgramId, pipeline: &Pipeline) {
-        let Some(cached) = self.get(id) else { return };
-        cached.entries -= 1;
-        if cached.entries > 0 {
-            return;
-        }
-        cached.flush(pipeline);
-        let hash = cached.hash;
-        if let Ok(entry) = self.interned.find_entry(hash, |known| *known == id.0) {
-            entry.remove();
-        }
-        self.programs[id.0 as usize] = None; // it was there
-        self.free_programs.push(id.0);
     }
 }
 
@@ -405,18 +333,139 @@ impl Bucket {
     }
 }
 
-impl Cached {
-    /// Adds what was counted to the rules, groups and tables.
-    pub fn flush(&mut self, pipeline: &Pipeline) {
-        if self.packets != 0 {
-            let hits = &self.program.hits;
-            hits.count(pipeline, self.packets, self.bytes, self.used);
-            (self.packets, self.bytes) = (0, 0);
-        }
-    }
-}
-
 #[inline]
 fn signature(hash: u64) -> u16 {
     ((hash >> 48) as u16).max(1)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::PortSlot;
+    use crate::program::{Deps, Hits, Op};
+
+    fn key(n: u32) -> ExactKey {
+        let mut frame = [0u8; 60];
+        frame[..4].copy_from_slice(&n.to_be_bytes());
+        frame[12] = 0x12; // a type that nothing else is read of
+        let mut key = ExactKey::default();
+        net::exact::read(&frame, 60, 1, None, &mut key).unwrap();
+        key
+    }
+
+    fn program(port: u16) -> Program {
+        Program {
+            ops: Box::new([Op::Output(PortSlot(port))]),
+            checks: Box::new([]),
+            deps: Box::new(Deps::default()),
+            hits: Box::new(Hits::default()),
+            min_ttl: 0,
+            inner_mtu: 0,
+            cacheable: true,
+            takes: 0,
+        }
+    }
+
+    struct Filled {
+        cache: FlowCache,
+        pipeline: std::sync::Arc<Pipeline>,
+        hash: net::exact::HashKey,
+    }
+
+    impl Filled {
+        fn new(capacity: usize) -> Self {
+            Filled {
+                cache: FlowCache::new(capacity),
+                pipeline: tables::Tables::new().published().load(),
+                hash: net::exact::HashKey::new([1, 2]),
+            }
+        }
+
+        fn put(&mut self, n: u32, port: u16) {
+            let key = key(n);
+            let hash = self.hash.hash(&key);
+            let now = (1, u64::from(n));
+            self.cache
+                .insert(&key, hash, program(port), now, &self.pipeline);
+        }
+
+        fn port(&mut self, n: u32) -> Option<u16> {
+            let key = key(n);
+            let id = self.cache.find(&key, self.hash.hash(&key))?;
+            match *self.cache.get(id)?.program.ops {
+                [Op::Output(PortSlot(port))] => Some(port),
+                _ => None,
+            }
+        }
+    }
+
+    #[test]
+    fn flows_find_their_program_and_share_equal_ones() {
+        let mut filled = Filled::new(1000);
+        for n in 0..500 {
+            filled.put(n, (n % 3) as u16);
+        }
+        assert_eq!((filled.cache.len(), filled.cache.programs()), (500, 3));
+        for n in 0..500 {
+            assert_eq!(filled.port(n), Some((n % 3) as u16));
+        }
+        assert_eq!(filled.port(500), None);
+        // Another program for the same flow takes the place of the first.
+        for n in 0..500 {
+            filled.put(n, 7);
+        }
+        assert_eq!((filled.cache.len(), filled.cache.programs()), (500, 1));
+        assert_eq!(filled.port(3), Some(7));
+    }
+
+    #[test]
+    fn a_full_cache_holds_its_capacity_and_makes_room_for_some_of_the_new() {
+        let mut filled = Filled::new(64);
+        for n in 0..10_000 {
+            filled.put(n, (n % 100) as u16);
+        }
+        let counts = filled.cache.take_counts();
+        assert!(filled.cache.len() <= 64);
+        assert!(counts.evictions > 0 && counts.inserts < 5000, "{counts:?}");
+        let live = (0..10_000).filter(|n| match filled.port(*n) {
+            Some(port) => {
+                assert_eq!(u32::from(port), n % 100);
+                true
+            }
+            None => false,
+        });
+        let live = live.count();
+        assert_eq!(live, filled.cache.len());
+        assert!(filled.cache.programs() <= live);
+    }
+
+    #[test]
+    fn a_sweep_forgets_what_is_not_used_and_its_programs() {
+        let mut filled = Filled::new(256);
+        for n in 0..100 {
+            filled.put(n, n as u16);
+        }
+        let pipeline = filled.pipeline.clone();
+        let mut cursor = 0;
+        for _ in 0..100 {
+            filled
+                .cache
+                .sweep(&mut cursor, 8, &pipeline, |cached| cached.used < 60);
+        }
+        assert_eq!((filled.cache.len(), filled.cache.programs()), (40, 40));
+        assert_eq!((filled.port(59), filled.port(60)), (None, Some(60)));
+        filled.cache.clear(&pipeline);
+        assert_eq!((filled.cache.len(), filled.port(60)), (0, None));
+    }
+
+    #[test]
+    fn changes_tell_that_what_was_found_may_be_another_program() {
+        let mut filled = Filled::new(256);
+        filled.put(1, 1);
+        let before = filled.cache.changes();
+        assert_eq!(filled.port(1), Some(1));
+        assert_eq!(filled.cache.changes(), before, "looking changes nothing");
+        filled.put(1, 2);
+        assert_ne!(filled.cache.changes(), before);
+    }
 }

@@ -156,9 +156,10 @@ impl Worker {
         if let Some(lookups) = lookups.get_mut(..packets.len()) {
             self.cache.find_all(lookups);
         }
+        let found_at = self.cache.changes();
         let mut hits = 0;
         for ((packet, facts), lookup) in packets.drain(..).zip(&facts).zip(&lookups) {
-            hits += u64::from(self.handle(packet, facts, lookup, now));
+            hits += u64::from(self.handle(packet, facts, lookup, found_at, now));
         }
         (self.facts, self.lookups) = (facts, lookups);
         if hits != 0 {
@@ -169,12 +170,20 @@ impl Worker {
 
     /// One packet; true if it was handled by a cached program.
     #[inline]
-    fn handle(&mut self, packet: Packet, facts: &Facts, lookup: &Lookup, now: u64) -> bool {
-        // Fast and slow path part here. A packet of the same burst may have brought the
-        // program, or taken it away, since it was looked up.
+    fn handle(
+        &mut self,
+        packet: Packet,
+        facts: &Facts,
+        lookup: &Lookup,
+        found_at: u64,
+        now: u64,
+    ) -> bool {
+        // Fast and slow path part here. If a packet of the same burst has changed the cache
+        // since the lookup, what was found may be gone and its place another's.
         let program = match lookup.found {
-            None if lookup.is_valid => self.cache.find(&lookup.key, lookup.hash),
-            found => found,
+            _ if !lookup.is_valid => None,
+            found if self.cache.changes() == found_at => found,
+            _ => self.cache.find(&lookup.key, lookup.hash),
         };
         let Some(cached) = program.and_then(|id| self.cache.get(id)) else {
             let counter = match lookup.is_valid {
@@ -250,7 +259,7 @@ impl Worker {
             true => {
                 let (epoch, pipeline) = (self.epoch, &self.pipeline);
                 self.cache
-                    .insert(&lookup.key, lookup.hash, program, epoch, pipeline);
+                    .insert(&lookup.key, lookup.hash, program, (epoch, now), pipeline);
             }
             false => self
                 .shared

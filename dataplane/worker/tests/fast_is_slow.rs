@@ -16,7 +16,8 @@ const PORTS: u32 = 4;
 /// One event of a run.
 #[derive(Clone, Debug)]
 enum Event {
-    Packet(u32, Vec<u8>),
+    /// Packets that arrive together.
+    Packets(u32, Vec<Vec<u8>>),
     Rule(u8, u16, Match, Instructions),
     Remove(u8, u16, Match),
     Later(u64),
@@ -207,7 +208,7 @@ fn rule() -> impl Strategy<Value = (u8, u16, Match, Instructions)> {
 
 fn event() -> impl Strategy<Value = Event> {
     prop_oneof![
-        12 => (1..=PORTS, packet()).prop_map(|(port, frame)| Event::Packet(port, frame)),
+        12 => (1..=PORTS, proptest::collection::vec(packet(), 1..8)).prop_map(|(port, frames)| Event::Packets(port, frames)),
         1 => rule().prop_map(|(t, p, m, i)| Event::Rule(t, p, m, i)),
         1 => (0..3u8, 0..4u16, matching()).prop_map(|(t, p, m)| Event::Remove(t, p, m)),
         1 => small(&[1u64, 31, 200]).prop_map(Event::Later),
@@ -231,7 +232,7 @@ fn rig(cache_entries: usize, rules: &[(u8, u16, Match, Instructions)]) -> Rig {
 
 fn play(rig: &mut Rig, event: &Event) -> Vec<(u32, Vec<u8>)> {
     match event {
-        Event::Packet(port, frame) => rig.send(*port, frame),
+        Event::Packets(port, frames) => rig.send_burst(*port, frames),
         Event::Rule(table, priority, matching, instructions) => {
             rig.rule(*table, *priority, matching.clone(), instructions.clone());
         }
@@ -337,7 +338,7 @@ proptest! {
         nat_to in proptest::option::of(2..4u8),
         events in proptest::collection::vec(
             prop_oneof![
-                20 => (1..=PORTS, conversation()).prop_map(|(port, frame)| Event::Packet(port, frame)),
+                20 => (1..=PORTS, proptest::collection::vec(conversation(), 1..8)).prop_map(|(port, frames)| Event::Packets(port, frames)),
                 1 => small(&[1u64, 31, 200]).prop_map(Event::Later),
             ],
             1..60,

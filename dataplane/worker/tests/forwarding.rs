@@ -59,6 +59,29 @@ fn the_packet_after_a_change_sees_the_change() {
 }
 
 #[test]
+fn programs_that_change_in_the_middle_of_a_burst_are_not_mistaken_for_one_another() {
+    let mut rig = Rig::new(4);
+    let to = |port: u16| {
+        any()
+            .with(Field::EthType, 0x0800u16)
+            .with(Field::IpProto, 17u8)
+            .with(Field::UdpDst, port)
+    };
+    let (x, y) = (udp(1, 2, (1, 10), b"x"), udp(1, 2, (1, 20), b"y"));
+    rig.flow(0, 1, to(10), vec![output(2)]);
+    rig.send(1, &x);
+    rig.send(1, &x);
+    assert_eq!(rig.out(2).len(), 2);
+    rig.flow(0, 1, to(10), vec![output(3)]);
+    rig.flow(0, 1, to(20), vec![output(4)]);
+    // The first walks, and its old program goes; the second's new one takes that place.
+    rig.send_burst(1, &[x.clone(), y.clone(), x.clone(), y.clone()]);
+    assert!(rig.out(2).is_empty());
+    assert_eq!(rig.out(3), [x.clone(), x]);
+    assert_eq!(rig.out(4), [y.clone(), y]);
+}
+
+#[test]
 fn a_barrier_answers_when_the_worker_has_taken_over_what_was_published() {
     let mut rig = Rig::new(3);
     rig.flow(0, 1, any(), vec![output(2)]);

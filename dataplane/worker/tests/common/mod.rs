@@ -168,6 +168,15 @@ impl Rig {
         self.poll();
     }
 
+    /// Frames come in on a port together, as one burst.
+    pub fn send_burst(&mut self, port: u32, frames: &[Vec<u8>]) {
+        for frame in frames {
+            let packet = Packet::from_slice(&self.pool, frame).unwrap();
+            self.wires[&port].inject(packet).unwrap();
+        }
+        self.poll();
+    }
+
     /// What came out of a port since the last time.
     pub fn out(&mut self, port: u32) -> Vec<Vec<u8>> {
         self.out_packets(port).iter().map(Packet::to_vec).collect()
