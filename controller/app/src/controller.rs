@@ -67,6 +67,7 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
         metrics,
         problems: Problems::default(),
         unsaved: None,
+        complete: false,
         applied: BTreeMap::new(),
     };
     let ended = controller.run(source, events_seen).await;
@@ -86,6 +87,8 @@ struct Controller {
     problems: Problems,
     /// A snapshot whose addresses could not be saved, and when to try again.
     unsaved: Option<(Snapshot, Instant)>,
+    /// Everything of the source was in what switches were told last.
+    complete: bool,
     /// Nodes that had something applied.
     applied: BTreeMap<String, usize>,
 }
@@ -155,6 +158,13 @@ impl Controller {
         self.problems.tell("objects", objects);
         self.forget_nodes(&desired);
 
+        let complete = snapshot.view.complete;
+        let told = (self.states.borrow().as_deref() == Some(&desired)) && complete == self.complete;
+        if told {
+            // A comment, a label that nobody selects by: no switch needs to hear of it.
+            return;
+        }
+        self.complete = complete;
         let desired = Arc::new(desired);
         tracing::info!(
             "{}: {} nodes, {} subnets, {} pods ({} waiting), {} services{}",
@@ -164,7 +174,7 @@ impl Controller {
             desired.pods.len(),
             desired.waiting.len(),
             desired.services.len(),
-            if snapshot.view.complete {
+            if complete {
                 ""
             } else {
                 "; some could not be read, so nothing unknown is deleted"
@@ -173,7 +183,7 @@ impl Controller {
         self.states.send_replace(Some(desired.clone()));
         self.intents.send_replace(Some(Arc::new(Desired {
             state: desired,
-            complete: snapshot.view.complete,
+            complete,
         })));
     }
 

@@ -1,6 +1,7 @@
 //! The task of one switch.
 
 use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
 use std::time::Duration;
 
 use flows::{FlowSet, Ports};
@@ -13,7 +14,7 @@ use tokio::time::Instant;
 
 use crate::apply::{Bundles, apply};
 use crate::connection::{Connection, ConnectionError};
-use crate::event::{Applied, Event};
+use crate::event::{Applied, Event, Rejected};
 use crate::inventory::Inventory;
 use crate::plan::plan_after;
 use crate::target::Stream;
@@ -100,6 +101,13 @@ struct Session {
     takes_labels: bool,
     /// The last set that was compiled; what of it was refused is tried again later.
     desired: Option<FlowSet>,
+    /// What that set was compiled from.
+    compiled: Option<(Arc<dyn Intent>, Ports)>,
+    /// Install it once more, even if nothing has changed.
+    again: bool,
+    /// What of it was refused, and when to try again.
+    refused: Vec<Rejected>,
+    retry_at: Option<Instant>,
     /// It has been told that nobody knows this node.
     unknown: bool,
 }
@@ -124,6 +132,10 @@ impl Session {
             labels: HashMap::new(),
             takes_labels: true,
             desired: None,
+            compiled: None,
+            again: false,
+            refused: Vec::new(),
+            retry_at: None,
             unknown: false,
         }
     }
@@ -137,11 +149,12 @@ impl Session {
         loop {
             match self.wait(resync, again).await? {
                 None => return Ok(()),
-                Some(Wake::Intent | Wake::Ports | Wake::Retry) => {}
+                Some(Wake::Intent | Wake::Ports) => {}
+                Some(Wake::Retry) => self.again = true,
                 Some(Wake::Resync) => {
                     self.read_ports().await?;
                     self.held = Inventory::read(&mut self.connection).await?;
-                    self.desired = None;
+                    self.compiled = None;
                     resync = Instant::now() + self.context.timing.resync;
                 }
                 Some(Wake::Message(message)) => {
@@ -200,7 +213,19 @@ impl Session {
             let Some(intent) = intent else {
                 return Ok(None);
             };
-            let Some(desired) = intent.compile(&self.node, &self.port_names()) else {
+            let ports = self.port_names();
+            let same =
+                |(of, with): &(Arc<dyn Intent>, Ports)| Arc::ptr_eq(of, &intent) && *with == ports;
+            let again = std::mem::take(&mut self.again);
+            if self.compiled.as_ref().is_some_and(same) && !again {
+                // A link went up or down, or a port was opened: the flows are the same.
+                self.open_known_ports().await?;
+                if self.connection.port_changes.is_empty() {
+                    return Ok(self.retry_at);
+                }
+                continue;
+            }
+            let Some(desired) = intent.compile(&self.node, &ports) else {
                 if !std::mem::replace(&mut self.unknown, true) {
                     (self.context.events)(Event::Unknown(self.node.clone()));
                 }
@@ -208,12 +233,24 @@ impl Session {
             };
             self.unknown = false;
             let rejected = self.install(&*intent, desired).await?;
+            self.compiled = Some((intent, ports));
+            let retry = self.context.timing.retry;
+            self.retry_at = rejected.then(|| Instant::now() + retry);
             // Ports that came while we were waiting for replies have no flows yet.
             if self.connection.port_changes.is_empty() {
-                let retry = self.context.timing.retry;
-                return Ok(rejected.then(|| Instant::now() + retry));
+                return Ok(self.retry_at);
             }
         }
+    }
+
+    async fn open_known_ports(&mut self) -> Result<(), ConnectionError> {
+        let Some(desired) = self.desired.take() else {
+            return Ok(());
+        };
+        let refused = std::mem::take(&mut self.refused);
+        let opened = self.open_ports(&desired, &refused).await;
+        (self.desired, self.refused) = (Some(desired), refused);
+        opened
     }
 
     /// Sends the difference; true if something was refused.
@@ -242,9 +279,10 @@ impl Session {
         applied.sent = outcome.sent;
         applied.rejected = outcome.rejected;
         applied.installed = self.held.flows.len();
-        self.open_ports(&desired, &applied).await?;
+        self.open_ports(&desired, &applied.rejected).await?;
         self.send_labels(&desired).await?;
         applied.took = started.elapsed();
+        self.refused.clone_from(&applied.rejected);
         let rejected = !applied.rejected.is_empty();
         if changed {
             (self.context.events)(Event::Applied(applied));
@@ -274,14 +312,14 @@ impl Session {
     async fn open_ports(
         &mut self,
         desired: &FlowSet,
-        applied: &Applied,
+        rejected: &[Rejected],
     ) -> Result<(), ConnectionError> {
         let mut opened = Vec::new();
         for (port, pod) in &desired.pod_ports {
             let Some(desc) = self.ports.get(port) else {
                 continue;
             };
-            let refused = applied.rejected.iter().any(|r| r.object == pod.label);
+            let refused = rejected.iter().any(|r| r.object == pod.label);
             if desc.config & CLOSED == 0 || refused {
                 continue;
             }
