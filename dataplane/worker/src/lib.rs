@@ -1,9 +1,9 @@
 //! The worker: one pinned thread that takes bursts of packets from its ports, finds out what the
 //! OpenFlow tables want done with each, and does it.
 //!
-//! The first packet of a flow walks the tables, which yields a flat [`program`]; the
+//! The first packet of a flow walks the tables, which yields a flat program; the
 //! following ones find that program in the flow cache and run it. Only running a program ever
-//! changes a packet. Read [`engine`] first: it is the loop, and names every stage in order.
+//! changes a packet. Read `engine.rs` first: it is the loop, and names every stage in order.
 
 #![cfg_attr(
     not(test),

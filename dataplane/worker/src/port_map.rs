@@ -183,16 +183,15 @@ impl PortMap {
 
     /// The endpoint that reaches an address: the one on whose link it is, else the first with
     /// a gateway, else any of the family.
-    pub fn endpoint_for(&self, remote: IpAddr) -> Option<(usize, &Endpoint)> {
+    pub fn endpoint_for(&self, remote: IpAddr) -> Option<&Endpoint> {
+        let is_v4 = remote.is_ipv4();
         let family = || {
-            self.endpoints
-                .iter()
-                .enumerate()
-                .filter(move |(_, e)| e.vtep.address.is_ipv4() == remote.is_ipv4())
+            let all = self.endpoints.iter();
+            all.filter(move |e| e.vtep.address.is_ipv4() == is_v4)
         };
         family()
-            .find(|(_, e)| e.vtep.on_link(remote))
-            .or_else(|| family().find(|(_, e)| e.vtep.gateway.is_some()))
+            .find(|e| e.vtep.on_link(remote))
+            .or_else(|| family().find(|e| e.vtep.gateway.is_some()))
             .or_else(|| family().next())
     }
 

@@ -87,8 +87,6 @@ impl Hash for EmbeddedChange {
 pub(crate) struct Encap {
     /// The tunnel port.
     pub port: PortSlot,
-    /// The endpoint's place in [`PortMap::endpoints`].
-    pub endpoint: u16,
     /// The device that the endpoint's packets leave by.
     pub uplink: PortSlot,
     /// Next hop's place in the neighbour table.
@@ -103,7 +101,7 @@ pub(crate) struct Encap {
 
 impl Hash for Encap {
     fn hash<H: Hasher>(&self, state: &mut H) {
-        (self.port, self.endpoint, self.neighbor).hash(state);
+        (self.port, self.neighbor).hash(state);
     }
 }
 

@@ -561,3 +561,62 @@ fn a_frame_longer_than_the_port_takes_is_too_big() {
     rig.send(1, &udp(1, 2, (1, 2), &[0; 1473]));
     assert_eq!(rig.dropped(DropReason::TooBig), 1);
 }
+
+#[test]
+fn an_arp_responder_made_of_flows_answers() {
+    let mut rig = Rig::new(1);
+    let move_field = |src, dst| Action::Move {
+        src: SubField::whole(src),
+        dst: SubField::whole(dst),
+    };
+    let (ours, us) = (net::MacAddr([2, 0, 0, 0, 0, 0xaa]), [10, 0, 0, 1]);
+    let answer = vec![
+        move_field(Field::EthSrc, Field::EthDst),
+        set(Field::EthSrc, ours.to_u64()),
+        set(Field::ArpOp, 2u8),
+        move_field(Field::ArpSha, Field::ArpTha),
+        set(Field::ArpSha, ours.to_u64()),
+        move_field(Field::ArpSpa, Field::ArpTpa),
+        set(Field::ArpSpa, u32::from_be_bytes(us)),
+        output(PortNo::IN_PORT.0),
+    ];
+    let request = any()
+        .with(Field::EthType, 0x0806u16)
+        .with(Field::ArpOp, 1u8)
+        .with(Field::ArpTpa, u32::from_be_bytes(us));
+    rig.flow(0, 1, request, answer);
+    for host in 7..9 {
+        let (asker, them) = (net::MacAddr(mac(host)), [10, 0, 0, host]);
+        rig.send(1, &net::arp::request(asker, them, us));
+        assert_eq!(rig.only(1), net::arp::reply(ours, us, asker, them));
+    }
+}
+
+#[test]
+fn ipv6_is_routed_and_rewritten_with_right_checksums() {
+    let mut rig = Rig::new(2);
+    let actions = vec![
+        Action::DecNwTtl,
+        set(Field::Ipv6Dst, 0xfd00_u128 << 112 | 9),
+        set(Field::Ipv6Label, 0x12345u32),
+        set(Field::TcpDst, 8080u16),
+        output(2),
+    ];
+    let v6 = any().with(Field::EthType, 0x86ddu16);
+    rig.flow(0, 1, v6, actions);
+    for _ in 0..2 {
+        let mut frame = Vec::new();
+        etherparse::PacketBuilder::ethernet2(mac(1), mac(2))
+            .ipv6([0xfd; 16], [0xfe; 16], 64)
+            .tcp(1, 2, 3, 4)
+            .write(&mut frame, b"data")
+            .unwrap();
+        rig.send(1, &frame);
+        let out = rig.only(2);
+        check_sums(&out);
+        assert_eq!((out[21], out[53]), (63, 9));
+        assert_eq!(out[14..18], [0x60, 1, 0x23, 0x45]);
+        assert_eq!(out[56..58], 8080u16.to_be_bytes());
+    }
+    assert_eq!(rig.count(Counter::CacheHits), 1);
+}

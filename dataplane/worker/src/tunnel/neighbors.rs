@@ -196,7 +196,7 @@ impl Neighbors {
 
     /// The operator says where a next hop is; false if no endpoint could use it.
     pub fn set(&self, ports: &PortMap, address: IpAddr, mac: MacAddr, now: u64) -> bool {
-        let Some((_, endpoint)) = ports.endpoint_for(address) else {
+        let Some(endpoint) = ports.endpoint_for(address) else {
             return false;
         };
         let Some(place) = self.place(endpoint, address, now) else {

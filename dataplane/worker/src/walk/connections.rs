@@ -5,17 +5,19 @@
 //! done at most once more for the same packet, which makes no difference. When the program is run
 //! for later packets, its checks do the following.
 
-use std::net::IpAddr;
+mod rewrite;
+mod wishes;
 
-use conntrack::{Choice, Commit, CtError, Direction, NatRange, NatRequest, Tracked, Tuple};
+use conntrack::{Commit, CtError, Direction, Tracked, Tuple};
 use net::key::ct_state;
 use net::tcp::TcpInfo;
-use openflow::action::{Ct, CtZone, Nat, NatKind};
-use openflow::{Action, Field, SubField};
+use openflow::action::{Ct, CtZone};
 
 use super::Walk;
 use crate::DropReason;
 use crate::connections::Check;
+use rewrite::set_original;
+use wishes::Wishes;
 
 /// The last tracking of the packet.
 #[derive(Clone, Copy)]
@@ -25,17 +27,6 @@ pub(super) struct Before {
     tuple: Tuple,
     /// What was translated: bits of `ct_state`.
     translated: u32,
-}
-
-/// What a `ct` action asks for besides tracking.
-#[derive(Default)]
-struct Wishes {
-    /// Translate.
-    nat: bool,
-    request: NatRequest,
-    /// Values, and ones where they are written.
-    mark: (u32, u32),
-    label: (u128, u128),
 }
 
 impl<'a> Walk<'a> {
@@ -282,101 +273,6 @@ impl<'a> Walk<'a> {
         key.ct_label = seen.tracked.label.into();
         set_original(key, seen.original.as_ref());
     }
-
-    /// Rewrites addresses and ports.
-    fn apply(&mut self, from: &Tuple, to: &Tuple) {
-        let key = &mut self.now.key;
-        match (to.src, to.dst) {
-            (IpAddr::V4(src), IpAddr::V4(dst)) => {
-                key.nw_src = src.to_bits().into();
-                key.nw_dst = dst.to_bits().into();
-            }
-            (IpAddr::V6(src), IpAddr::V6(dst)) => {
-                key.ipv6_src = src.octets();
-                key.ipv6_dst = dst.octets();
-            }
-            _ => {}
-        }
-        if to.is_icmp() {
-            if from.src_port != to.src_port {
-                self.now.icmp_id = Some(to.src_port);
-            }
-        } else if (from.src_port, from.dst_port) != (to.src_port, to.dst_port) {
-            key.tp_src = to.src_port.into();
-            key.tp_dst = to.dst_port.into();
-        }
-    }
-
-    /// Rewrites the addresses of an ICMP error: its receiver always; its sender only if that is an
-    /// end of the connection, not a router between (RFC 5508 4.2).
-    fn apply_to_error(&mut self, from: &Tuple, to: &Tuple) {
-        let key = &mut self.now.key;
-        match (from.src, from.dst, to.src, to.dst) {
-            (IpAddr::V4(a), IpAddr::V4(b), IpAddr::V4(src), IpAddr::V4(dst)) => {
-                if key.nw_src.get() == a.to_bits() {
-                    key.nw_src = src.to_bits().into();
-                }
-                if key.nw_dst.get() == b.to_bits() {
-                    key.nw_dst = dst.to_bits().into();
-                }
-            }
-            (IpAddr::V6(a), IpAddr::V6(b), IpAddr::V6(src), IpAddr::V6(dst)) => {
-                if key.ipv6_src == a.octets() {
-                    key.ipv6_src = src.octets();
-                }
-                if key.ipv6_dst == b.octets() {
-                    key.ipv6_dst = dst.octets();
-                }
-            }
-            _ => {}
-        }
-    }
-
-    fn wishes(&mut self, actions: &[Action]) -> Wishes {
-        let mut wishes = Wishes::default();
-        for action in actions {
-            match action {
-                Action::Nat(nat) => {
-                    wishes.nat = true;
-                    match nat.kind {
-                        NatKind::Existing => {}
-                        NatKind::Src => wishes.request.src = Some(range(nat)),
-                        NatKind::Dst => wishes.request.dst = Some(range(nat)),
-                    }
-                }
-                Action::SetField { field, value, mask } => wishes.write(*field, *value, *mask),
-                Action::Load { dst, value } => wishes.write_range(*dst, (*value).into()),
-                Action::Move { src, dst } => {
-                    let value = self.read(*src);
-                    wishes.write_range(*dst, value);
-                }
-                _ => {}
-            }
-        }
-        wishes
-    }
-}
-
-impl Wishes {
-    fn write_range(&mut self, dst: SubField, value: u128) {
-        let ones = dst.ones();
-        self.write(dst.field, (value & ones) << dst.shift, ones << dst.shift);
-    }
-
-    fn write(&mut self, field: Field, value: u128, mask: u128) {
-        match field {
-            Field::CtMark => {
-                let (value, mask) = (value as u32, mask as u32);
-                self.mark.0 = (self.mark.0 & !mask) | (value & mask);
-                self.mark.1 |= mask;
-            }
-            Field::CtLabel => {
-                self.label.0 = (self.label.0 & !mask) | (value & mask);
-                self.label.1 |= mask;
-            }
-            _ => {}
-        }
-    }
 }
 
 /// What the tracker says, with the tuple of the connection's original direction.
@@ -397,51 +293,5 @@ impl Seen {
                 revision: 0,
             },
         }
-    }
-}
-
-fn range(nat: &Nat) -> NatRange {
-    NatRange {
-        addresses: nat.addresses,
-        ports: nat.ports,
-        choice: match (nat.persistent, nat.random) {
-            (true, _) => Choice::Persistent,
-            (false, true) => Choice::Random,
-            (false, false) => Choice::Hash,
-        },
-    }
-}
-
-/// Writes the fields of the original direction.
-fn set_original(key: &mut net::FlowKey, tuple: Option<&Tuple>) {
-    let clear = net::FlowKey::default();
-    key.ct_nw_src = clear.ct_nw_src;
-    key.ct_nw_dst = clear.ct_nw_dst;
-    key.ct_ipv6_src = clear.ct_ipv6_src;
-    key.ct_ipv6_dst = clear.ct_ipv6_dst;
-    key.ct_tp_src = clear.ct_tp_src;
-    key.ct_tp_dst = clear.ct_tp_dst;
-    key.ct_nw_proto = 0;
-    let Some(tuple) = tuple else { return };
-    match (tuple.src, tuple.dst) {
-        (IpAddr::V4(src), IpAddr::V4(dst)) => {
-            key.ct_nw_src = src.to_bits().into();
-            key.ct_nw_dst = dst.to_bits().into();
-        }
-        (IpAddr::V6(src), IpAddr::V6(dst)) => {
-            key.ct_ipv6_src = src.octets();
-            key.ct_ipv6_dst = dst.octets();
-        }
-        _ => {}
-    }
-    key.ct_nw_proto = tuple.proto;
-    if tuple.is_icmp() {
-        // Type and code, as the packet's own fields have them.
-        let [kind, code] = tuple.dst_port.to_be_bytes();
-        key.ct_tp_src = u16::from(kind).into();
-        key.ct_tp_dst = u16::from(code).into();
-    } else {
-        key.ct_tp_src = tuple.src_port.into();
-        key.ct_tp_dst = tuple.dst_port.into();
     }
 }

@@ -150,11 +150,14 @@ pub(crate) fn commit(frame: &mut Headers, wanted: &Headers, ops: &mut Vec<Op>) -
         ethertype::IPV6 => {
             push_if(ops, old.ipv6_src, new.ipv6_src, Op::Ipv6Src);
             push_if(ops, old.ipv6_dst, new.ipv6_dst, Op::Ipv6Dst);
-            if wanted.label_set || frame.label_set {
-                if !wanted.label_set {
+            match (frame.label_set, wanted.label_set) {
+                (false, false) => {}
+                (true, true) if old.ipv6_label == new.ipv6_label => {}
+                (_, true) => ops.push(Op::Ipv6Label(new.ipv6_label.get())),
+                (true, false) => {
                     inexact = Inexact::ThisPacketOnly;
+                    ops.push(Op::Ipv6Label(new.ipv6_label.get()));
                 }
-                ops.push(Op::Ipv6Label(new.ipv6_label.get()));
             }
             if commit_ip(frame, wanted, ops) == Inexact::ThisPacketOnly {
                 inexact = Inexact::ThisPacketOnly;

@@ -141,7 +141,7 @@ impl Walk<'_> {
         let ports = self.world.ports;
         let remote = self.remote(tunnel).ok_or(DropReason::TunnelNoDestination)?;
         self.deps.endpoints = Some(ports.endpoints_changed());
-        let (at, endpoint) = ports
+        let endpoint = ports
             .endpoint_for(remote)
             .ok_or(DropReason::TunnelNoEndpoint)?;
         let next_hop = match endpoint.vtep.gateway {
@@ -177,7 +177,6 @@ impl Walk<'_> {
             .place(endpoint, next_hop, self.world.now);
         Ok(Encap {
             port: port.slot,
-            endpoint: at as u16,
             uplink: endpoint.uplink,
             neighbor: neighbor.ok_or(DropReason::NeighborQueueFull)?,
             inner_mtu: endpoint.mtu.saturating_sub(overhead as u32),
