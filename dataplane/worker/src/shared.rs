@@ -1,6 +1,6 @@
 //! What all workers and the control plane share.
 
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering, fence};
 use std::sync::{Arc, OnceLock};
 use std::thread::Thread;
 use std::time::Instant;
@@ -36,6 +36,7 @@ pub struct Shared {
     ports_generation: AtomicU64,
     counters: Vec<CachePadded<Counters>>,
     threads: Vec<OnceLock<Thread>>,
+    asleep: Vec<CachePadded<AtomicBool>>,
     start: Instant,
 }
 
@@ -61,6 +62,7 @@ impl Shared {
             ports_generation: AtomicU64::new(0),
             counters: (0..workers).map(|_| CachePadded::default()).collect(),
             threads: (0..workers).map(|_| OnceLock::new()).collect(),
+            asleep: (0..workers).map(|_| CachePadded::default()).collect(),
             start: Instant::now(),
         })
     }
@@ -104,6 +106,24 @@ impl Shared {
             // A worker registers once; a second one would have the same index by mistake.
             let _ = place.set(std::thread::current());
         }
+    }
+
+    /// A worker says that it is about to sleep, or has woken and takes over what was published
+    /// before anything else.
+    pub(crate) fn set_asleep(&self, worker: usize, asleep: bool) {
+        if let Some(place) = self.asleep.get(worker) {
+            place.store(asleep, Ordering::SeqCst);
+        }
+        // Before the loads of generations that follow; pairs with the fence in `is_asleep`.
+        fence(Ordering::SeqCst);
+    }
+
+    /// True if a worker will take over all that was published so far before its next packet.
+    pub(crate) fn is_asleep(&self, worker: usize) -> bool {
+        // Behind the stores of generations that went before.
+        fence(Ordering::SeqCst);
+        let place = self.asleep.get(worker);
+        place.is_some_and(|place| place.load(Ordering::SeqCst))
     }
 
     /// Ends a worker's sleep.

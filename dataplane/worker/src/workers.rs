@@ -194,8 +194,16 @@ impl Workers {
     }
 
     /// Answers when every worker works with what was published before: the next packet sees it.
+    ///
+    /// A worker that sleeps and has no command waiting takes over the newest tables when it wakes,
+    /// before it takes a packet. It is let sleep: waking it costs more than all the rest.
     pub fn barrier(&self, done: Reply<()>) {
-        self.ask_all(done, Command::Barrier);
+        let awake = |worker: &usize| {
+            let idle = self.commands.get(*worker).is_none_or(Sender::is_empty);
+            !idle || !self.shared.is_asleep(*worker)
+        };
+        let awake: Vec<usize> = (0..self.commands.len()).filter(awake).collect();
+        self.ask(&awake, done, Command::Barrier);
     }
 
     /// As [`Workers::barrier`], and what workers counted is in the counters of rules, groups and
@@ -242,9 +250,18 @@ impl Workers {
     }
 
     fn ask_all(&self, done: Reply<()>, command: impl Fn(Reply<()>) -> Command) {
-        let left = Arc::new(AtomicUsize::new(self.commands.len()));
+        let all: Vec<usize> = (0..self.commands.len()).collect();
+        self.ask(&all, done, command);
+    }
+
+    /// Sends some workers a command; answers when the last of them has.
+    fn ask(&self, workers: &[usize], done: Reply<()>, command: impl Fn(Reply<()>) -> Command) {
+        if workers.is_empty() {
+            return done.send(());
+        }
+        let left = Arc::new(AtomicUsize::new(workers.len()));
         let done = Arc::new(Mutex::new(Some(done)));
-        for worker in 0..self.commands.len() {
+        for &worker in workers {
             let (left, done) = (left.clone(), done.clone());
             let reply = Reply::to(move |()| {
                 if left.fetch_sub(1, Ordering::AcqRel) == 1 {
@@ -318,7 +335,9 @@ fn run(mut worker: Worker, shared: &Shared, index: usize) {
         };
         let idle = after.saturating_sub(last_packet);
         if idle > LINGER {
+            shared.set_asleep(index, true);
             std::thread::park_timeout(nap.min(cap));
+            shared.set_asleep(index, false);
             nap = (nap * 5 / 4).min(cap);
             now = shared.now();
             counters.add(Counter::SleepNanos, now.saturating_sub(after));

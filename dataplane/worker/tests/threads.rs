@@ -150,6 +150,27 @@ fn the_packet_after_a_barrier_sees_the_new_flows() {
 }
 
 #[test]
+fn a_barrier_that_lets_a_worker_sleep_holds_all_the_same() {
+    // Such long naps that a worker is nearly always asleep when it is asked.
+    let cap = Duration::from_millis(5);
+    let mut node = node(Poll::Adaptive { cap });
+    node.flow(1, 3);
+    let mut slowest = Duration::ZERO;
+    for round in 0..60u16 {
+        std::thread::sleep(Duration::from_millis(u64::from(round % 5) * 5));
+        let to = if round % 2 == 0 { 4 } else { 3 };
+        node.flow(1, to);
+        let start = Instant::now();
+        node.wait(|workers, reply| workers.barrier(reply));
+        slowest = slowest.max(start.elapsed());
+        node.send(1, &udp(1, 2, (7, 7), &round.to_be_bytes()));
+        assert_eq!(node.receive(to as usize, 1).len(), 1, "round {round}");
+        assert!(node.wires[6 - to as usize].collect().is_none());
+    }
+    assert!(slowest < Duration::from_secs(1), "{slowest:?}");
+}
+
+#[test]
 fn idle_workers_sleep_and_wake_for_packets() {
     let mut node = node(Poll::default());
     node.flow(1, 2);
