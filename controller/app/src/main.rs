@@ -34,12 +34,15 @@ fn main() -> ExitCode {
         Ok(filter) => filter,
         Err(error) => return fail(2, &format!("--log {}: {error}", config.log)),
     };
-    tracing_subscriber::fmt()
+    let log = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(std::io::stderr)
-        .with_target(false)
-        .with_ansi(std::io::stderr().is_terminal())
-        .init();
+        .with_target(false);
+    // The journal has its own time stamps.
+    match std::env::var_os("JOURNAL_STREAM") {
+        Some(_) => log.without_time().with_ansi(false).init(),
+        None => log.with_ansi(std::io::stderr().is_terminal()).init(),
+    }
     match run(config) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => fail(1, &format!("{error:#}")),
