@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use flows::{FlowSet, Ports};
 use net::PortNo;
+use openflow::error;
 use openflow::model::{PORT_NO_FWD, PORT_NO_RECV, PortDesc};
 use openflow::msg::{
     CookieLabels, Message, PortMod, PortReason, PortStatus, ReplyBody, RequestBody,
@@ -340,6 +341,12 @@ impl Session {
         let errors = self.connection.barrier_errors().await?;
         for (number, (port, label, _)) in (0u32..).zip(opened) {
             match errors.get(&first.wrapping_add(number)) {
+                // The container runtime gave the interface its address meanwhile; the status that
+                // tells of it leads here again.
+                Some(&error::OFPPMFC_BAD_HW_ADDR) => tracing::debug!(
+                    "{label}: Node {}: port {port} changed its address while it was opened",
+                    self.node
+                ),
                 Some(error) => tracing::error!(
                     "{label}: Node {}: port {port} could not be opened: {error}",
                     self.node
