@@ -74,6 +74,8 @@ grep -E '^(warning|error)|panicked at|^test .* FAILED|^    [a-z_:]+$' "$OUT/test
 printf '%s tests passed, %s failed\n' "$passed" "$failed"
 grep -c 'skipped: ' "$OUT/tests" | sed 's/^0$//; s/^\([0-9]\+\)$/\1 lines say "skipped": not everything could run here/'
 
+step "the DPDK shim and bindings compile against 24.11" scripts/check-dpdk-24.11.sh
+
 say "units and installation"
 # The units are verified as installed, so that the programs they start exist.
 installed() {
