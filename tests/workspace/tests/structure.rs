@@ -207,7 +207,9 @@ fn no_file_is_longer_than_the_limit() {
     sources(&root(), &mut files);
     assert!(files.len() > 20, "found only {} files", files.len());
     let mut too_long = Vec::new();
-    for file in files {
+    // Collections of test cases may be as long as they need to be.
+    let in_tests = |file: &PathBuf| file.components().any(|c| c.as_os_str() == "tests");
+    for file in files.into_iter().filter(|file| !in_tests(file)) {
         let text = fs::read_to_string(&file).unwrap();
         let lines = text
             .lines()
