@@ -227,8 +227,9 @@ impl Controller {
                     .tell(&node_key(&applied.node), problems.chain(rejected));
                 if applied.sent > 0 {
                     tracing::info!(
-                        "Node {}: {} flows set, {} deleted, {} held, in {:.1} ms",
+                        "Node {}: {} changes sent ({} flows set, {} deleted, {} held) in {:.1} ms",
                         applied.node,
+                        applied.sent,
                         applied.flows.0,
                         applied.flows.1,
                         applied.installed,

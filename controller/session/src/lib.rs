@@ -10,8 +10,11 @@ mod canonical;
 mod connection;
 mod event;
 mod inventory;
+mod labels;
 mod plan;
+mod ports;
 mod registry;
+mod stream;
 mod switch;
 mod target;
 

@@ -1,31 +1,21 @@
 //! The task of one switch.
 
-use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
 use flows::{FlowSet, Ports};
-use net::PortNo;
-use openflow::error;
-use openflow::model::{PORT_NO_FWD, PORT_NO_RECV, PortDesc};
-use openflow::msg::{
-    CookieLabels, Message, PortMod, PortReason, PortStatus, ReplyBody, RequestBody,
-};
+use openflow::msg::{Message, ReplyBody, RequestBody};
 use tokio::time::Instant;
 
 use crate::apply::{Bundles, apply};
 use crate::connection::{Connection, ConnectionError};
 use crate::event::{Applied, Event, Rejected};
 use crate::inventory::Inventory;
+use crate::labels::Labels;
 use crate::plan::plan_after;
+use crate::ports::PortTable;
 use crate::target::Stream;
 use crate::{Context, Intent};
-
-/// Labels in one message; a label is at most a few hundred bytes and a message 64 kB.
-const LABELS: usize = 100;
-
-/// Config bits of a port that is not open yet.
-const CLOSED: u32 = PORT_NO_RECV | PORT_NO_FWD;
 
 /// Serves a switch until its connection ends.
 pub(crate) async fn serve(stream: Box<dyn Stream>, peer: String, context: Context) {
@@ -95,11 +85,10 @@ struct Session {
     connection: Connection,
     node: String,
     context: Context,
-    ports: BTreeMap<PortNo, PortDesc>,
+    ports: PortTable,
     held: Inventory,
     bundles: Bundles,
-    labels: HashMap<u64, String>,
-    takes_labels: bool,
+    labels: Labels,
     /// The last set that was compiled; what of it was refused is tried again later.
     desired: Option<FlowSet>,
     /// What that set was compiled from.
@@ -127,11 +116,10 @@ impl Session {
             connection,
             node,
             context,
-            ports: BTreeMap::new(),
+            ports: PortTable::default(),
             held: Inventory::default(),
             bundles: Bundles::Unknown,
-            labels: HashMap::new(),
-            takes_labels: true,
+            labels: Labels::default(),
             desired: None,
             compiled: None,
             again: false,
@@ -143,7 +131,7 @@ impl Session {
 
     /// Until the connection ends, or the controller does.
     async fn run(&mut self) -> Result<(), ConnectionError> {
-        self.read_ports().await?;
+        self.ports.read(&mut self.connection).await?;
         self.held = Inventory::read(&mut self.connection).await?;
         let mut resync = Instant::now() + self.context.timing.resync;
         let mut again = self.reconcile().await?;
@@ -153,7 +141,7 @@ impl Session {
                 Some(Wake::Intent | Wake::Ports) => {}
                 Some(Wake::Retry) => self.again = true,
                 Some(Wake::Resync) => {
-                    self.read_ports().await?;
+                    self.ports.read(&mut self.connection).await?;
                     self.held = Inventory::read(&mut self.connection).await?;
                     self.compiled = None;
                     resync = Instant::now() + self.context.timing.resync;
@@ -191,30 +179,15 @@ impl Session {
         }
     }
 
-    async fn read_ports(&mut self) -> Result<(), ConnectionError> {
-        self.ports.clear();
-        for part in self
-            .connection
-            .ask_parts(RequestBody::PortDesc, "for its ports")
-            .await?
-        {
-            if let ReplyBody::PortDesc(ports) = part {
-                self.ports
-                    .extend(ports.into_iter().map(|desc| (desc.port, desc)));
-            }
-        }
-        Ok(())
-    }
-
     /// Makes the switch what it shall be. Gives the time to try again, if something was refused.
     async fn reconcile(&mut self) -> Result<Option<Instant>, ConnectionError> {
         loop {
-            self.take_port_changes();
+            self.ports.follow(self.connection.port_changes.drain(..));
             let intent = self.context.intents.borrow_and_update().clone();
             let Some(intent) = intent else {
                 return Ok(None);
             };
-            let ports = self.port_names();
+            let ports = self.ports.names();
             let same =
                 |(of, with): &(Arc<dyn Intent>, Ports)| Arc::ptr_eq(of, &intent) && *with == ports;
             let again = std::mem::take(&mut self.again);
@@ -254,6 +227,15 @@ impl Session {
         opened
     }
 
+    async fn open_ports(
+        &mut self,
+        desired: &FlowSet,
+        rejected: &[Rejected],
+    ) -> Result<(), ConnectionError> {
+        let (connection, node) = (&mut self.connection, &self.node);
+        self.ports.open(connection, node, desired, rejected).await
+    }
+
     /// Sends the difference; true if something was refused.
     async fn install(
         &mut self,
@@ -281,7 +263,9 @@ impl Session {
         applied.rejected = outcome.rejected;
         applied.installed = self.held.flows.len();
         self.open_ports(&desired, &applied.rejected).await?;
-        self.send_labels(&desired).await?;
+        self.labels
+            .send(&mut self.connection, &desired, &self.held)
+            .await?;
         applied.took = started.elapsed();
         self.refused.clone_from(&applied.rejected);
         let rejected = !applied.rejected.is_empty();
@@ -290,113 +274,5 @@ impl Session {
         }
         self.desired = Some(desired);
         Ok(rejected)
-    }
-
-    fn take_port_changes(&mut self) {
-        for PortStatus { reason, desc } in self.connection.port_changes.drain(..) {
-            match reason {
-                PortReason::Delete => drop(self.ports.remove(&desc.port)),
-                PortReason::Add | PortReason::Modify => drop(self.ports.insert(desc.port, desc)),
-            }
-        }
-    }
-
-    fn port_names(&self) -> Ports {
-        let ordinary = self.ports.values().filter(|desc| desc.port.is_ordinary());
-        ordinary
-            .map(|desc| (desc.name.clone(), desc.port))
-            .collect()
-    }
-
-    /// Opens ports of pods whose flows are in force: the barrier has been answered, and none of
-    /// the pod's flows was refused.
-    async fn open_ports(
-        &mut self,
-        desired: &FlowSet,
-        rejected: &[Rejected],
-    ) -> Result<(), ConnectionError> {
-        let mut opened = Vec::new();
-        for (port, pod) in &desired.pod_ports {
-            let Some(desc) = self.ports.get(port) else {
-                continue;
-            };
-            let refused = rejected.iter().any(|r| r.object == pod.label);
-            if desc.config & CLOSED == 0 || refused {
-                continue;
-            }
-            let open = PortMod {
-                port: *port,
-                hw_addr: desc.hw_addr,
-                config: 0,
-                mask: CLOSED,
-                advertise: 0,
-            };
-            opened.push((*port, pod.label.clone(), open));
-        }
-        if opened.is_empty() {
-            return Ok(());
-        }
-        let messages = opened.iter().map(|(_, _, open)| Message::PortMod(*open));
-        let first = self.connection.send(messages).await?;
-        let errors = self.connection.barrier_errors().await?;
-        for (number, (port, label, _)) in (0u32..).zip(opened) {
-            match errors.get(&first.wrapping_add(number)) {
-                // The container runtime gave the interface its address meanwhile; the status that
-                // tells of it leads here again.
-                Some(&error::OFPPMFC_BAD_HW_ADDR) => tracing::debug!(
-                    "{label}: Node {}: port {port} changed its address while it was opened",
-                    self.node
-                ),
-                Some(error) => tracing::error!(
-                    "{label}: Node {}: port {port} could not be opened: {error}",
-                    self.node
-                ),
-                None => {
-                    tracing::debug!("{label}: Node {}: port {port} is open", self.node);
-                    if let Some(desc) = self.ports.get_mut(&port) {
-                        desc.config &= !CLOSED;
-                    }
-                }
-            }
-        }
-        Ok(())
-    }
-
-    /// Tells a dataplane of ours which objects cookies stand for: what changed since last time.
-    async fn send_labels(&mut self, desired: &FlowSet) -> Result<(), ConnectionError> {
-        if !self.takes_labels {
-            return Ok(());
-        }
-        let is_new = |(cookie, label): &(&u64, &String)| self.labels.get(cookie) != Some(label);
-        let new = desired.labels.iter().filter(is_new);
-        let mut entries: Vec<_> = new.map(|(c, label)| (*c, label.clone())).collect();
-        // A label outlives its object as long as flows with its cookie may be left.
-        let in_use: std::collections::HashSet<u64> =
-            self.held.flows.values().map(|flow| flow.cookie).collect();
-        let gone = |c: &&u64| !desired.labels.contains_key(c) && !in_use.contains(c);
-        entries.extend(self.labels.keys().filter(gone).map(|c| (*c, String::new())));
-        entries.sort();
-        if entries.is_empty() {
-            return Ok(());
-        }
-        let messages = entries.chunks(LABELS).map(|chunk| {
-            Message::CookieLabels(CookieLabels {
-                entries: chunk.to_vec(),
-            })
-        });
-        self.connection.send(messages).await?;
-        let mut refused = false;
-        self.connection.barrier(|_, _| refused = true).await?;
-        if refused {
-            tracing::debug!("Node {}: the switch takes no names of cookies", self.node);
-            self.takes_labels = false;
-        }
-        for (cookie, label) in entries {
-            match label.is_empty() {
-                true => drop(self.labels.remove(&cookie)),
-                false => drop(self.labels.insert(cookie, label)),
-            }
-        }
-        Ok(())
     }
 }

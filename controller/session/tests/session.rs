@@ -245,6 +245,43 @@ async fn a_pods_port_opens_when_its_flows_are_in_force_and_not_before() {
 }
 
 #[tokio::test]
+async fn a_port_whose_address_changes_under_our_hands_opens_all_the_same() {
+    let mut controller = Controller::start(Timing::default()).await;
+    controller.want_of_ports(
+        |ports| {
+            let mut set = FlowSet::default();
+            for (name, port) in ports {
+                let label = format!("Pod bank/{name}");
+                let flow = Flow::new(Table::Output, 100, "to the pod");
+                set.add(
+                    &origin(name),
+                    flow.when(Field::InPort, port.0).output(*port),
+                );
+                set.pod_ports.insert(*port, PodPort { label });
+            }
+            set
+        },
+        true,
+    );
+    let state = State::new("node1");
+    let switch = Switch::connect(&controller.target, state.clone()).await;
+    controller.applied().await;
+    // Announced with one address, it has another by now, as while a pod is attached.
+    let announced = state.lock().unwrap().add_port(11, "pod");
+    let new = net::MacAddr([2, 0, 0, 9, 9, 9]);
+    state
+        .lock()
+        .unwrap()
+        .ports
+        .get_mut(&PortNo(11))
+        .unwrap()
+        .hw_addr = new;
+    switch.announce(PortReason::Add, announced);
+    while controller.applied().await.desired != 1 {}
+    assert_eq!(state.lock().unwrap().ports[&PortNo(11)].config, 0);
+}
+
+#[tokio::test]
 async fn a_silent_switch_is_given_up_and_a_living_one_is_not() {
     let timing = Timing {
         probe: Duration::from_millis(50),

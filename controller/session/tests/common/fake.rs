@@ -150,6 +150,9 @@ impl State {
             }
             Message::PortMod(m) => {
                 let port = self.ports.get_mut(&m.port).ok_or(error::OFPPMFC_BAD_PORT)?;
+                if port.hw_addr != m.hw_addr {
+                    return Err(error::OFPPMFC_BAD_HW_ADDR);
+                }
                 port.config = (port.config & !m.mask) | (m.config & m.mask);
             }
             other => panic!("no modification: {other:?}"),
