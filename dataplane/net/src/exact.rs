@@ -9,6 +9,7 @@
 #![allow(clippy::indexing_slicing)]
 
 mod hash;
+mod plain;
 
 pub use hash::HashKey;
 
@@ -128,6 +129,22 @@ pub enum Uncacheable {
 /// The packet needs the complete parser; the key is not to be used then.
 #[inline]
 pub fn read(
+    head: &[u8],
+    total_len: usize,
+    in_port: u32,
+    tunnel: Option<&TunnelKey>,
+    key: &mut ExactKey,
+) -> Result<Layout, Uncacheable> {
+    if tunnel.is_none()
+        && let Some(layout) = plain::read(head, total_len, in_port, key)
+    {
+        return Ok(layout);
+    }
+    read_any(head, total_len, in_port, tunnel, key)
+}
+
+/// As [`read`], for packets of every shape.
+fn read_any(
     head: &[u8],
     total_len: usize,
     in_port: u32,

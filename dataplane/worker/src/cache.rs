@@ -31,6 +31,8 @@ pub(crate) struct Lookup {
     /// False: the packet has no exact key.
     pub is_valid: bool,
     pub found: Option<ProgramId>,
+    /// Where it is likely to be.
+    place: u32,
 }
 
 /// The cache of one worker.
@@ -66,6 +68,7 @@ struct Bucket {
 struct Entry {
     key: ExactKey,
     program: ProgramId,
+    is_used: bool,
 }
 
 impl FlowCache {
@@ -80,6 +83,7 @@ impl FlowCache {
         let entry = Entry {
             key: ExactKey::default(),
             program: ProgramId(0),
+            is_used: false,
         };
         FlowCache {
             buckets: vec![Bucket::default(); buckets].into_boxed_slice(),
@@ -117,20 +121,23 @@ impl FlowCache {
         for lookup in lookups.iter() {
             prefetch(&self.buckets[self.first(lookup.hash)]);
         }
-        for lookup in lookups.iter() {
+        for lookup in lookups.iter_mut() {
             let bucket = &self.buckets[self.first(lookup.hash)];
-            let hits = bucket.matches(signature(lookup.hash));
-            let place = bucket.places[hits.trailing_zeros() as usize % SLOTS];
+            let slot = bucket.matches(signature(lookup.hash)).next();
+            lookup.place = bucket.places[slot.unwrap_or(0)];
             // Two lines: the second holds the end of longer keys and the program.
-            if let Some(entry) = self.entries.get(place as usize) {
+            if let Some(entry) = self.entries.get(lookup.place as usize) {
                 prefetch(&entry.key);
                 prefetch(&entry.program);
             }
         }
         for lookup in lookups {
-            lookup.found = match lookup.is_valid {
-                true => self.find(&lookup.key, lookup.hash),
-                false => None,
+            let likely = self.entries.get(lookup.place as usize);
+            lookup.found = match likely {
+                _ if !lookup.is_valid => None,
+                // An entry that is free has lost its program, but not its key.
+                Some(entry) if entry.is_used && entry.key == lookup.key => Some(entry.program),
+                _ => self.find(&lookup.key, lookup.hash),
             };
         }
     }
@@ -171,7 +178,11 @@ impl FlowCache {
         let Some(place) = self.free.pop() else { return };
         self.changes += 1;
         let program = self.programs.take(program, epoch, now);
-        self.entries[place as usize] = Entry { key: *key, program };
+        self.entries[place as usize] = Entry {
+            key: *key,
+            program,
+            is_used: true,
+        };
         self.buckets[bucket].signatures[slot] = signature;
         self.buckets[bucket].places[slot] = place;
         self.counts.inserts += 1;
@@ -181,6 +192,9 @@ impl FlowCache {
     pub fn clear(&mut self, pipeline: &Pipeline) {
         self.flush_counts(pipeline);
         self.buckets.fill(Bucket::default());
+        for entry in &mut self.entries {
+            entry.is_used = false;
+        }
         self.free.clear();
         self.free.extend((0..self.entries.len() as u32).rev());
         self.programs.clear();
@@ -256,15 +270,12 @@ impl FlowCache {
     #[inline]
     fn find_in(&self, at: usize, signature: u16, key: &ExactKey) -> Option<(usize, usize, usize)> {
         let bucket = &self.buckets[at];
-        let mut hits = bucket.matches(signature);
-        while hits != 0 {
-            let slot = hits.trailing_zeros() as usize;
+        for slot in bucket.matches(signature) {
             let place = bucket.places[slot] as usize;
             // Stored places are below the capacity.
             if self.entries.get(place).is_some_and(|e| e.key == *key) {
                 return Some((at, slot, place));
             }
-            hits &= hits - 1;
         }
         None
     }
@@ -308,7 +319,9 @@ impl FlowCache {
     fn remove(&mut self, bucket: usize, slot: usize, pipeline: &Pipeline) {
         let place = self.buckets[bucket].places[slot];
         self.buckets[bucket].signatures[slot] = 0;
-        let program = self.entries[place as usize].program;
+        let entry = &mut self.entries[place as usize];
+        entry.is_used = false;
+        let program = entry.program;
         self.free.push(place);
         self.changes += 1;
         self.programs.release(program, pipeline);
@@ -323,13 +336,54 @@ impl FlowCache {
 }
 
 impl Bucket {
-    /// One bit for each slot with this signature.
+    /// The slots with this signature, as a [`Hits`]. Now and then one too many, which the key
+    /// then tells.
     #[inline]
-    fn matches(&self, signature: u16) -> u32 {
-        let slots = self.signatures.iter().enumerate();
-        slots.fold(0, |hits, (slot, known)| {
-            hits | (u32::from(*known == signature) << slot)
-        })
+    fn matches(&self, signature: u16) -> Hits {
+        const ONES: u64 = 0x0001_0001_0001_0001;
+        const HIGH: u64 = 0x8000_8000_8000_8000;
+        let wanted = u64::from(signature) * ONES;
+        // Zero where they agree; then the high bit of each zero (and of some above one).
+        let zeroes = |word: u64| word.wrapping_sub(ONES) & !word & HIGH;
+        let [low, high] = self.words();
+        Hits {
+            low: zeroes(low ^ wanted),
+            high: zeroes(high ^ wanted),
+        }
+    }
+
+    /// Four signatures in each word, the first in the low bits.
+    #[inline]
+    fn words(&self) -> [u64; 2] {
+        let [a, b, c, d, e, f, g, h] = self.signatures.map(u64::from);
+        let word = |a: u64, b: u64, c: u64, d: u64| a | (b << 16) | (c << 32) | (d << 48);
+        [word(a, b, c, d), word(e, f, g, h)]
+    }
+}
+
+/// Slots of a bucket: each has the high bit of its 16.
+#[derive(Clone, Copy)]
+struct Hits {
+    low: u64,
+    high: u64,
+}
+
+impl Iterator for Hits {
+    type Item = usize;
+
+    #[inline]
+    fn next(&mut self) -> Option<usize> {
+        if self.low != 0 {
+            let slot = self.low.trailing_zeros() / 16;
+            self.low &= self.low - 1;
+            return Some(slot as usize);
+        }
+        if self.high != 0 {
+            let slot = self.high.trailing_zeros() / 16 + 4;
+            self.high &= self.high - 1;
+            return Some(slot as usize);
+        }
+        None
     }
 }
 
