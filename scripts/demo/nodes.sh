@@ -25,7 +25,8 @@ dataplane_start() {
   local n=$1 dir=$RUN/node$1 cpus
   cpus=$(nproc)
   mkdir -p "$dir"
-  start "node$n" ip netns exec "sluice-n$n" "$BIN/sluice-dataplane" \
+  # On a node it has cores of its own; here it shares them with everything else.
+  start "node$n" nice -n -10 ip netns exec "sluice-n$n" "$BIN/sluice-dataplane" \
     --name "node$n" --dpid "$n" --cpus $(((cpus - n % cpus) % cpus)) --poll adaptive --no-huge --memory 256 \
     --port uplink0,ofport=1,dev=net_af_packet0,iface=eth1 \
     --port geneve0,ofport=2,tunnel=geneve \
