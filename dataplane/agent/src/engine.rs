@@ -31,6 +31,19 @@ pub struct NewPort {
     pub device: Device,
 }
 
+/// What changes of a port while it lives.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PortState {
+    /// `openflow::model::PORT_*` configuration bits.
+    pub config: u32,
+    /// The link is up.
+    pub link_up: bool,
+    /// Ethernet address.
+    pub mac: MacAddr,
+    /// Largest packet without its Ethernet header, bytes; 0 for tunnels.
+    pub mtu: u16,
+}
+
 /// A worker at a moment.
 #[derive(Clone, Debug)]
 pub struct WorkerView {
@@ -78,8 +91,8 @@ pub trait Engine {
     /// One line for the operator.
     fn delete_port(&self, number: PortNo, done: Done<()>) -> Result<(), String>;
 
-    /// Tells the workers a port's configuration bits and link.
-    fn set_port(&self, number: PortNo, config: u32, link_up: bool);
+    /// Tells the workers what has changed of a port.
+    fn set_port(&self, number: PortNo, state: PortState);
 
     /// The workers.
     fn workers(&self) -> Vec<WorkerView>;

@@ -219,7 +219,7 @@ fn check_packet_out(switch: &Switch, request: &PacketOut) -> Result<(), OfError>
 fn check_port_mod(switch: &Switch, request: &PortMod) -> Result<(), OfError> {
     let ports = switch.ports.borrow();
     let port = ports.get(request.port).ok_or(OFPPMFC_BAD_PORT)?;
-    if port.mac() != request.hw_addr {
+    if port.state.mac != request.hw_addr {
         return Err(OFPPMFC_BAD_HW_ADDR);
     }
     if request.mask & !CONFIG_BITS != 0 {

@@ -36,7 +36,7 @@ mod target;
 mod workers;
 
 pub use admin_server::serve_admin;
-pub use engine::{Device, Done, Engine, NewPort, WorkerView};
+pub use engine::{Device, Done, Engine, NewPort, PortState, WorkerView};
 pub use serve::{ListenError, run_timers, serve};
 pub use switch::{Identity, Opener, Switch};
 pub use target::{DEFAULT_PORT, Target, TargetError};

@@ -159,7 +159,7 @@ fn ports(page: &Page, switch: &Switch) -> Result<()> {
         Ok(())
     };
     state("sluice_port_up", "1 while the port's link is up.", |port| {
-        port.link_up
+        port.state.link_up
     })?;
     state(
         "sluice_port_open",

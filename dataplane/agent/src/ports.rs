@@ -10,6 +10,8 @@ use openflow::model::{
 };
 use ports::{PortControl, PortKind, PortSpec, PortStats};
 
+use crate::PortState;
+
 /// First number that is given to a port without one.
 const FIRST_FREE: u32 = 1000;
 /// Configuration bits that a controller may change.
@@ -21,12 +23,10 @@ pub(crate) struct PortRecord {
     pub spec: PortSpec,
     /// Number.
     pub number: PortNo,
-    /// PORT_* bits.
-    pub config: u32,
     /// The device; none for a tunnel.
     pub control: Option<Arc<dyn PortControl>>,
-    /// Link, as last told to the workers and controllers.
-    pub link_up: bool,
+    /// As last told to the workers and controllers.
+    pub state: PortState,
     /// When it was made, nanoseconds of the workers' clock.
     pub created: u64,
 }
@@ -49,15 +49,7 @@ pub(crate) struct Ports {
 impl PortRecord {
     /// Lets packets in and out.
     pub fn is_open(&self) -> bool {
-        self.config & (PORT_DOWN | PORT_NO_RECV | PORT_NO_FWD) == 0
-    }
-
-    /// Ethernet address; tunnels have one made of their name.
-    pub fn mac(&self) -> MacAddr {
-        match &self.control {
-            Some(control) => control.mac(),
-            None => mac_for(&self.spec.name),
-        }
+        self.state.config & (PORT_DOWN | PORT_NO_RECV | PORT_NO_FWD) == 0
     }
 
     /// Counters; none are kept for tunnels.
@@ -65,20 +57,24 @@ impl PortRecord {
         self.control.as_ref().map(|c| c.stats()).unwrap_or_default()
     }
 
-    /// The device's link; a tunnel is always up.
-    pub fn link_now(&self) -> bool {
-        self.control.as_ref().is_none_or(|c| c.link_up())
+    /// Reads the device anew; true if anything is different from what was told last.
+    pub fn refresh(&mut self) -> bool {
+        let now = PortState {
+            config: self.state.config,
+            ..state_of(&self.spec.name, self.control.as_deref())
+        };
+        std::mem::replace(&mut self.state, now) != now
     }
 
     /// As OpenFlow describes it.
     pub fn desc(&self) -> PortDesc {
         let speed = self.control.as_ref().map_or(0, |c| c.speed());
-        let up = self.link_up && self.config & PORT_DOWN == 0;
+        let up = self.state.link_up && self.state.config & PORT_DOWN == 0;
         PortDesc {
             port: self.number,
-            hw_addr: self.mac(),
+            hw_addr: self.state.mac,
             name: self.spec.name.clone(),
-            config: self.config,
+            config: self.state.config,
             state: match up {
                 true => PORT_STATE_LIVE,
                 false => PORT_STATE_LINK_DOWN,
@@ -165,6 +161,16 @@ impl Ports {
     }
 }
 
+/// A device's state, open; tunnels are always up and have an address made of their name.
+pub(crate) fn state_of(name: &str, control: Option<&dyn PortControl>) -> PortState {
+    PortState {
+        config: 0,
+        link_up: control.is_none_or(|c| c.link_up()),
+        mac: control.map_or_else(|| mac_for(name), |c| c.mac()),
+        mtu: control.map_or(0, |c| c.mtu()),
+    }
+}
+
 /// What kind of thing a port is, in one word.
 pub(crate) fn kind_name(kind: &PortKind) -> String {
     match kind {
@@ -219,9 +225,11 @@ mod tests {
         PortRecord {
             spec: spec.parse().unwrap(),
             number: PortNo(number),
-            config: PORT_NO_RECV | PORT_NO_FWD,
             control: None,
-            link_up: true,
+            state: PortState {
+                config: PORT_NO_RECV | PORT_NO_FWD,
+                ..state_of("a", None)
+            },
             created: 0,
         }
     }
@@ -245,10 +253,10 @@ mod tests {
     fn a_port_is_live_only_with_link_and_not_down() {
         let mut port = record("a,tunnel=geneve", 1);
         assert_eq!(port.desc().state, PORT_STATE_LIVE);
-        assert!(!port.is_open() && port.mac().is_unicast());
-        port.config = PORT_DOWN;
+        assert!(!port.is_open() && port.state.mac.is_unicast());
+        port.state.config = PORT_DOWN;
         assert_eq!(port.desc().state, PORT_STATE_LINK_DOWN);
-        port.config = 0;
+        port.state.config = 0;
         assert!(port.is_open());
     }
 }

@@ -20,8 +20,8 @@ const CONNECT_TIME: Duration = Duration::from_secs(5);
 const MOST_SESSIONS: usize = 512;
 /// How often flows' timeouts are looked at.
 const EXPIRY_TICK: Duration = Duration::from_millis(100);
-/// How often ports' links are looked at.
-const LINK_TICK: Duration = Duration::from_millis(250);
+/// How often it is looked whether ports have changed.
+const PORT_TICK: Duration = Duration::from_millis(250);
 
 /// How often it is read how busy workers are.
 const BUSY_TICK: Duration = Duration::from_secs(1);
@@ -219,7 +219,7 @@ async fn run_any(switch: &Rc<Switch>, target: &Target, stream: Stream) -> String
     }
 }
 
-/// What happens by the clock: timeouts of flows, links of ports, packets for controllers,
+/// What happens by the clock: timeouts of flows, changes of ports, packets for controllers,
 /// modifications that nobody published. Does not return.
 pub async fn run_timers(switch: Rc<Switch>) {
     let flows = async {
@@ -228,10 +228,10 @@ pub async fn run_timers(switch: Rc<Switch>) {
             expire_flows(&switch).await;
         }
     };
-    let links = async {
+    let ports = async {
         loop {
-            sleep(LINK_TICK).await;
-            switch.check_links();
+            sleep(PORT_TICK).await;
+            switch.check_ports();
         }
     };
     let load = async {
@@ -240,7 +240,7 @@ pub async fn run_timers(switch: Rc<Switch>) {
             switch.read_busy();
         }
     };
-    tokio::join!(flows, links, load, forward_packets(&switch));
+    tokio::join!(flows, ports, load, forward_packets(&switch));
 }
 
 async fn expire_flows(switch: &Switch) {

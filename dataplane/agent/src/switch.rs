@@ -13,11 +13,12 @@ use openflow::msg::{PortReason, PortStatus};
 use tables::{Change, RemovedReason, Rule, Tables};
 use tokio::sync::{Notify, oneshot};
 
+use crate::PortState;
 use crate::busy::Busy;
 use crate::engine::{Device, Engine, NewPort};
 use crate::events;
 use crate::labels::Labels;
-use crate::ports::{PortRecord, Ports};
+use crate::ports::{PortRecord, Ports, state_of};
 use crate::session::Session;
 
 /// Modifications wait no longer than this (nanoseconds) for more of their kind.
@@ -211,13 +212,15 @@ impl Switch {
                 (Device::Port(port), Some(control))
             }
         };
+        let closed = match spec.closed {
+            true => PORT_NO_RECV | PORT_NO_FWD,
+            false => 0,
+        };
         let record = PortRecord {
-            config: if spec.closed {
-                PORT_NO_RECV | PORT_NO_FWD
-            } else {
-                0
+            state: PortState {
+                config: closed,
+                ..state_of(&spec.name, control.as_deref())
             },
-            link_up: control.as_ref().is_none_or(|c| c.link_up()),
             spec: spec.clone(),
             number,
             control,
@@ -226,7 +229,7 @@ impl Switch {
         self.engine.add_port(NewPort {
             number,
             name: spec.name.clone(),
-            config: record.config,
+            config: record.state.config,
             device,
         })?;
         tracing::info!("port {}: added as number {number}", spec.name);
@@ -268,16 +271,16 @@ impl Switch {
         let Some(port) = ports.get_mut(number) else {
             return;
         };
-        let before = port.config;
-        port.config = (before & !mask) | (config & mask);
-        if port.config == before {
+        let before = port.state.config;
+        port.state.config = (before & !mask) | (config & mask);
+        if port.state.config == before {
             return;
         }
-        self.engine.set_port(number, port.config, port.link_up);
+        self.engine.set_port(number, port.state);
         let down = openflow::model::PORT_DOWN;
-        if (port.config ^ before) & down != 0
+        if (port.state.config ^ before) & down != 0
             && let Some(control) = &port.control
-            && let Err(error) = control.set_up(port.config & down == 0)
+            && let Err(error) = control.set_up(port.state.config & down == 0)
         {
             tracing::warn!("{error}");
         }
@@ -286,15 +289,13 @@ impl Switch {
         self.port_changed.notify_waiters();
     }
 
-    /// Looks whether links have come or gone, and tells workers and controllers.
-    pub(crate) fn check_links(&self) {
+    /// Looks whether links, addresses or MTUs have changed, and tells workers and controllers.
+    pub(crate) fn check_ports(&self) {
         let mut changed = false;
         for port in self.ports.borrow_mut().iter_mut() {
-            let link_up = port.link_now();
-            if link_up != port.link_up {
-                port.link_up = link_up;
+            if port.refresh() {
                 changed = true;
-                self.engine.set_port(port.number, port.config, link_up);
+                self.engine.set_port(port.number, port.state);
                 self.tell_port(PortReason::Modify, port);
             }
         }

@@ -10,7 +10,7 @@ use worker::{
     NeighborEntry, PacketInQueue, PacketOut, PortKind, Reply, Shared, TunnelPort, Workers,
 };
 
-use crate::{Device, Done, Engine, NewPort, WorkerView};
+use crate::{Device, Done, Engine, NewPort, PortState, WorkerView};
 
 impl Engine for Workers {
     fn now(&self) -> u64 {
@@ -60,10 +60,14 @@ impl Engine for Workers {
         Workers::delete_port(self, number, closed).map_err(|error| error.to_string())
     }
 
-    fn set_port(&self, number: PortNo, config: u32, link_up: bool) {
+    fn set_port(&self, number: PortNo, state: PortState) {
         let updated = self.update_port(number, |entry| {
-            entry.config = config;
-            entry.link_up = link_up;
+            entry.config = state.config;
+            entry.link_up = state.link_up;
+            if let PortKind::Device { .. } = entry.kind {
+                entry.mac = state.mac;
+                entry.mtu = state.mtu.into();
+            }
         });
         if let Err(error) = updated {
             tracing::error!("{error}");

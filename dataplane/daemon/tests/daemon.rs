@@ -387,6 +387,21 @@ fn a_port_added_closed_carries_packets_once_it_is_opened() {
     lab.attach(&b, 2, "10.9.0.2/24");
     assert!(!lab.ping(1, "10.9.0.2", "2"), "it is closed");
 
+    // As the CNI plugin does: the address changes once the interface is in its namespace.
+    let set = ["-n", &lab.spaces[2], "link", "set", &b];
+    ok(
+        "ip",
+        &[&set[..], &["address", "02:00:0a:09:00:02"]].concat(),
+    );
+    let until = Instant::now() + Duration::from_secs(5);
+    while !lab
+        .ofctl(&["show"])
+        .contains("1000(b): addr:02:00:0a:09:00:02")
+    {
+        assert!(Instant::now() < until, "{}", lab.ofctl(&["show"]));
+        std::thread::sleep(Duration::from_millis(50));
+    }
+
     let waiter = {
         let mut admin = lab.admin();
         std::thread::spawn(move || {

@@ -7,7 +7,7 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use agent::{Device, Done, Engine, Identity, NewPort, Switch, Target, WorkerView};
+use agent::{Device, Done, Engine, Identity, NewPort, PortState, Switch, Target, WorkerView};
 use net::{MacAddr, PortNo};
 use ports::mem::MemPort;
 use ports::{Caps, PortKind};
@@ -85,8 +85,8 @@ impl Engine for TwinEngine {
         Ok(())
     }
 
-    fn set_port(&self, number: PortNo, config: u32, _link_up: bool) {
-        self.tell(Told::Set(number.0, config));
+    fn set_port(&self, number: PortNo, state: PortState) {
+        self.tell(Told::Set(number.0, state.config));
     }
 
     fn workers(&self) -> Vec<WorkerView> {
