@@ -416,6 +416,7 @@ mod tests {
             min_ttl: 0,
             inner_mtu: 0,
             cacheable: true,
+            any_packet: false,
             takes: 0,
         }
     }

@@ -9,6 +9,7 @@
 
 mod classify;
 mod control;
+mod whole_port;
 
 use std::sync::Arc;
 
@@ -31,6 +32,7 @@ use crate::tunnel::too_big;
 use crate::walk::{self, Frame, World};
 use crate::{Command, Counter, DropReason, PortMap, PortSlot};
 use classify::{Facts, Stage};
+use whole_port::WholePort;
 
 /// One worker with everything it owns.
 pub struct Worker {
@@ -63,6 +65,8 @@ struct Input {
     closed: Option<DropReason>,
     /// Endpoints behind it, by their places in the port map.
     endpoints: ArrayVec<u16, 8>,
+    /// What is done with every packet of the port, if its tables look at none.
+    whole: Option<WholePort>,
 }
 
 impl Worker {
@@ -123,8 +127,8 @@ impl Worker {
     }
 
     /// One burst from one port.
-    fn receive(&mut self, input: usize, burst: &mut Burst, now: u64) {
-        let Some(input) = self.inputs.get(input) else {
+    fn receive(&mut self, at: usize, burst: &mut Burst, now: u64) {
+        let Some(input) = self.inputs.get_mut(at) else {
             return;
         };
         let counters = self.shared.counters(self.index);
@@ -136,6 +140,16 @@ impl Worker {
             burst.clear();
             return;
         }
+        if let Some(whole) = &mut input.whole {
+            if input.endpoints.is_empty() && whole.holds(self.epoch, &self.pipeline, &self.ports) {
+                let packets = whole.run(burst, &mut self.egress, now);
+                counters.add(Counter::CacheHits, packets as u64);
+                return;
+            }
+            whole.flush(&self.pipeline);
+            input.whole = None;
+        }
+        let input = &*input;
         // Stages over arrays: what one of them needs next is on its way into the cache
         // while it works on what came before.
         let mut facts = std::mem::take(&mut self.facts);
@@ -252,6 +266,9 @@ impl Worker {
         };
         let program = walk::walk(self.world(now), frame, &flow_key);
         self.run_once(&program, packet, &layout, lookup.hash, now);
+        let Some(program) = self.learn_port(facts, program) else {
+            return;
+        };
         if !lookup.is_valid {
             return;
         }
@@ -266,6 +283,24 @@ impl Worker {
                 .counters(self.index)
                 .add(Counter::CacheBypass, 1),
         }
+    }
+
+    /// Remembers what is done with every packet of a port; gives the program back if that is not
+    /// the same for all of them.
+    fn learn_port(&mut self, facts: &Facts, program: Program) -> Option<Program> {
+        if !program.any_packet || !self.cache.is_on() || facts.tunnel.is_some() {
+            return Some(program);
+        }
+        let mut inputs = self.inputs.iter_mut();
+        let from = inputs.find(|i| i.number == facts.in_port && i.endpoints.is_empty());
+        let Some(input) = from else {
+            return Some(program);
+        };
+        if let Some(old) = &mut input.whole {
+            old.flush(&self.pipeline);
+        }
+        input.whole = Some(WholePort::new(program, self.epoch));
+        None
     }
 
     /// Runs a program for one packet and counts it.

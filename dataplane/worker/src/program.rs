@@ -249,6 +249,8 @@ pub(crate) struct Program {
     pub inner_mtu: u32,
     /// Holds for all packets with the same exact key (while `checks` and `deps` do).
     pub cacheable: bool,
+    /// Holds for every packet of the port, whatever is in it: nothing was looked at but `in_port`.
+    pub any_packet: bool,
     /// Index of the step that takes the packet itself rather than a copy; `ops.len()` if none.
     pub takes: u16,
 }

@@ -59,6 +59,41 @@ fn the_packet_after_a_change_sees_the_change() {
 }
 
 #[test]
+fn a_port_whose_packets_are_all_treated_alike_stops_being_so_with_the_next_rule() {
+    let mut rig = Rig::new(4);
+    rig.flow(0, 1, in_port(1), vec![output(2), output(3)]);
+    let frames = [
+        udp(1, 2, (1, 10), b"x"),
+        udp(2, 1, (3, 4), b"y"),
+        vec![7; 14],
+    ];
+    for frame in &frames {
+        rig.send(1, frame);
+    }
+    assert_eq!((rig.out(2), rig.out(3)), (frames.to_vec(), frames.to_vec()));
+    assert_eq!(
+        rig.count(Counter::CacheHits),
+        2,
+        "flows nobody has seen before"
+    );
+    rig.send(1, &[7; 13]);
+    assert_eq!(rig.dropped(DropReason::Malformed), 1);
+    let one_host = any().with(Field::EthDst, net::MacAddr(mac(1)).to_u64());
+    rig.flow(0, 2, one_host, vec![output(4)]);
+    for frame in &frames {
+        rig.send(1, frame);
+    }
+    assert_eq!(
+        (rig.out(2).len(), rig.out(3).len(), rig.out(4).len()),
+        (2, 2, 1)
+    );
+    assert_eq!(rig.rule_counts(0, 1).0, 5);
+    let pipeline = rig.tables.published().load();
+    let stats = pipeline.table_stats(TableId(0)).unwrap();
+    assert_eq!((stats.lookups(), stats.matched()), (6, 6));
+}
+
+#[test]
 fn programs_that_change_in_the_middle_of_a_burst_are_not_mistaken_for_one_another() {
     let mut rig = Rig::new(4);
     let to = |port: u16| {

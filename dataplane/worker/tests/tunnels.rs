@@ -6,7 +6,7 @@ use std::net::IpAddr;
 
 use common::*;
 use net::{FlowKey, MacAddr, PortNo};
-use openflow::{Action, Field};
+use openflow::{Action, Field, Instructions};
 use packet::{Csum, Gso, Packet};
 use ports::{Caps, TunnelKind};
 use worker::{Counter, DropReason, NeighborState};
@@ -98,6 +98,28 @@ fn geneve_over_ipv4_carries_packets_both_ways_after_asking_once_for_the_next_hop
     let at = usize::from(layout.payload);
     assert_eq!(first[at..at + 8], [0, 0, 0x65, 0x58, 0, 0, 77, 0]);
     assert_eq!(first[at + 8..], udp(1, 2, (1000, 0), b"request"));
+}
+
+#[test]
+fn flows_that_look_at_the_port_alone_are_cached_behind_endpoints_and_tunnels_too() {
+    let (mut a, mut b) = pair(
+        "172.30.0.1/24,port=p1",
+        "172.30.0.2/24,port=p1",
+        TunnelKind::Geneve,
+    );
+    for (priority, port) in [(9, TUNNEL), (8, UPLINK)] {
+        let to_pod = Instructions::apply(vec![output(POD)]);
+        b.rule(0, priority, in_port(port), to_pod);
+    }
+    for _ in 0..4 {
+        a.send(POD, &udp(1, 2, (1, 2), b"in the tunnel"));
+        exchange(&mut a, &mut b);
+        b.send(UPLINK, &udp(1, 2, (1, 2), b"beside it"));
+    }
+    assert_eq!(b.out(POD).len(), 8);
+    assert_eq!(b.count(Counter::CacheHits), 6);
+    let counted = (b.rule_counts(0, 9).0, b.rule_counts(0, 8).0);
+    assert_eq!(counted, (4, 4));
 }
 
 #[test]

@@ -102,10 +102,12 @@ impl Worker {
                         number: 0,
                         closed: Some(DropReason::PortDown),
                         endpoints: Default::default(),
+                        whole: None,
                     });
                     self.refresh_inputs();
                 }
                 Command::Detach { slot, reply } => {
+                    self.flush_ports();
                     self.inputs.retain(|input| input.slot != slot);
                     reply.send(self.egress.detach(slot).map(Device));
                 }
@@ -113,17 +115,28 @@ impl Worker {
                 Command::Barrier(reply) => reply.send(()),
                 Command::Sync(reply) => {
                     self.cache.flush_counts(&self.pipeline);
+                    self.flush_ports();
                     self.egress.flush();
                     self.report_cache();
                     reply.send(());
                 }
                 Command::FlushCache(reply) => {
                     self.cache.clear(&self.pipeline);
+                    self.flush_ports();
+                    for input in &mut self.inputs {
+                        input.whole = None;
+                    }
                     self.report_cache();
                     reply.send(());
                 }
                 Command::Stop => self.stopped = true,
             }
+        }
+    }
+
+    fn flush_ports(&mut self) {
+        for whole in self.inputs.iter_mut().filter_map(|i| i.whole.as_mut()) {
+            whole.flush(&self.pipeline);
         }
     }
 

@@ -24,6 +24,15 @@ impl<'a> Walk<'a> {
     }
 
     pub(super) fn action(&mut self, action: &'a Action) {
+        self.touched |= !matches!(
+            action,
+            Action::Output { .. }
+                | Action::Group(_)
+                | Action::Resubmit { .. }
+                | Action::Clone(_)
+                | Action::Note(_)
+                | Action::Exit
+        );
         match action {
             Action::Output { port, max_len } => self.output(*port, *max_len),
             Action::OutputReg { src, max_len } => {

@@ -26,6 +26,7 @@ impl<'a> Walk<'a> {
         }
         let chosen = match group.kind {
             GroupType::Select => {
+                self.touched = true;
                 let seed = self.world.select_seed;
                 let hash = select::hash(group, &self.now.key, seed, &mut self.wanted);
                 group.select(hash)

@@ -114,6 +114,8 @@ struct Walk<'a> {
     stack: Vec<u128>,
     packet_out: bool,
     cacheable: bool,
+    /// Some action read or wrote the packet.
+    touched: bool,
 }
 
 impl<'a> Walk<'a> {
@@ -145,6 +147,7 @@ impl<'a> Walk<'a> {
             stack: Vec::new(),
             packet_out: false,
             cacheable: true,
+            touched: false,
         }
     }
 
@@ -301,12 +304,14 @@ impl<'a> Walk<'a> {
             _ => None,
         });
         let inner_mtu = tunnel_mtus.min().unwrap_or(0);
-        let outside_key = self
-            .wanted
-            .words()
-            .iter()
-            .zip(uncovered().words())
-            .any(|(wanted, uncovered)| wanted & uncovered != 0);
+        let wants = |fields: &FlowKey| {
+            let mut words = self.wanted.words().iter().zip(fields.words());
+            words.any(|(wanted, fields)| wanted & fields != 0)
+        };
+        let outside_key = wants(&uncovered());
+        let plain = |op: &Op| matches!(op, Op::Output(_) | Op::Drop(_));
+        let any_packet = !self.touched && !wants(&all_but_port()) && self.ops.iter().all(plain);
+        let cacheable = self.cacheable && !outside_key;
         Program {
             takes: Program::last_sender(&self.ops),
             ops: self.ops.into_boxed_slice(),
@@ -319,7 +324,8 @@ impl<'a> Walk<'a> {
                 self.ttl_down + 1
             },
             inner_mtu,
-            cacheable: self.cacheable && !outside_key,
+            any_packet: any_packet && cacheable,
+            cacheable,
         }
     }
 }
@@ -334,6 +340,14 @@ impl Walk<'_> {
             !matches!(op, Op::Scope(steps) if at + usize::from(*steps) == len)
         });
     }
+}
+
+/// Ones everywhere but in the port.
+fn all_but_port() -> FlowKey {
+    let mut all = FlowKey::default();
+    all.words_mut().fill(u64::MAX);
+    all.in_port = 0.into();
+    all
 }
 
 /// Ones in the fields that come from the packet but are not in the exact key. All others are either
