@@ -238,6 +238,8 @@ pub async fn run_timers(switch: Rc<Switch>) {
         loop {
             sleep(BUSY_TICK).await;
             switch.read_busy();
+            // Finds a worker that has ended, see `Switch::worker_ended`.
+            switch.barrier().await;
         }
     };
     tokio::join!(flows, ports, load, forward_packets(&switch));

@@ -58,6 +58,7 @@ pub struct Switch {
     /// Woken when a port comes, goes or changes.
     pub(crate) port_changed: Notify,
     pub(crate) started: u64,
+    worker_ended: Notify,
     pub(crate) busy: RefCell<Busy>,
     opener: Opener,
     removed: RefCell<Vec<(Arc<Rule>, RemovedReason)>>,
@@ -85,6 +86,7 @@ impl Switch {
             election: Cell::new(None),
             frag_flags: Cell::new(0),
             port_changed: Notify::new(),
+            worker_ended: Notify::new(),
             busy: RefCell::default(),
             opener,
             removed: RefCell::default(),
@@ -160,19 +162,35 @@ impl Switch {
             return self.settle().await;
         }
         self.publish();
-        wait(|done| self.engine.barrier(done)).await;
+        self.wait(|done| self.engine.barrier(done)).await;
         self.tables.borrow_mut().reclaim();
     }
 
     /// As [`Switch::barrier`], and counters of flows, groups and tables are exact.
     pub async fn settle(&self) {
         self.publish();
-        wait(|done| self.engine.settle(done)).await;
+        self.wait(|done| self.engine.settle(done)).await;
         self.tables.borrow_mut().reclaim();
         let removed = self.removed.take();
         for (rule, reason) in removed {
             events::flow_removed(self, &rule, reason);
         }
+    }
+
+    /// Waits for the workers. One that has ended holds nothing back, but is noticed.
+    async fn wait(&self, ask: impl FnOnce(crate::Done<()>)) {
+        let (sender, receiver) = oneshot::channel();
+        ask(Box::new(move |()| {
+            let _gone = sender.send(());
+        }));
+        if receiver.await.is_err() {
+            self.worker_ended.notify_one();
+        }
+    }
+
+    /// Returns when a worker has ended, which none should.
+    pub async fn worker_ended(&self) {
+        self.worker_ended.notified().await;
     }
 
     /// True if controllers wait to be told of removed flows.
@@ -318,13 +336,4 @@ impl Switch {
             reason,
         );
     }
-}
-
-/// Waits for the workers. Those that have ended hold nothing back.
-async fn wait(ask: impl FnOnce(crate::Done<()>)) {
-    let (sender, receiver) = oneshot::channel();
-    ask(Box::new(move |()| {
-        let _gone = sender.send(());
-    }));
-    drop(receiver.await);
 }

@@ -441,3 +441,15 @@ fn connections_can_be_flushed_by_zone() {
     c.barrier();
     assert_eq!(twin.told(), [Told::Flushed(Some(9))]);
 }
+
+#[test]
+fn a_worker_that_has_ended_is_noticed_without_anyone_asking() {
+    let twin = Twin::start("dead", &[]);
+    assert!(
+        twin.ended
+            .recv_timeout(Duration::from_millis(1500))
+            .is_err()
+    );
+    twin.dead.store(true, std::sync::atomic::Ordering::Relaxed);
+    twin.ended.recv_timeout(Duration::from_secs(10)).unwrap();
+}

@@ -133,6 +133,10 @@ async fn serve(switch: &Rc<Switch>, config: &Config) -> Result<()> {
     tokio::select! {
         _ = terminate.recv() => tracing::info!("SIGTERM: stopping"),
         _ = interrupt.recv() => tracing::info!("SIGINT: stopping"),
+        () = switch.worker_ended() => {
+            // Its ports are dead; a new process is the way to get them back.
+            anyhow::bail!("a worker thread has ended (its last words are above); start again");
+        }
     }
     notify::stopping();
     Ok(())

@@ -36,6 +36,7 @@ pub struct TwinEngine {
     told: Mutex<Sender<Told>>,
     packet_ins: Arc<PacketInQueue>,
     invalid_ttl: Arc<AtomicBool>,
+    dead: Arc<AtomicBool>,
 }
 
 impl TwinEngine {
@@ -50,7 +51,9 @@ impl Engine for TwinEngine {
     }
 
     fn barrier(&self, done: Done<()>) {
-        done(());
+        if !self.dead.load(Relaxed) {
+            done(());
+        }
     }
 
     fn settle(&self, done: Done<()>) {
@@ -138,6 +141,10 @@ pub struct Twin {
     pub told: Receiver<Told>,
     pub packet_ins: Arc<PacketInQueue>,
     pub invalid_ttl: Arc<AtomicBool>,
+    /// Set: the worker answers no more.
+    pub dead: Arc<AtomicBool>,
+    /// Told when the switch has noticed.
+    pub ended: Receiver<()>,
     stop: Option<tokio::sync::oneshot::Sender<()>>,
     thread: Option<std::thread::JoinHandle<()>>,
     folder: PathBuf,
@@ -152,21 +159,24 @@ impl Twin {
         let (told_to, told) = channel();
         let packet_ins = Arc::new(PacketInQueue::new(64));
         let invalid_ttl = Arc::new(AtomicBool::new(false));
+        let dead = Arc::new(AtomicBool::new(false));
+        let (ended_to, ended) = channel();
         let mut targets = vec![Target::PassiveUnix(openflow.clone())];
         targets.extend(more.iter().map(|t| t.parse().unwrap()));
         let (stop, stopped) = tokio::sync::oneshot::channel();
         let (ready_to, ready) = channel();
         let thread = {
             let (admin, packet_ins) = (admin.clone(), packet_ins.clone());
-            let invalid_ttl = invalid_ttl.clone();
+            let (invalid_ttl, dead) = (invalid_ttl.clone(), dead.clone());
             std::thread::spawn(move || {
                 let engine = Box::new(TwinEngine {
                     start: Instant::now(),
                     told: Mutex::new(told_to),
                     packet_ins,
                     invalid_ttl,
+                    dead,
                 });
-                run(engine, &targets, admin, ready_to, stopped);
+                run(engine, &targets, admin, ready_to, stopped, ended_to);
             })
         };
         ready.recv_timeout(Duration::from_secs(5)).unwrap();
@@ -176,6 +186,8 @@ impl Twin {
             told,
             packet_ins,
             invalid_ttl,
+            dead,
+            ended,
             stop: Some(stop),
             thread: Some(thread),
             folder,
@@ -199,6 +211,7 @@ fn run(
     admin: PathBuf,
     ready: Sender<()>,
     stopped: tokio::sync::oneshot::Receiver<()>,
+    ended: Sender<()>,
 ) {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
@@ -229,6 +242,10 @@ fn run(
         agent::serve_admin(&switch, &admin).await.unwrap();
         tokio::task::spawn_local(agent::run_timers(switch.clone()));
         ready.send(()).unwrap();
+        tokio::task::spawn_local(async move {
+            switch.worker_ended().await;
+            let _nobody_asked = ended.send(());
+        });
         drop(stopped.await);
     });
 }
