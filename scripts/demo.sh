@@ -52,7 +52,7 @@ ten_commands() {
   cat <<END
    $BIN/sluicectl --admin $RUN/node1/admin.sock show
    $BIN/sluicectl --admin $RUN/node1/admin.sock dump-flows | less -S
-   $BIN/sluicectl --admin $RUN/node1/admin.sock dump-flows table=1
+   $BIN/sluicectl --admin $RUN/node1/admin.sock dump-flows table=10
    $BIN/sluicectl --admin $RUN/node1/admin.sock drops
    $BIN/sluicectl --admin $RUN/node2/admin.sock ct
    $BIN/sluicectl --admin $RUN/node1/admin.sock --json dump-meters

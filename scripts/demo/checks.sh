@@ -194,6 +194,9 @@ check_spoofing() {
   verdict "teller-2 got none of it" "$seen packets" [ "$seen" = 0 ]
   line=$(ctl 1 drops | awk '$2 == "rule" {$1 = $2 = ""; print}' | xargs)
   verdict "node1 counted the drops with their reason" "rule: $before -> $after (${line:-no line})" [ $((after - before)) -ge 20 ]
+  # Table 10 is the spoof guard.
+  line=$(ctl 1 drops | awk '$2 == 10 && $4 == "bank/teller-1" {print $1 " by the spoof guard of " $3 " " $4}')
+  verdict "and named whose spoof guard dropped them" "${line:-no line}" [ "${line%% *}" -ge 20 ]
 }
 
 # Ten seconds at 100 pings/s; the controller is away from the second to the fifth.

@@ -137,7 +137,12 @@ fn run(cli: &Cli) -> Result<String, Failure> {
             }
         },
         Command::Drops => match source.ask("drops", &Request::Drops)? {
-            Reply::Drops(drops) => output(cli, &drops, || print::drops(&drops)),
+            Reply::Drops(drops) => {
+                let flows = source.flows(None)?;
+                output(cli, &drops, || {
+                    print::drops(&drops) + &print::dropping_flows(&flows)
+                })
+            }
             other => Err(source.odd(&other)),
         },
         Command::Cores => match source.ask("cores", &Request::Cores)? {

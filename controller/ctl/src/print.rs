@@ -342,6 +342,31 @@ pub fn drops(drops: &[Drop]) -> String {
     or_none(&table, "nothing was dropped")
 }
 
+/// The flows that drop, with what they dropped since they were added: which object it was, where
+/// the reason is only that a flow said so. Empty if none did.
+pub fn dropping_flows(flows: &[Flow]) -> String {
+    let did = |f: &&Flow| f.actions == "drop" && f.packets > 0;
+    let mut dropping: Vec<&Flow> = flows.iter().filter(did).collect();
+    if dropping.is_empty() {
+        return String::new();
+    }
+    dropping.sort_by_key(|f| (std::cmp::Reverse(f.packets), f.table));
+    let mut table = Columns::new(&[">PACKETS", ">TABLE", "OBJECT", "DROPPED BY THE FLOW FOR"]);
+    for flow in dropping {
+        let matching = match flow.matching.as_str() {
+            "" => "everything else in its table",
+            some => some,
+        };
+        table.row([
+            flow.packets.to_string(),
+            flow.table.to_string(),
+            flow.object.clone().unwrap_or_default(),
+            matching.into(),
+        ]);
+    }
+    format!("\n{}", table.render(""))
+}
+
 /// Workers.
 pub fn cores(cores: &[Core]) -> String {
     let mut table = Columns::new(&[
@@ -550,6 +575,31 @@ PORT  NAME     KIND  STATE  MAC                OBJECT          DEVICE
             ..Flow::default()
         }];
         assert_eq!(show(&show_, &objects(&flows)), wanted);
+    }
+
+    #[test]
+    fn flows_that_dropped_are_named_with_their_objects() {
+        let flow = |table, packets, matching: &str, actions: &str| Flow {
+            table,
+            packets,
+            matching: matching.into(),
+            actions: actions.into(),
+            object: Some("Pod bank/web-1".into()),
+            ..Flow::default()
+        };
+        let list = [
+            flow(10, 3, "in_port=7", "drop"),
+            flow(20, 9, "in_port=8", "goto_table:30"),
+            flow(60, 5, "", "drop"),
+            flow(70, 0, "", "drop"),
+        ];
+        assert_eq!(
+            dropping_flows(&list),
+            "\nPACKETS  TABLE  OBJECT          DROPPED BY THE FLOW FOR\n      \
+             5     60  Pod bank/web-1  everything else in its table\n      \
+             3     10  Pod bank/web-1  in_port=7\n"
+        );
+        assert_eq!(dropping_flows(&list[1..2]), "");
     }
 
     #[test]
