@@ -130,7 +130,7 @@ rate() {
   start "iperf-$port" nice -n -10 timeout $((seconds + 20)) ip netns exec "sluice-pod-$to" iperf3 -s -1 -J -p "$port"
   wait_for 5 listens "$to" "$port" || true
   # The largest datagram that fits the overlay's MTU of 1400; sockets that stand a pause.
-  [ "$kind" = tcp ] || options=(-u -l 1372 -w 1M)
+  if [ "$kind" = tcp ]; then options=(-P 4); else options=(-u -l 1372 -w 1M); fi
   [ "$offered" = max ] || options+=(-b "${offered}M")
   in_pod "$from" nice -n -10 timeout $((seconds + 15)) \
     iperf3 -c "$(pod_ip "$to")" -p "$port" -t "$seconds" -O 2 "${options[@]}" >"$log.client" 2>&1 || true
