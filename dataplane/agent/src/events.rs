@@ -85,13 +85,13 @@ pub(crate) fn flow_removed(switch: &Switch, rule: &Rule, reason: RemovedReason) 
 
 /// Hands a packet to the controllers.
 pub(crate) fn packet_in(switch: &Switch, packet: &worker::PacketIn) {
-    let sessions = wanting(switch, |wants| wants.packet_in, u32::from(packet.reason));
-    let matching = pipeline_fields(packet);
     // 1.3 has three reasons; whatever is newer is an action's.
     let reason = match PacketInReason::from_wire(packet.reason) {
         Some(reason @ (PacketInReason::NoMatch | PacketInReason::InvalidTtl)) => reason,
         _ => PacketInReason::Action,
     };
+    let sessions = wanting(switch, |wants| wants.packet_in, reason as u32);
+    let matching = pipeline_fields(packet);
     for session in sessions {
         if session.controller_id.get() != packet.controller_id {
             continue;

@@ -453,3 +453,51 @@ fn a_worker_that_has_ended_is_noticed_without_anyone_asking() {
     twin.dead.store(true, std::sync::atomic::Ordering::Relaxed);
     twin.ended.recv_timeout(Duration::from_secs(10)).unwrap();
 }
+
+#[test]
+fn packets_reach_the_controllers_they_are_for_in_the_form_they_asked_for() {
+    let twin = Twin::start("packet-in", &[]);
+    let (mut plain, mut rich) = (Controller::connect(&twin), Controller::connect(&twin));
+    rich.send(&Message::SetPacketInFormat(PacketInFormat::Nxt2));
+    rich.barrier();
+    plain.barrier();
+    let key = net::FlowKey {
+        in_port: 2.into(),
+        metadata: 7.into(),
+        ..net::FlowKey::default()
+    };
+    let packet_for = |controller_id, reason| worker::PacketIn {
+        reason,
+        table: TableId(3),
+        cookie: 0x99,
+        total_len: 100,
+        data: vec![1; 60],
+        key,
+        controller_id,
+        userdata: std::sync::Arc::from([5, 6]),
+    };
+    // Reason 4 (a group, from 1.4 on) is an action's on 1.3.
+    twin.packet_in(packet_for(9, 1));
+    twin.packet_in(packet_for(0, 4));
+    let matching = Match::any()
+        .with(Field::InPort, 2u32)
+        .with(Field::Metadata, 7u64);
+    let Message::PacketIn(packet) = plain.read().1 else {
+        panic!();
+    };
+    assert_eq!((packet.table, packet.cookie), (TableId(3), 0x99));
+    assert_eq!((packet.total_len, packet.data.len()), (100, 60));
+    assert_eq!(packet.reason, PacketInReason::Action);
+    assert_eq!(packet.matching, matching);
+    let Message::PacketIn2(packet) = rich.read().1 else {
+        panic!();
+    };
+    assert_eq!((packet.full_len, packet.userdata), (Some(100), vec![5, 6]));
+    assert_eq!(packet.matching, matching);
+    // The one for controller 9 went to nobody.
+    plain.barrier();
+    rich.send(&Message::SetControllerId(9));
+    rich.barrier();
+    twin.packet_in(packet_for(9, 1));
+    assert!(matches!(rich.read().1, Message::PacketIn2(_)));
+}
