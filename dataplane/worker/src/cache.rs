@@ -139,6 +139,9 @@ impl FlowCache {
                 Some(entry) if entry.is_used && entry.key == lookup.key => Some(entry.program),
                 _ => self.find(&lookup.key, lookup.hash),
             };
+            if let Some(id) = lookup.found {
+                self.programs.prefetch(id);
+            }
         }
     }
 

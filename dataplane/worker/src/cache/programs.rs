@@ -6,6 +6,7 @@
 use std::hash::BuildHasher;
 
 use hashbrown::HashTable;
+use packet::prefetch;
 use tables::Pipeline;
 
 use crate::program::Program;
@@ -42,6 +43,18 @@ impl Programs {
     #[inline]
     pub fn get(&mut self, id: ProgramId) -> Option<&mut Cached> {
         self.list.get_mut(id.0 as usize)?.as_deref_mut()
+    }
+
+    /// Asks for a program's lines. A few programs are in the nearest cache anyway.
+    #[inline]
+    pub fn prefetch(&self, id: ProgramId) {
+        const NEAR: usize = 32;
+        if self.list.len() > NEAR
+            && let Some(Some(cached)) = self.list.get(id.0 as usize)
+        {
+            prefetch(&cached.program);
+            prefetch(&cached.used);
+        }
     }
 
     /// Number of programs.
