@@ -2,6 +2,8 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use net::parse::Malformed;
+
 use crate::DropReason;
 
 macro_rules! counters {
@@ -88,6 +90,7 @@ impl Counter {
 pub struct Counters {
     values: [AtomicU64; Counter::COUNT],
     drops: [AtomicU64; DropReason::COUNT],
+    malformed: [AtomicU64; Malformed::ALL.len()],
 }
 
 impl Default for Counters {
@@ -95,6 +98,7 @@ impl Default for Counters {
         Counters {
             values: [const { AtomicU64::new(0) }; Counter::COUNT],
             drops: [const { AtomicU64::new(0) }; DropReason::COUNT],
+            malformed: [const { AtomicU64::new(0) }; Malformed::ALL.len()],
         }
     }
 }
@@ -104,6 +108,7 @@ impl Default for Counters {
 pub struct CountersSnapshot {
     values: [u64; Counter::COUNT],
     drops: [u64; DropReason::COUNT],
+    malformed: [u64; Malformed::ALL.len()],
 }
 
 // Enum discriminants index arrays of exactly that enum's length.
@@ -124,6 +129,7 @@ impl Counters {
         CountersSnapshot {
             values: std::array::from_fn(|at| self.values[at].load(Ordering::Relaxed)),
             drops: std::array::from_fn(|at| self.drops[at].load(Ordering::Relaxed)),
+            malformed: std::array::from_fn(|at| self.malformed[at].load(Ordering::Relaxed)),
         }
     }
 
@@ -135,6 +141,12 @@ impl Counters {
     /// Sets a counter that is a level.
     pub fn set(&self, counter: Counter, n: u64) {
         self.values[counter as usize].store(n, Ordering::Relaxed);
+    }
+
+    /// Counts a packet whose headers could not all be parsed.
+    pub fn malformed(&self, reason: Malformed) {
+        add(&self.values[Counter::ParseErrors as usize], 1);
+        add(&self.malformed[reason as usize], 1);
     }
 
     /// Counts dropped packets.
@@ -155,6 +167,11 @@ impl CountersSnapshot {
         self.drops[reason as usize]
     }
 
+    /// Packets with this fault in their headers.
+    pub fn malformed(&self, reason: Malformed) -> u64 {
+        self.malformed[reason as usize]
+    }
+
     /// Packets dropped for any reason.
     pub fn all_dropped(&self) -> u64 {
         self.drops.iter().sum()
@@ -168,6 +185,9 @@ impl CountersSnapshot {
         for (sum, n) in self.drops.iter_mut().zip(&other.drops) {
             *sum += n;
         }
+        for (sum, n) in self.malformed.iter_mut().zip(&other.malformed) {
+            *sum += n;
+        }
     }
 }
 
@@ -176,6 +196,7 @@ impl Default for CountersSnapshot {
         CountersSnapshot {
             values: [0; Counter::COUNT],
             drops: [0; DropReason::COUNT],
+            malformed: [0; Malformed::ALL.len()],
         }
     }
 }
@@ -197,10 +218,17 @@ mod tests {
         a.add(Counter::RxPackets, 2);
         b.add(Counter::RxPackets, 3);
         b.drop(DropReason::Meter, 1);
+        for (at, reason) in Malformed::ALL.into_iter().enumerate() {
+            assert_eq!(reason as usize, at);
+            a.malformed(reason);
+        }
         let mut sum = a.snapshot();
         sum.merge(&b.snapshot());
         assert_eq!(sum.get(Counter::RxPackets), 5);
         assert_eq!(sum.dropped(DropReason::Meter), 1);
         assert_eq!(sum.all_dropped(), 1);
+        assert_eq!(sum.malformed(Malformed::Tcp), 1);
+        let faults = Malformed::ALL.len() as u64;
+        assert_eq!(sum.get(Counter::ParseErrors), faults);
     }
 }

@@ -249,11 +249,13 @@ impl Worker {
         let head = packet.head();
         let layout = match net::parse::extract(head, packet.len(), &mut flow_key) {
             Ok(layout) => layout,
-            Err(_) => return self.egress.drop(DropReason::Malformed, packet),
+            Err(fault) => {
+                self.shared.counters(self.index).malformed(fault);
+                return self.egress.drop(DropReason::Malformed, packet);
+            }
         };
-        if layout.malformed.is_some() {
-            let counters = self.shared.counters(self.index);
-            counters.add(Counter::ParseErrors, 1);
+        if let Some(fault) = layout.malformed {
+            self.shared.counters(self.index).malformed(fault);
         }
         flow_key.in_port = facts.in_port.into();
         if let Some(tunnel) = &facts.tunnel {

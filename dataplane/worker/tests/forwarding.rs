@@ -3,6 +3,7 @@
 mod common;
 
 use common::*;
+use net::parse::Malformed;
 use net::{GroupId, MeterId, PortNo, TableId};
 use openflow::model::{GroupType, PORT_NO_FWD, PORT_NO_RECV};
 use openflow::{Action, Field, Instructions, SubField};
@@ -584,7 +585,10 @@ fn a_frame_without_ethernet_header_is_malformed_and_a_broken_ip_header_forwards_
     broken[14] = 0x41;
     rig.send(1, &broken);
     assert_eq!(rig.only(2), broken);
-    assert_eq!(rig.count(Counter::ParseErrors), 1);
+    let counters = rig.workers.shared().counters(0).snapshot();
+    assert_eq!(counters.malformed(Malformed::Ethernet), 1);
+    assert_eq!(counters.malformed(Malformed::Ipv4Header), 1);
+    assert_eq!(counters.get(Counter::ParseErrors), 2);
 }
 
 #[test]

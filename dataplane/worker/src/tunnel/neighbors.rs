@@ -125,7 +125,8 @@ impl Neighbors {
         let mut table = self.lock();
         let place = match table.by_address.get(&(ours, address)) {
             Some(place) => Some(*place),
-            None if create => table.add(ours, address, now),
+            // Strangers may fill half of the table; the rest is for those we send to.
+            None if create && table.hops.len() < PLACES / 2 => table.add(ours, address, now),
             None => None,
         };
         let Some(place) = place else { return };
@@ -377,6 +378,19 @@ mod tests {
         assert_eq!(neighbors.resolve(0), Resolved::To(mac));
         assert_eq!(asked(&neighbors, &ports, later + RETRY), 1);
         assert_eq!(neighbors.list(&ports, later)[0].state, NeighborState::Stale);
+    }
+
+    #[test]
+    fn strangers_leave_room_for_those_we_send_to() {
+        let (neighbors, ports) = (Neighbors::new(), ports());
+        let ours: IpAddr = "10.0.0.1".parse().unwrap();
+        for n in 0..2 * PLACES as u32 {
+            let stranger = std::net::Ipv4Addr::from_bits(0x0b00_0000 + n).into();
+            neighbors.learn(ours, stranger, MacAddr([2; 6]), 1, true);
+        }
+        let peer: IpAddr = PEER.parse().unwrap();
+        assert!(neighbors.place(&ports.endpoints()[0], peer, 2).is_some());
+        assert_eq!(neighbors.list(&ports, 2).len(), PLACES / 2 + 1);
     }
 
     #[test]
