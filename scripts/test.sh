@@ -118,7 +118,9 @@ step "the CNI configuration is JSON" jq -e .plugins deploy/cni/10-sluice.conflis
 
 if [ -n "$DEMO" ]; then
   say "end to end: scripts/demo.sh"
-  timeout -s INT 600 scripts/demo.sh 2>&1 | tee "$OUT/demo"
+  release() (build_release) # in a subshell: it ends it where it fails
+  step "cargo build --release" release
+  BIN=${CARGO_TARGET_DIR:-$ROOT/target}/release timeout -s INT 600 scripts/demo.sh 2>&1 | tee "$OUT/demo"
   status=${PIPESTATUS[0]}
   read -r passed failed < <(awk '/^PASS / {p++} /^FAIL / {f++} END {print p + 0, f + 0}' "$OUT/demo")
   [ "$status" = 0 ] || [ "$failed" -gt 0 ] || failed=1 # it did not come to an end

@@ -215,7 +215,12 @@ pub fn tables(tables: &[Table]) -> String {
     for t in tables {
         table.row([
             t.id.to_string(),
-            t.name.clone(),
+            // A switch that was told no name gives the number.
+            if t.name == t.id.to_string() {
+                String::new()
+            } else {
+                t.name.clone()
+            },
             t.active.to_string(),
             t.lookups.to_string(),
             t.matched.to_string(),
@@ -251,12 +256,15 @@ pub fn show(show: &Show, objects: &Objects) -> String {
     );
     fact("vtep", show.vtep.clone().unwrap_or_default());
     let count = |n: u64, one: &str, many: &str| format!("{n} {}", if n == 1 { one } else { many });
-    let contents = [
+    let mut contents = vec![
         count(show.flows, "flow", "flows"),
         count(show.groups, "group", "groups"),
         count(show.meters, "meter", "meters"),
-        count(show.connections, "connection", "connections"),
     ];
+    // OpenFlow does not tell how many, and has no list of workers either.
+    if !show.cpus.is_empty() || show.connections > 0 {
+        contents.push(count(show.connections, "connection", "connections"));
+    }
     fact("holds", contents.join(", "));
 
     if !show.sessions.is_empty() {
