@@ -77,7 +77,7 @@ impl Pair {
         run(&format!("ip -n {ns} link set eth0 up"));
     }
 
-    /// Pings from end 0; no reply may be missing once the first one has come.
+    /// Pings from end 0; once the first reply has come, twenty in a row must come, in one of three tries.
     pub fn ping(&self, address: &str) {
         let ns = &self.names[0];
         let first = [
@@ -89,10 +89,21 @@ impl Pair {
             output.is_ok_and(|output| output.status.success())
         });
         assert!(answered, "{address} does not answer");
-        let said = run(&format!(
-            "ip netns exec {ns} ping -n -c 20 -i 0.01 -W 2 {address}"
-        ));
-        assert!(said.contains(" 0% packet loss"), "{said}");
+        // A machine busy with other tests may starve the kernel's side once; a port that loses
+        // packets by itself does so each time.
+        let mut said = String::new();
+        let clean = (0..3).any(|_| {
+            let output = Command::new("ip")
+                .args(["netns", "exec", ns, "ping", "-n", "-c", "20"])
+                .args(["-i", "0.01", "-W", "2", address])
+                .output();
+            said = output.map_or_else(
+                |error| error.to_string(),
+                |output| String::from_utf8_lossy(&output.stdout).into_owned(),
+            );
+            said.contains(" 0% packet loss")
+        });
+        assert!(clean, "{said}");
     }
 
     /// Sends a frame with an 802.1Q tag from end 0 to end 1 and checks that it arrives as it was.
