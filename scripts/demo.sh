@@ -65,11 +65,18 @@ END
 
 KEEP=
 SAVED=/tmp/sluice-demo-logs
+# Two runs at once would take each other's namespaces away.
+only_one() {
+  exec 9>/run/lock/sluice-demo.lock
+  flock -n 9 || die "another run is under way on this machine: wait for its end"
+}
+
 case "${1:-}" in
   '') ;;
   --keep) KEEP=yes ;;
   --down)
     need_root
+    only_one
     down
     echo "removed"
     exit 0
@@ -84,6 +91,7 @@ case "${1:-}" in
     ;;
 esac
 need_root
+only_one
 ensure_packages "${DEMO_PACKAGES[@]}"
 [ -n "${BIN:-}" ] || build_release # BIN=DIR: binaries that are built already
 

@@ -92,7 +92,7 @@ record() { printf '%s %s %s\n' "$1" "$(started_at "$1")" "$2" >>"$PIDS"; }
 start() {
   local name=$1
   shift
-  "$@" >>"$LOGS/$name.log" 2>&1 </dev/null &
+  "$@" >>"$LOGS/$name.log" 2>&1 </dev/null 9>&- & # 9 is the lock of the script
   record $! "$name"
   disown $! # its end is no news
 }
