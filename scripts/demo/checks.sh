@@ -195,7 +195,7 @@ check_spoofing() {
   line=$(ctl 1 drops | awk '$2 == "rule" {$1 = $2 = ""; print}' | xargs)
   verdict "node1 counted the drops with their reason" "rule: $before -> $after (${line:-no line})" [ $((after - before)) -ge 20 ]
   # Table 10 is the spoof guard.
-  line=$(ctl 1 drops | awk '$2 == 10 && $4 == "bank/teller-1" {print $1 " by the spoof guard of " $3 " " $4}')
+  line=$(ctl 1 drops | awk '$2 == 10 && $4 == "bank/teller-1" {n += $1; who = $3 " " $4} END {if (n) print n " by the spoof guard of " who}')
   verdict "and named whose spoof guard dropped them" "${line:-no line}" [ "${line%% *}" -ge 20 ]
 }
 
