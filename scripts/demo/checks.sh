@@ -142,10 +142,27 @@ listens() { in_pod "$1" ss -Hltn "sport = :$2" | grep -q .; }
 
 # The limits count frames, iperf3 counts what is in them: here 1372 of a UDP frame's 1414 bytes, and 1348
 # of a TCP frame's unless it was sent as a large one. Evidence gives both; one of them must fit.
+with_headers() { # tcp|udp MBITS
+  awk -v got="$2" -v data="$([ "$1" = tcp ] && echo 1348 || echo 1372)" 'BEGIN {printf "%.1f", got * 1414 / data}'
+}
+
+fits() { either_within "$3" "$(with_headers "$1" "$3")" "$2" 5; } # tcp|udp LIMIT MEASURED
+
+# rate_at LIMIT ARGUMENTS OF rate...: measures once more if it does not fit, because a machine busy
+# with something else slows TCP down below any limit.
+rate_at() {
+  local limit=$1 got
+  shift
+  got=$(rate "$@")
+  if ! fits "$3" "$limit" "$got"; then
+    note "$3 from $1 to $2: $got Mbit/s, once more" >&2
+    got=$(rate "$@")
+  fi
+  echo "$got"
+}
+
 limited() { # CLAIM tcp|udp LIMIT MEASURED
-  local frames
-  frames=$(awk -v got="$4" -v data="$([ "$2" = tcp ] && echo 1348 || echo 1372)" 'BEGIN {printf "%.1f", got * 1414 / data}')
-  verdict "$1" "$4 Mbit/s of data, $frames with headers" either_within "$4" "$frames" "$3" 5
+  verdict "$1" "$4 Mbit/s of data, $(with_headers "$2" "$4") with headers" fits "$2" "$3" "$4"
 }
 
 either_within() { within "$1" "$3" "$4" || within "$2" "$3" "$4"; }
@@ -160,15 +177,15 @@ check_bandwidth() {
       sleep 1.5
       note "clients.yaml changed to 100 Mbit/s while everything runs"
     fi
-    got=$(rate batch-out teller-2 udp $((limit * 3 / 2)) 6)
+    got=$(rate_at $limit batch-out teller-2 udp $((limit * 3 / 2)) 6)
     limited "egress_rate $limit: UDP from batch-out to the other node" udp $limit "$got"
-    got=$(rate batch-out teller-2 tcp max 8)
+    got=$(rate_at $limit batch-out teller-2 tcp max 8)
     limited "egress_rate $limit: TCP from batch-out to the other node" tcp $limit "$got"
-    got=$(rate teller-3 batch-in udp $((limit * 3 / 2)) 6)
+    got=$(rate_at $limit teller-3 batch-in udp $((limit * 3 / 2)) 6)
     limited "ingress_rate $limit: UDP to batch-in" udp $limit "$got"
     # Another pod of the same node, at the same time.
     rate teller-1 teller-3 udp 120 8 >"$RUN/beside" &
-    got=$(rate teller-2 batch-in tcp max 8)
+    got=$(rate_at $limit teller-2 batch-in tcp max 8)
     wait $! || true
     beside=$(cat "$RUN/beside")
     limited "ingress_rate $limit: TCP to batch-in from the other node" tcp $limit "$got"
