@@ -181,7 +181,7 @@ pub fn port_counters(ports: &[Port]) -> String {
 
 /// What ports are and whether they work.
 pub fn ports(ports: &[Port], objects: &Objects) -> String {
-    or_none(&port_columns(ports, objects), "no ports")
+    or_none(&port_columns(ports, objects), "no ports") + &failures(ports)
 }
 
 fn port_columns(ports: &[Port], objects: &Objects) -> Columns {
@@ -202,11 +202,17 @@ fn port_columns(ports: &[Port], objects: &Objects) -> Columns {
 
 fn port_state(port: &Port) -> String {
     match (&port.error, port.open, port.link_up) {
-        (Some(error), _, _) => format!("failed: {error}"),
+        (Some(_), _, _) => "failed".into(),
         (None, false, _) => "closed".into(),
         (None, true, false) => "open, no link".into(),
         (None, true, true) => "open".into(),
     }
+}
+
+/// Below the ports, a line for each that failed: the reason would make a column too wide.
+fn failures(ports: &[Port]) -> String {
+    let errors = ports.iter().filter_map(|port| port.error.as_deref());
+    errors.map(|error| format!("{error}\n")).collect()
 }
 
 /// Flow tables.
@@ -282,6 +288,7 @@ pub fn show(show: &Show, objects: &Objects) -> String {
     if !show.ports.is_empty() {
         text.push('\n');
         text.push_str(&port_columns(&show.ports, objects).render(""));
+        text.push_str(&failures(&show.ports));
     }
     text
 }
@@ -678,7 +685,9 @@ PORT  NAME     KIND  STATE  MAC                OBJECT          DEVICE
             stats: PortStats::default(),
             ..port
         };
-        assert_eq!(port_state(&failed), "failed: no such device");
+        assert_eq!(port_state(&failed), "failed");
+        let text = ports(&[failed], &Objects::new());
+        assert_eq!(text.lines().last(), Some("no such device"));
     }
 
     #[test]
