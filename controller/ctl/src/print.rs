@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 use std::fmt::Write;
 
 use admin::{
-    Cache, Connection, Core, Drop, Flow, Group, Meter, Neighbor, Port, Session, Show, Table, Tuple,
-    Version,
+    Cache, Connection, Core, Drop, Flow, Group, Meter, Neighbor, Port, PortStats, Session, Show,
+    Table, Tuple, Version,
 };
 
 use crate::args::DumpFlows;
@@ -162,18 +162,23 @@ pub fn port_counters(ports: &[Port]) -> String {
         ">TX ERRORS",
     ]);
     for port in ports {
-        let s = port.stats;
+        // Columns render an empty cell as "-": not counted.
+        let count = |value: fn(&PortStats) -> u64| {
+            port.stats
+                .as_ref()
+                .map_or_else(String::new, |s| value(s).to_string())
+        };
         table.row([
             port.ofport.to_string(),
             port.name.clone(),
-            s.rx_packets.to_string(),
-            s.rx_bytes.to_string(),
-            s.rx_drops.to_string(),
-            s.rx_errors.to_string(),
-            s.tx_packets.to_string(),
-            s.tx_bytes.to_string(),
-            s.tx_drops.to_string(),
-            s.tx_errors.to_string(),
+            count(|s| s.rx_packets),
+            count(|s| s.rx_bytes),
+            count(|s| s.rx_drops),
+            count(|s| s.rx_errors),
+            count(|s| s.tx_packets),
+            count(|s| s.tx_bytes),
+            count(|s| s.tx_drops),
+            count(|s| s.tx_errors),
         ]);
     }
     or_none(&table, "no ports")
@@ -484,7 +489,7 @@ fn or_none(table: &Columns, none: &str) -> String {
 mod tests {
     use super::*;
     use crate::args::{Cli, Command};
-    use admin::{Band, PortStats};
+    use admin::Band;
     use clap::Parser;
 
     fn dump_flows(arguments: &[&str]) -> DumpFlows {
@@ -677,12 +682,30 @@ PORT  NAME     KIND  STATE  MAC                OBJECT          DEVICE
     }
 
     #[test]
+    fn what_is_not_counted_is_no_zero() {
+        let tunnel = Port {
+            ofport: 7,
+            name: "geneve".into(),
+            ..Port::default()
+        };
+        let counted = Port {
+            stats: Some(PortStats::default()),
+            ..tunnel.clone()
+        };
+        let zeros = |port| {
+            let text = port_counters(&[port]);
+            text.matches(" 0").count()
+        };
+        assert_eq!((zeros(tunnel), zeros(counted)), (0, 8));
+    }
+
+    #[test]
     fn a_failed_port_says_why_and_a_closed_one_that_it_is() {
         let port = Port::default();
         assert_eq!(port_state(&port), "closed");
         let failed = Port {
             error: Some("no such device".into()),
-            stats: PortStats::default(),
+            stats: None,
             ..port
         };
         assert_eq!(port_state(&failed), "failed");

@@ -194,17 +194,20 @@ pub fn port(desc: &PortDesc, stats: Option<&openflow::msg::PortStats>) -> admin:
         link_up: desc.state & PORT_STATE_LINK_DOWN == 0,
         open: desc.config & (PORT_DOWN | PORT_NO_RECV | PORT_NO_FWD) == 0,
         config: desc.config,
-        stats: stats.map_or_else(admin::PortStats::default, |s| admin::PortStats {
-            rx_packets: s.rx_packets,
-            rx_bytes: s.rx_bytes,
-            rx_drops: s.rx_dropped,
-            rx_errors: s.rx_errors,
-            tx_packets: s.tx_packets,
-            tx_bytes: s.tx_bytes,
-            tx_drops: s.tx_dropped,
-            tx_errors: s.tx_errors,
-            duration_ns: nanoseconds(s.duration_sec, s.duration_nsec),
-        }),
+        // All ones: not counted.
+        stats: stats
+            .filter(|s| s.rx_packets != u64::MAX)
+            .map(|s| admin::PortStats {
+                rx_packets: s.rx_packets,
+                rx_bytes: s.rx_bytes,
+                rx_drops: s.rx_dropped,
+                rx_errors: s.rx_errors,
+                tx_packets: s.tx_packets,
+                tx_bytes: s.tx_bytes,
+                tx_drops: s.tx_dropped,
+                tx_errors: s.tx_errors,
+                duration_ns: nanoseconds(s.duration_sec, s.duration_nsec),
+            }),
         ..admin::Port::default()
     }
 }

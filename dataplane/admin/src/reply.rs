@@ -88,8 +88,9 @@ pub struct Port {
     /// Why it does not run, for a port that failed to start.
     #[serde(default)]
     pub error: Option<String>,
-    /// Counters.
-    pub stats: PortStats,
+    /// Counters; none are kept for tunnels, whose packets count at their uplink.
+    #[serde(default)]
+    pub stats: Option<PortStats>,
 }
 
 /// Counters of a port, since it was made.

@@ -145,9 +145,9 @@ fn ports(page: &Page, switch: &Switch) -> Result<()> {
         let metric = page.counter(name, help, &["port"])?;
         for port in ports.iter() {
             let label = [port.spec.name.as_str()];
-            metric
-                .with_label_values(&label)
-                .inc_by(value(&port.stats()));
+            if let Some(stats) = port.stats() {
+                metric.with_label_values(&label).inc_by(value(&stats));
+            }
         }
     }
     let state = |name, help, value: fn(&PortRecord) -> bool| -> Result<()> {

@@ -52,9 +52,9 @@ impl PortRecord {
         self.state.config & (PORT_DOWN | PORT_NO_RECV | PORT_NO_FWD) == 0
     }
 
-    /// Counters; none are kept for tunnels.
-    pub fn stats(&self) -> PortStats {
-        self.control.as_ref().map(|c| c.stats()).unwrap_or_default()
+    /// Counters; none are kept for tunnels, whose packets count at their uplink.
+    pub fn stats(&self) -> Option<PortStats> {
+        self.control.as_ref().map(|c| c.stats())
     }
 
     /// Reads the device anew; true if anything is different from what was told last.

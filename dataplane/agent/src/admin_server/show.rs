@@ -19,7 +19,6 @@ use crate::handle::multipart;
 use crate::ports::{PortRecord, iface, kind_name};
 
 pub(super) fn port(record: &PortRecord) -> Port {
-    let stats = record.stats();
     let kind = record.spec.kind.to_string();
     Port {
         name: record.spec.name.clone(),
@@ -33,7 +32,7 @@ pub(super) fn port(record: &PortRecord) -> Port {
         open: record.is_open(),
         config: record.state.config,
         error: None,
-        stats: PortStats {
+        stats: record.stats().map(|stats| PortStats {
             rx_packets: stats.rx_packets,
             rx_bytes: stats.rx_bytes,
             rx_drops: stats.rx_dropped,
@@ -43,7 +42,7 @@ pub(super) fn port(record: &PortRecord) -> Port {
             tx_drops: stats.tx_dropped,
             tx_errors: stats.tx_errors,
             duration_ns: 0,
-        },
+        }),
     }
 }
 
@@ -52,7 +51,9 @@ pub(super) fn ports(switch: &Switch) -> Vec<Port> {
     let ports = switch.ports.borrow();
     let running = ports.iter().map(|record| {
         let mut shown = port(record);
-        shown.stats.duration_ns = now.saturating_sub(record.created);
+        if let Some(stats) = &mut shown.stats {
+            stats.duration_ns = now.saturating_sub(record.created);
+        }
         shown
     });
     let failed = ports.failed().map(|failed| Port {

@@ -213,6 +213,18 @@ pub(crate) fn lookups(pipeline: &Pipeline, table: TableId) -> (u64, u64) {
     stats.map_or((0, 0), |stats| (stats.lookups(), stats.matched()))
 }
 
+/// What is not counted is all ones (OpenFlow 1.3.5, A.3.5.6).
+const NOT_COUNTED: ports::PortStats = ports::PortStats {
+    rx_packets: u64::MAX,
+    tx_packets: u64::MAX,
+    rx_bytes: u64::MAX,
+    tx_bytes: u64::MAX,
+    rx_dropped: u64::MAX,
+    tx_dropped: u64::MAX,
+    rx_errors: u64::MAX,
+    tx_errors: u64::MAX,
+};
+
 fn port_stats(switch: &Switch, wanted: PortNo) -> Result<Vec<PortStats>, OfError> {
     let now = switch.engine.now();
     let ports = switch.ports.borrow();
@@ -224,7 +236,7 @@ fn port_stats(switch: &Switch, wanted: PortNo) -> Result<Vec<PortStats>, OfError
         .filter(|port| wanted == PortNo::ANY || port.number == wanted)
         .map(|port| {
             let (duration_sec, duration_nsec) = age(port.created, now);
-            let stats = port.stats();
+            let stats = port.stats().unwrap_or(NOT_COUNTED);
             PortStats {
                 port: port.number,
                 rx_packets: stats.rx_packets,
