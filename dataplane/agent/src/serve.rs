@@ -28,10 +28,10 @@ const BUSY_TICK: Duration = Duration::from_secs(1);
 
 /// A target that cannot be listened on.
 #[derive(Debug, thiserror::Error)]
-#[error("cannot listen on {target}: {source}{hint}")]
+#[error("cannot listen on {target}: {cause}{hint}")]
 pub struct ListenError {
     target: Target,
-    source: io::Error,
+    cause: io::Error,
     hint: &'static str,
 }
 
@@ -44,7 +44,7 @@ impl ListenError {
                 io::ErrorKind::PermissionDenied => "; run as root or choose another port or path",
                 _ => "",
             },
-            source,
+            cause: source,
         }
     }
 }
