@@ -133,8 +133,47 @@ pub enum Action {
         /// One bit.
         dst: SubField,
     },
+    /// Sample packets for a collector (NXAST_SAMPLE and its later forms).
+    Sample(Sample),
+    /// Take a tunnel option away (NXAST_DELETE_FIELD).
+    DeleteField(Field),
     /// Stop (NXAST_EXIT).
     Exit,
+}
+
+/// The `sample` action (ovs-actions(7)).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Sample {
+    /// Packets out of 65,535 that are sampled; at least 1.
+    pub probability: u16,
+    /// Who collects them.
+    pub collector_set: u32,
+    /// Observation domain.
+    pub obs_domain: SampleId,
+    /// Observation point.
+    pub obs_point: SampleId,
+    /// Port the packet came in by or leaves by.
+    pub port: Option<PortNo>,
+    /// Which of the two.
+    pub direction: Option<SampleDirection>,
+}
+
+/// Number of an observation domain or point.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum SampleId {
+    /// This.
+    Number(u32),
+    /// What a field holds, at most 32 bits (NXAST_SAMPLE4).
+    Field(SubField),
+}
+
+/// Where a packet is sampled (NX_ACTION_SAMPLE_*).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum SampleDirection {
+    /// As it comes in.
+    Ingress,
+    /// As it leaves.
+    Egress,
 }
 
 /// One clause of a conjunctive match (ovs-fields(7), "Conjunctive Match Fields").

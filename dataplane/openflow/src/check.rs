@@ -3,7 +3,7 @@
 
 use net::{GroupId, MeterId, PortNo, TableId};
 
-use crate::action::{CtZone, LearnSource, LearnTarget, NatKind};
+use crate::action::{CtZone, LearnSource, LearnTarget, NatKind, SampleId};
 use crate::error::{self, OfError};
 use crate::field::Prereq;
 use crate::{Action, Field, Instructions, Match, SubField};
@@ -236,6 +236,13 @@ fn one(headers: &mut Headers, action: &Action, place: Place) -> Result<(), OfErr
             headers.write(dst.field, None)?;
         }
         Action::StackPush(src) | Action::OutputReg { src, .. } => headers.read(*src)?,
+        Action::Sample(sample) => {
+            for id in [sample.obs_domain, sample.obs_point] {
+                if let SampleId::Field(src) = id {
+                    headers.read(src)?;
+                }
+            }
+        }
         Action::StackPop(dst) | Action::CheckPktLarger { dst, .. } => {
             outside_ct(action)?;
             headers.write(dst.field, None)?;
@@ -323,12 +330,18 @@ fn numbers(action: &Action, place: Place) -> Result<(), OfError> {
         Action::Output { port, .. } => check_port(*port, place),
         Action::Group(group) if *group > GroupId::MAX => Err(error::OFPBAC_BAD_OUT_GROUP),
         Action::Meter(meter) => check_meter(*meter),
+        // Only options of tunnels can be taken away (ovs-actions(7)).
+        Action::DeleteField(field) if !field.info().name.starts_with("tun_metadata") => {
+            Err(error::OFPBAC_BAD_ARGUMENT)
+        }
         Action::Resubmit { .. }
         | Action::Clone(_)
         | Action::Conjunction(_)
         | Action::Learn(_)
         | Action::Exit
         | Action::Note(_)
+        | Action::Sample(_)
+        | Action::DeleteField(_)
         | Action::StackPush(_)
         | Action::StackPop(_)
             if place == Place::Set =>

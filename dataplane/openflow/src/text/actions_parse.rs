@@ -7,7 +7,7 @@ use super::arguments::{
     arrow, field_in_action, mpls, parse_check_pkt_larger, parse_conjunction, parse_controller,
     parse_fin_timeout, parse_nat, parse_note, parse_range, parse_zone, plain_controller, writable,
 };
-use super::{Names, TextError, learn, scan, value};
+use super::{Names, TextError, learn, sample, scan, value};
 use crate::action::Ct;
 use crate::check::Headers;
 use crate::field::Prereq;
@@ -196,6 +196,11 @@ impl<'a> Parser<'a> {
             "learn" => Action::Learn(Box::new(learn::parse(text, self.names)?)),
             "fin_timeout" => parse_fin_timeout(text)?,
             "check_pkt_larger" => parse_check_pkt_larger(text)?,
+            "sample" => Action::Sample(sample::parse(text, self.names)?),
+            "delete_field" => Action::DeleteField(
+                field_in_action(text)
+                    .ok_or_else(|| TextError::new(format!("{text}: unknown field")))?,
+            ),
             "exit" => Action::Exit,
             "goto_table" | "meter" | "clear_actions" | "write_actions" | "write_metadata" => {
                 return Err(TextError::new(format!(

@@ -6,7 +6,7 @@ use std::net::IpAddr;
 use net::PortNo;
 
 use super::value::{self, Hex};
-use super::{Names, learn};
+use super::{Names, learn, sample};
 use crate::action::{Controller, Ct, CtZone, Nat, NatKind};
 use crate::msg::PacketInReason;
 use crate::{Action, Field, Instructions, SubField};
@@ -143,6 +143,8 @@ pub(super) fn write_action(f: &mut dyn fmt::Write, action: &Action, names: &Name
         Action::CheckPktLarger { len, dst } => {
             write!(f, "check_pkt_larger({len})->{}", Range(*dst))
         }
+        Action::Sample(sample) => sample::write(f, sample, names),
+        Action::DeleteField(field) => write!(f, "delete_field:{}", name_in_action(*field)),
         Action::Exit => f.write_str("exit"),
     }
 }

@@ -147,7 +147,11 @@ pub(super) fn parse_controller(text: &str) -> Result<Controller, TextError> {
                 c.userdata = parse_bytes(text).ok_or_else(bad)?;
             }
             "pause" => c.pause = true,
-            "meter_id" => c.meter_id = Some(MeterId(scan::number(key, text)?)),
+            // Meter 0 is none.
+            "meter_id" => {
+                let meter = MeterId(scan::number(key, text)?);
+                c.meter_id = Some(meter).filter(|meter| meter.0 != 0);
+            }
             other => return Err(TextError::new(format!("controller: {other} is unknown"))),
         }
     }

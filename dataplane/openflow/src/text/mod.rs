@@ -14,6 +14,7 @@ mod match_parse;
 mod match_print;
 mod meter;
 mod port;
+mod sample;
 mod scan;
 mod value;
 

@@ -58,7 +58,10 @@ pub(super) fn read_second(mut r: Reader<'_>) -> Result<Action, OfError> {
             property::REASON => controller.reason = body.u8()?,
             property::USERDATA => controller.userdata = body.rest().to_vec(),
             property::PAUSE => controller.pause = true,
-            property::METER_ID => controller.meter_id = Some(MeterId(body.u32()?)),
+            // Meter 0 is none.
+            property::METER_ID => {
+                controller.meter_id = Some(MeterId(body.u32()?)).filter(|meter| meter.0 != 0);
+            }
             _ => return Err(error::OFPBPC_BAD_TYPE),
         }
     }

@@ -19,6 +19,7 @@ mod nicira;
 mod oxm;
 mod packet;
 mod reader;
+mod sample;
 mod stats;
 mod switch;
 mod table_features;

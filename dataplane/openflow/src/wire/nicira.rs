@@ -3,7 +3,7 @@
 use net::{PortNo, TableId};
 
 use super::actions::{begin_nicira, end_nicira, is_mpls, padded, read_actions, write_actions};
-use super::{EncodeError, Reader, Writer, actions, controller, ct, learn, oxm};
+use super::{EncodeError, Reader, Writer, actions, controller, ct, learn, oxm, sample};
 use crate::action::Conjunction;
 use crate::error::{self, OfError};
 use crate::flow_match::MatchField;
@@ -32,17 +32,22 @@ pub(super) mod subtype {
     pub(super) const DEC_MPLS_TTL: u16 = 26;
     pub(super) const STACK_PUSH: u16 = 27;
     pub(super) const STACK_POP: u16 = 28;
+    pub(in crate::wire) const SAMPLE: u16 = 29;
     pub(super) const OUTPUT_REG2: u16 = 32;
     pub(super) const REG_LOAD2: u16 = 33;
     pub(super) const CONJUNCTION: u16 = 34;
     pub(in crate::wire) const CT: u16 = 35;
     pub(in crate::wire) const NAT: u16 = 36;
     pub(in crate::wire) const CONTROLLER2: u16 = 37;
+    pub(in crate::wire) const SAMPLE2: u16 = 38;
+    pub(in crate::wire) const SAMPLE3: u16 = 41;
     pub(super) const CLONE: u16 = 42;
     pub(super) const CT_CLEAR: u16 = 43;
     pub(super) const RESUBMIT_TABLE_CT: u16 = 44;
     pub(in crate::wire) const LEARN2: u16 = 45;
     pub(super) const CHECK_PKT_LARGER: u16 = 49;
+    pub(super) const DELETE_FIELD: u16 = 50;
+    pub(in crate::wire) const SAMPLE4: u16 = 51;
 }
 
 /// Reads what stands behind the experimenter's number.
@@ -62,6 +67,14 @@ pub(super) fn read(mut r: Reader<'_>) -> Result<Action, OfError> {
         subtype::DEC_TTL_IDS => return read_dec_ttl_ids(r),
         subtype::OUTPUT_REG2 => return read_output_reg2(r),
         subtype::REG_MOVE => return read_move(r),
+        subtype::SAMPLE | subtype::SAMPLE2 | subtype::SAMPLE3 | subtype::SAMPLE4 => {
+            return sample::read(r, subtype);
+        }
+        subtype::DELETE_FIELD => {
+            let field = oxm::read_name(&mut r)?;
+            r.zeros(r.len(), error::OFPBAC_BAD_ARGUMENT)?;
+            return Ok(Action::DeleteField(field));
+        }
         _ => {}
     }
     let action = match subtype {
@@ -152,22 +165,26 @@ fn whole(field: Field, value: u128) -> Action {
 }
 
 /// A port in 16 bits: the reserved ones are the low halves of the 32-bit ones.
-fn resubmit_port(port: u16) -> Option<PortNo> {
-    let wide = if port >= 0xff00 {
+pub(super) fn wide_port(port: u16) -> PortNo {
+    if port >= 0xff00 {
         PortNo(u32::from(port) | 0xffff_0000)
     } else {
         PortNo(u32::from(port))
-    };
+    }
+}
+
+fn resubmit_port(port: u16) -> Option<PortNo> {
+    let wide = wide_port(port);
     (wide != PortNo::IN_PORT).then_some(wide)
 }
 
-fn narrow_port(port: PortNo) -> Result<u16, EncodeError> {
+pub(super) fn narrow_port(port: PortNo) -> Result<u16, EncodeError> {
     let narrow = port.0 as u16;
-    if resubmit_port(narrow).unwrap_or(PortNo::IN_PORT) == port {
+    if wide_port(narrow) == port {
         Ok(narrow)
     } else {
         Err(EncodeError::OutOfRange {
-            what: "the port of resubmit (16 bits)",
+            what: "a port of 16 bits",
         })
     }
 }
@@ -290,6 +307,7 @@ pub(super) fn write(w: &mut Writer<'_>, action: &Action) -> Result<(), EncodeErr
         Action::Nat(nat) => return ct::write_nat(w, nat),
         Action::Learn(learn) => return learn::write(w, learn),
         Action::Controller(controller) => return controller::write(w, controller),
+        Action::Sample(sample) => return sample::write(w, sample),
         _ => {}
     }
     let Some(subtype) = subtype_of(action, w.version) else {
@@ -350,6 +368,16 @@ pub(super) fn write(w: &mut Writer<'_>, action: &Action) -> Result<(), EncodeErr
             w.u16(u16::from(dst.shift));
             oxm::write_name(w, dst.field);
         }
+        Action::DeleteField(field) => {
+            oxm::write_name(w, *field);
+            // Room for the longest name there is.
+            let written = if oxm::has_long_name(*field, w.version) {
+                8
+            } else {
+                4
+            };
+            w.zeros(14 - written);
+        }
         Action::Note(note) => w.bytes(note),
         Action::Clone(inner) => {
             w.zeros(6);
@@ -377,6 +405,7 @@ fn subtype_of(action: &Action, version: Version) -> Option<u16> {
         Action::FinTimeout { .. } => subtype::FIN_TIMEOUT,
         Action::Conjunction(_) => subtype::CONJUNCTION,
         Action::CheckPktLarger { .. } => subtype::CHECK_PKT_LARGER,
+        Action::DeleteField(_) => subtype::DELETE_FIELD,
         Action::Note(_) => subtype::NOTE,
         Action::Clone(_) => subtype::CLONE,
         Action::CtClear => subtype::CT_CLEAR,

@@ -6,6 +6,7 @@ use std::net::IpAddr;
 use net::{GroupId, MacAddr, MeterId, PortNo, TableId};
 use openflow::action::{
     Conjunction, Controller, Ct, CtZone, Learn, LearnSource, LearnSpec, LearnTarget, Nat, NatKind,
+    Sample, SampleDirection, SampleId,
 };
 use openflow::field::Prereq;
 use openflow::model::*;
@@ -289,6 +290,31 @@ fn controller() -> impl Strategy<Value = Action> {
         })
 }
 
+/// Only what Open vSwitch 3.1 knows too: numbers, not fields.
+fn sample() -> impl Strategy<Value = Action> {
+    let direction = select(vec![
+        None,
+        Some(SampleDirection::Ingress),
+        Some(SampleDirection::Egress),
+    ]);
+    (
+        1u16..,
+        any::<[u32; 3]>(),
+        prop::option::of(port()),
+        direction,
+    )
+        .prop_map(|(probability, n, port, direction)| {
+            Action::Sample(Sample {
+                probability,
+                collector_set: n[0],
+                obs_domain: SampleId::Number(n[1]),
+                obs_point: SampleId::Number(n[2]),
+                port,
+                direction,
+            })
+        })
+}
+
 /// Any action that may stand in a packet-out.
 pub fn action() -> impl Strategy<Value = Action> {
     let leaf = prop_oneof![
@@ -302,6 +328,7 @@ pub fn action() -> impl Strategy<Value = Action> {
         2 => ct(),
         1 => learn(),
         1 => controller(),
+        1 => sample(),
         1 => (range_of(field(), 64), any::<u16>()).prop_map(|(src, max_len)| Action::OutputReg { src, max_len }),
         1 => range_of(field(), 64).prop_map(Action::StackPush),
         1 => range_of(writable(), 64).prop_map(Action::StackPop),
@@ -487,7 +514,11 @@ fn group_mod() -> impl Strategy<Value = GroupMod> {
             kind,
             group: GroupId(group),
             command_bucket_id: 0,
-            buckets,
+            // A deletion must not have any (OpenFlow 1.3.5, 6.7).
+            buckets: match command {
+                GroupCommand::Delete => Vec::new(),
+                _ => buckets,
+            },
             selection: None,
         }
     })

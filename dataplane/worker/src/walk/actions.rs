@@ -84,6 +84,8 @@ impl<'a> Walk<'a> {
             Action::CtClear => self.ct_clear(),
             Action::Clone(actions) => self.on_copy(|walk| walk.actions(actions)),
             Action::Note(_) => {}
+            // There is no collector; the packets are counted for the flow.
+            Action::Sample(_) => {}
             Action::Exit => self.stop = true,
             // A translation stands inside a ct action only; the rest is not offered.
             Action::Nat(_)
@@ -97,6 +99,7 @@ impl<'a> Walk<'a> {
             | Action::Learn(_)
             | Action::FinTimeout { .. }
             | Action::Conjunction(_)
+            | Action::DeleteField(_)
             | Action::CopyTtlIn => self.fail(DropReason::Unsupported),
         }
     }

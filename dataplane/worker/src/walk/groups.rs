@@ -111,6 +111,8 @@ fn rank(action: &Action) -> u8 {
         | Action::StackPush(_)
         | Action::StackPop(_)
         | Action::CheckPktLarger { .. }
+        | Action::DeleteField(_)
+        | Action::Sample(_)
         | Action::CtClear
         | Action::Learn(_)
         | Action::FinTimeout { .. }
