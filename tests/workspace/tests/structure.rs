@@ -91,6 +91,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
         "sluicectl",
         &["sluice-net", "sluice-openflow", "sluice-admin"],
     ),
+    ("sluice-flowmod", &["sluice-net", "sluice-openflow"]),
     ("sluice-workspace-tests", &[]),
 ];
 
