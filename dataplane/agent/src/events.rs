@@ -56,7 +56,9 @@ pub(crate) fn flow_removed(switch: &Switch, rule: &Rule, reason: RemovedReason) 
         RemovedReason::IdleTimeout => WireReason::IdleTimeout,
         RemovedReason::HardTimeout => WireReason::HardTimeout,
         // 1.3 has no reason of its own for meters.
-        RemovedReason::Delete | RemovedReason::MeterDelete => WireReason::Delete,
+        RemovedReason::Delete | RemovedReason::MeterDelete | RemovedReason::Eviction => {
+            WireReason::Delete
+        }
         RemovedReason::GroupDelete => WireReason::GroupDelete,
     };
     let sessions = wanting(switch, |wants| wants.flow_removed, reason as u32);

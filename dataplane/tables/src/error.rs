@@ -58,9 +58,15 @@ pub enum Refused {
     /// OFPGMFC_BAD_WATCH.
     #[error("group {0}: a fast failover bucket must watch a port or a group")]
     BadWatch(GroupId),
-    /// OFPGMFC_BAD_COMMAND.
-    #[error("group commands for single buckets need OpenFlow 1.5")]
-    BadGroupCommand,
+    /// OFPGMFC_BAD_BUCKET.
+    #[error("group {0}: a bucket's number is reserved")]
+    BadBucket(GroupId),
+    /// OFPGMFC_UNKNOWN_BUCKET.
+    #[error("group {0} has no such bucket")]
+    UnknownBucket(GroupId),
+    /// OFPGMFC_BUCKET_EXISTS.
+    #[error("group {0}: two buckets of one number")]
+    BucketExists(GroupId),
     /// OFPMMFC_METER_EXISTS.
     #[error("meter {0} exists")]
     MeterExists(MeterId),

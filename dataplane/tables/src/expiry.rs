@@ -95,7 +95,7 @@ impl Expiry {
 }
 
 /// When a flow goes if nothing more happens, and why.
-fn deadline(rule: &Rule) -> Option<(u64, RemovedReason)> {
+pub(crate) fn deadline(rule: &Rule) -> Option<(u64, RemovedReason)> {
     let after = |start: u64, seconds: u16| start.saturating_add(u64::from(seconds) * SECOND);
     let hard = (rule.hard_timeout != 0).then(|| {
         let at = after(rule.created, rule.hard_timeout);

@@ -1,5 +1,6 @@
 //! Meters (OpenFlow 1.3.5, 5.7): token buckets in integers, on a clock that is passed in.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use net::MeterId;
@@ -18,7 +19,8 @@ pub struct Meter {
     pub created: u64,
     pub(crate) generation: u64,
     bands: Vec<MeterBand>,
-    input: BandStats,
+    /// Shared with the meter that this one took the place of.
+    input: Arc<BandStats>,
 }
 
 #[derive(Debug)]
@@ -77,7 +79,15 @@ impl Meter {
             created: now,
             generation: 0,
             bands: request.bands.iter().map(band).collect(),
-            input: BandStats::default(),
+            input: Arc::default(),
+        }
+    }
+
+    /// The meter in the place of an older one, whose age and input go on; the bands begin anew.
+    pub(crate) fn replacing(old: &Meter, request: &MeterMod) -> Self {
+        Meter {
+            input: old.input.clone(),
+            ..Meter::new(request, old.created)
         }
     }
 

@@ -1,9 +1,13 @@
 //! The writer: OpenFlow's modifications applied to the next pipeline.
 
+mod buckets;
+mod eviction;
 mod flows;
 mod groups;
+mod limits;
 mod meters;
 
+pub use limits::{EvictBy, TableLimits, Vacancy, VacancyEvent};
 pub use meters::MAX_BANDS;
 
 use std::cmp::Reverse;
@@ -39,6 +43,8 @@ pub enum RemovedReason {
     GroupDelete,
     /// Its meter was deleted.
     MeterDelete,
+    /// Its table was full.
+    Eviction,
 }
 
 /// What a modification did to one flow.
@@ -99,6 +105,9 @@ pub struct Tables {
     group_users: HashMap<GroupId, usize>,
     chain_users: HashMap<GroupId, usize>,
     meter_users: HashMap<MeterId, usize>,
+    /// By table.
+    limited: Vec<limits::Limited>,
+    watches_vacancy: bool,
 }
 
 /// A state to go back to; see [`Tables::save`].
@@ -135,6 +144,8 @@ impl Tables {
             group_users: HashMap::new(),
             chain_users: HashMap::new(),
             meter_users: HashMap::new(),
+            limited: (0..TABLES).map(|_| limits::Limited::default()).collect(),
+            watches_vacancy: false,
         }
     }
 
@@ -200,6 +211,10 @@ impl Tables {
             }
         }
         self.meter_users = saved.meter_users;
+        for limited in &mut self.limited {
+            // Flows that are back were taken out of the order.
+            limited.victims.forget();
+        }
     }
 
     /// The flows a request is about, as they will be after the next publication; by table, then

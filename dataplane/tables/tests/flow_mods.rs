@@ -37,8 +37,8 @@ fn with(command: FlowCommand, matching: Match) -> FlowMod {
 }
 
 fn group(command: GroupCommand, kind: GroupType, id: u32, buckets: &[(u16, Action)]) -> GroupMod {
-    let bucket = |(weight, action): &(u16, Action)| Bucket {
-        id: 0,
+    let bucket = |(id, (weight, action)): (usize, &(u16, Action))| Bucket {
+        id: id as u32,
         weight: *weight,
         watch_port: PortNo::ANY,
         watch_group: GroupId::ANY,
@@ -49,7 +49,7 @@ fn group(command: GroupCommand, kind: GroupType, id: u32, buckets: &[(u16, Actio
         kind,
         group: GroupId(id),
         command_bucket_id: 0,
-        buckets: buckets.iter().map(bucket).collect(),
+        buckets: buckets.iter().enumerate().map(bucket).collect(),
         selection: None,
     }
 }

@@ -6,7 +6,7 @@ use net::{GroupId, MeterId, PortNo, TableId};
 use openflow::model::{FLOW_CHECK_OVERLAP, FLOW_RESET_COUNTS, FlowCommand, FlowMod};
 use openflow::{Action, Instructions};
 
-use super::{Change, FlowFilter, MAX_FLOWS, RemovedReason, Tables};
+use super::{Change, FlowFilter, RemovedReason, Tables};
 use crate::group::groups_in;
 use crate::{Refused, Rule, RuleStats};
 
@@ -22,11 +22,6 @@ impl Tables {
 
     fn add(&mut self, request: &FlowMod, now: u64) -> Result<Vec<Change>, Refused> {
         let table = request.table;
-        let held = self
-            .next
-            .table(table)
-            .ok_or(Refused::NoSuchTable(table))?
-            .len();
         self.check(table, &request.instructions)?;
         let key = self.shared_key(table, &request.matching);
         let at = self.next.table(table).ok_or(Refused::NoSuchTable(table))?;
@@ -34,8 +29,9 @@ impl Tables {
             return Err(Refused::Overlap(table));
         }
         let same = at.exact(&key, request.priority).cloned();
-        if same.is_none() && held >= MAX_FLOWS {
-            return Err(Refused::TableFull(table));
+        let mut changes = Vec::with_capacity(1);
+        if same.is_none() {
+            self.make_room(table, &mut changes)?;
         }
         // The counters of the flow that is replaced go on, unless they are to start again.
         let stats = match &same {
@@ -62,7 +58,19 @@ impl Tables {
             self.forget_users(old);
         }
         self.put(rule.clone());
-        Ok(vec![Change::Added(rule)])
+        changes.push(Change::Added(rule));
+        Ok(changes)
+    }
+
+    /// Sees to it that a table has room for one more flow.
+    fn make_room(&mut self, table: TableId, changes: &mut Vec<Change>) -> Result<(), Refused> {
+        let most = self.limits(table).unwrap_or_default().max_entries as usize;
+        while self.next.table(table).is_some_and(|t| t.len() >= most) {
+            let victim = self.victim(table).ok_or(Refused::TableFull(table))?;
+            self.take_out(&victim);
+            changes.push(Change::Removed(victim, RemovedReason::Eviction));
+        }
+        Ok(())
     }
 
     /// Changes instructions; cookie, timeouts, flags and durations stay.
@@ -152,6 +160,7 @@ impl Tables {
             *self.meter_users.entry(meter).or_default() += 1;
         }
         self.expiry.watch(&rule);
+        self.watch_victim(&rule);
         if let Some(table) = self.table_mut(rule.table) {
             table.insert(rule);
         }

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use net::{GroupId, PortNo};
 use openflow::model::{GroupCommand, GroupMod, GroupType};
 
+use super::buckets::check_ids;
 use super::flows::groups_of;
 use super::{Change, MAX_GROUPS, RemovedReason, Tables};
 use crate::group::groups_in;
@@ -35,18 +36,18 @@ impl Tables {
             GroupCommand::Modify => {
                 self.check_group(request)?;
                 let old = self.next.group(id).ok_or(Refused::UnknownGroup(id))?;
-                let group = Group::new(request, old.created);
+                // The group's counters go on, its buckets' begin again.
+                let mut group = Group::new(request, old.created);
+                group.stats = old.stats.clone();
                 self.put_group(group);
                 Ok(Vec::new())
             }
             GroupCommand::Delete => self.delete_group(id),
-            GroupCommand::InsertBucket | GroupCommand::RemoveBucket => {
-                Err(Refused::BadGroupCommand)
-            }
+            GroupCommand::InsertBucket | GroupCommand::RemoveBucket => self.change_buckets(request),
         }
     }
 
-    fn put_group(&mut self, mut group: Group) {
+    pub(super) fn put_group(&mut self, mut group: Group) {
         group.generation = self.next.generation;
         self.changed = true;
         let (id, hash) = (group.id, id_hash(group.id.0));
@@ -133,7 +134,7 @@ impl Tables {
         removed.collect()
     }
 
-    fn check_group(&self, request: &GroupMod) -> Result<(), Refused> {
+    pub(super) fn check_group(&self, request: &GroupMod) -> Result<(), Refused> {
         let id = request.group;
         let buckets = &request.buckets;
         if id.0 > GroupId::MAX.0 || (request.kind == GroupType::Indirect && buckets.len() != 1) {
@@ -142,6 +143,7 @@ impl Tables {
         if buckets.len() > MAX_BUCKETS {
             return Err(Refused::OutOfBuckets(id));
         }
+        check_ids(request)?;
         for bucket in buckets {
             if request.kind == GroupType::FastFailover
                 && bucket.watch_port == PortNo::ANY

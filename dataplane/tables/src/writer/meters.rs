@@ -34,7 +34,7 @@ impl Tables {
             MeterCommand::Modify => {
                 check_meter(request)?;
                 let old = self.next.meter(id).ok_or(Refused::UnknownMeter(id))?;
-                let meter = Meter::new(request, old.created);
+                let meter = Meter::replacing(old, request);
                 self.put_meter(meter);
                 Ok(Vec::new())
             }

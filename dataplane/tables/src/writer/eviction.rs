@@ -1,0 +1,131 @@
+//! Which flow goes when a full table gets another (OpenFlow 1.5.1, 5.5 and 7.3.4.1).
+
+use std::cmp::Reverse;
+use std::collections::BinaryHeap;
+use std::sync::Arc;
+
+use net::TableId;
+
+use super::limits::EvictBy;
+use super::{Tables, is_installed};
+use crate::{Rule, Table, expiry};
+
+/// A table's flows in the order in which they would be evicted. Made when the first one is needed;
+/// flows that are gone stay in until their turn comes.
+#[derive(Debug, Default)]
+pub(super) struct Victims {
+    queue: Option<BinaryHeap<Reverse<Victim>>>,
+}
+
+#[derive(Debug)]
+struct Victim {
+    rank: Rank,
+    rule: Arc<Rule>,
+}
+
+/// Lower goes first: importance, time at which it would time out, time at which it was added.
+type Rank = (u16, u64, u64);
+
+impl PartialEq for Victim {
+    fn eq(&self, other: &Self) -> bool {
+        self.rank == other.rank
+    }
+}
+
+impl Eq for Victim {}
+
+impl PartialOrd for Victim {
+    fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl Ord for Victim {
+    fn cmp(&self, other: &Self) -> std::cmp::Ordering {
+        self.rank.cmp(&other.rank)
+    }
+}
+
+/// A flow's place in the order; none: it must not be evicted.
+fn rank(by: EvictBy, rule: &Rule) -> Option<Rank> {
+    let ends = expiry::deadline(rule).map(|(at, _)| at);
+    if ends.is_none() && !by.importance && !by.other {
+        return None;
+    }
+    let importance = if by.importance { rule.importance } else { 0 };
+    let ends = if by.lifetime { ends } else { None };
+    Some((importance, ends.unwrap_or(u64::MAX), rule.created))
+}
+
+impl Victims {
+    /// Starts anew when the next one is needed.
+    pub(super) fn forget(&mut self) {
+        self.queue = None;
+    }
+
+    /// A flow was put into the table.
+    pub(super) fn watch(&mut self, by: EvictBy, rule: &Arc<Rule>) {
+        if let Some(queue) = &mut self.queue
+            && let Some(rank) = rank(by, rule)
+        {
+            let rule = rule.clone();
+            queue.push(Reverse(Victim { rank, rule }));
+        }
+    }
+
+    /// The flow that goes first, taken out of the order.
+    fn pop(
+        &mut self,
+        by: EvictBy,
+        table: &Table,
+        installed: impl Fn(&Arc<Rule>) -> bool,
+    ) -> Option<Arc<Rule>> {
+        // Flows that are gone must not be many more than those that are there.
+        let stale = |queue: &BinaryHeap<_>| queue.len() > 2 * table.len() + 1024;
+        if self.queue.as_ref().is_none_or(stale) {
+            let victim = |rule: &Arc<Rule>| {
+                let rank = rank(by, rule)?;
+                let rule = rule.clone();
+                Some(Reverse(Victim { rank, rule }))
+            };
+            self.queue = Some(table.rules().filter_map(victim).collect());
+        }
+        let queue = self.queue.as_mut()?;
+        while let Some(Reverse(mut first)) = queue.pop() {
+            if !installed(&first.rule) {
+                continue;
+            }
+            // A packet since then prolongs the life of a flow with an idle timeout.
+            match rank(by, &first.rule) {
+                Some(rank) if rank > first.rank => {
+                    first.rank = rank;
+                    queue.push(Reverse(first));
+                }
+                Some(_) => return Some(first.rule),
+                None => {}
+            }
+        }
+        None
+    }
+}
+
+impl Tables {
+    /// The flow to be evicted from a table, if any may.
+    pub(super) fn victim(&mut self, table: TableId) -> Option<Arc<Rule>> {
+        let next = &self.next;
+        let limited = self.limited.get_mut(usize::from(table.0))?;
+        if !limited.limits.evict {
+            return None;
+        }
+        let by = limited.limits.evict_by;
+        let installed = |rule: &Arc<Rule>| is_installed(next, rule);
+        limited.victims.pop(by, next.table(table)?, installed)
+    }
+
+    /// A flow was put into its table.
+    pub(super) fn watch_victim(&mut self, rule: &Arc<Rule>) {
+        if let Some(limited) = self.limited.get_mut(usize::from(rule.table.0)) {
+            limited.victims.watch(limited.limits.evict_by, rule);
+        }
+    }
+}
