@@ -6,6 +6,7 @@
 
 RUN=${RUN:-/run/sluice-conformance}
 LOGS=$RUN/logs
+# shellcheck disable=SC2034 # for lib.sh
 PIDS=$RUN/pids
 PEER_NS=conf-peer
 OURS_NS=conf-ours
@@ -43,12 +44,12 @@ start_ovs() {
 }
 vsctl() { ovs-vsctl --db="unix:$RUN/ovs/db.sock" "$@"; }
 
-# start_sluice [ARGUMENT...]: OURS_TARGET is where ovs-ofctl finds it.
+# start_sluice: OURS_TARGET is where ovs-ofctl finds it.
 start_sluice() {
   namespace_with_ports "$OURS_NS"
   start sluice-dataplane ip netns exec "$OURS_NS" "$BIN/sluice-dataplane" --dpid 1 --name ours --no-huge --memory 256 \
     --port p1,ofport=1,dev=veth,iface=p1 --port p2,ofport=2,dev=veth,iface=p2 --port p3,ofport=3,dev=veth,iface=p3 \
-    --listen "punix:$RUN/ours.mgmt" --admin "$RUN/admin.sock" --metrics none --poll adaptive "$@"
+    --listen "punix:$RUN/ours.mgmt" --admin "$RUN/admin.sock" --metrics none --poll adaptive
   wait_for 30 test -S "$RUN/ours.mgmt" || die "sluice-dataplane does not start: see $LOGS/sluice-dataplane.log"
   # shellcheck disable=SC2034 # for the caller
   OURS_TARGET=unix:$RUN/ours.mgmt
