@@ -106,13 +106,13 @@ impl Table {
     ) -> impl Iterator<Item = &'a Arc<Rule>> + 'a {
         self.subtables
             .iter()
-            .filter(|entry| entry.subtable.mask.covers(&wider.mask))
+            .filter(|entry| entry.subtable.mask.covers(wider.mask()))
             .flat_map(|entry| entry.subtable.within(wider))
     }
 
     /// The rule of exactly this match and priority.
     pub(crate) fn exact(&self, key: &MaskedKey, priority: u16) -> Option<&Arc<Rule>> {
-        let entry = &self.subtables[self.position(&key.mask)?];
+        let entry = &self.subtables[self.position(key.mask())?];
         let hash = hash_packed(&key.value);
         let is_it = |r: &Arc<Rule>| r.priority == priority && r.key.value == key.value;
         entry.subtable.rules.find(hash, is_it)
@@ -127,15 +127,9 @@ impl Table {
             .any(|rule| rule.priority == priority && rule.key.overlaps(key))
     }
 
-    /// The shared copy of a mask, if rules have it.
-    pub(crate) fn shared_mask(&self, mask: &Mask) -> Option<Arc<Mask>> {
-        let at = self.position(mask)?;
-        Some(self.subtables[at].subtable.mask.clone())
-    }
-
     /// Adds a rule, or puts it in the place of the one of the same match and priority.
     pub(crate) fn insert(&mut self, rule: Arc<Rule>) -> Option<Arc<Rule>> {
-        let at = match self.position(&rule.key.mask) {
+        let at = match self.position(rule.key.mask()) {
             Some(at) => at,
             None => {
                 let subtable = Arc::new(Subtable::new(&rule));
@@ -156,7 +150,7 @@ impl Table {
     /// Takes out the rule of exactly this match and priority.
     pub(crate) fn remove(&mut self, key: &MaskedKey, priority: u16) -> Option<Arc<Rule>> {
         self.exact(key, priority)?;
-        let at = self.position(&key.mask)?;
+        let at = self.position(key.mask())?;
         let removed = Arc::make_mut(&mut self.subtables[at].subtable).remove(key, priority)?;
         self.len -= 1;
         self.settle(at);
@@ -166,7 +160,7 @@ impl Table {
     fn position(&self, mask: &Mask) -> Option<usize> {
         self.subtables
             .iter()
-            .position(|entry| *entry.subtable.mask == *mask)
+            .position(|entry| std::ptr::eq(&*entry.subtable.mask, mask))
     }
 
     /// Puts a changed subtable in its place again.
@@ -191,7 +185,7 @@ impl Table {
 impl Subtable {
     fn new(first: &Rule) -> Self {
         Subtable {
-            mask: first.key.mask.clone(),
+            mask: first.key.mask().clone(),
             common: common_words(&first.key),
             one_key: Some(hash_packed(&first.key.value)),
             rules: Trie::default(),
@@ -219,7 +213,7 @@ impl Subtable {
     }
 
     fn within<'a>(&'a self, wider: &'a MaskedKey) -> Within<'a> {
-        if *self.mask == *wider.mask {
+        if self.mask == *wider.mask() {
             let hash = hash_packed(&wider.value);
             return Within::Same(self.rules.all(hash), wider);
         }
@@ -278,7 +272,7 @@ fn common_words(key: &MaskedKey) -> Vec<CommonWord> {
     }
     let late = late.words();
     let part = |is_late: bool| {
-        let words = key.mask.words().iter().zip(&key.value);
+        let words = key.mask().words().iter().zip(&key.value);
         words.filter_map(move |(w, value)| {
             let of_part = late[usize::from(w.at)] ^ if is_late { 0 } else { u64::MAX };
             let bits = w.bits & of_part;

@@ -6,6 +6,8 @@
 use net::{FlowKey, KEY_WORDS};
 use openflow::Field;
 
+use crate::rule::Words;
+
 /// The words of a flow key's mask that are not zero.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Mask {
@@ -53,7 +55,7 @@ impl Mask {
     }
 
     /// The masked words of a key.
-    pub(crate) fn pack(&self, key: &FlowKey) -> Box<[u64]> {
+    pub(crate) fn pack(&self, key: &FlowKey) -> Words {
         let words = key.words();
         self.words
             .iter()

@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use net::{FlowKey, TableId};
 use openflow::{Field, Instructions, Match};
+use smallvec::SmallVec;
 
 use crate::Mask;
 
@@ -27,27 +28,39 @@ pub struct Rule {
     pub cookie: u64,
     /// When it was added, nanoseconds of the writer's clock.
     pub created: u64,
-    /// What happens to its packets.
-    pub instructions: Instructions,
+    /// What happens to its packets; shared by flows that say it in the same words.
+    pub instructions: Arc<Instructions>,
     /// Its counters, which a modification keeps.
-    pub stats: Arc<RuleStats>,
+    pub stats: RuleStats,
     pub(crate) key: MaskedKey,
 }
 
-/// A match in the form in which it is looked up: rules of one form share their masks.
+/// A match in the form in which it is looked up.
 #[derive(Clone, Debug)]
 pub(crate) struct MaskedKey {
-    pub fields: Arc<[(Field, u128)]>,
+    /// What rules with the same masks share.
+    pub form: Arc<Form>,
+    /// The words under the mask.
+    pub value: Words,
+}
+
+/// Words of a key under a mask; those of most matches fit in place.
+pub(crate) type Words = SmallVec<[u64; 4]>;
+
+/// Fields and masks of a match. The writer keeps each form once, and each mask once.
+#[derive(Debug)]
+pub(crate) struct Form {
+    pub fields: Box<[(Field, u128)]>,
     pub mask: Arc<Mask>,
-    pub value: Box<[u64]>,
 }
 
 impl Rule {
     /// Which packets.
     pub fn matching(&self) -> Match {
-        let value = self.key.mask.unpack(&self.key.value);
+        let form = &self.key.form;
+        let value = form.mask.unpack(&self.key.value);
         let mut matching = Match::any();
-        for (field, mask) in self.key.fields.iter() {
+        for (field, mask) in form.fields.iter() {
             matching.set(*field, field.info().slot.get(&value), *mask);
         }
         matching
@@ -55,28 +68,33 @@ impl Rule {
 
     /// True where a packet's key agrees with the match.
     pub fn matches(&self, key: &FlowKey) -> bool {
-        self.key.mask.agrees(key.words(), &self.key.value)
+        self.key.mask().agrees(key.words(), &self.key.value)
     }
 
     /// The mask of the match.
     pub fn mask(&self) -> &Mask {
-        &self.key.mask
+        self.key.mask()
     }
 }
 
 impl MaskedKey {
+    /// Its mask.
+    pub fn mask(&self) -> &Arc<Mask> {
+        &self.form.mask
+    }
+
     /// Every packet of this key is one of `wider`.
     pub fn is_within(&self, wider: &MaskedKey) -> bool {
-        self.mask.covers(&wider.mask) && {
-            let value = self.mask.unpack(&self.value);
-            wider.mask.agrees(value.words(), &wider.value)
+        self.mask().covers(wider.mask()) && {
+            let value = self.mask().unpack(&self.value);
+            wider.mask().agrees(value.words(), &wider.value)
         }
     }
 
     /// Some packet is of both keys.
     pub fn overlaps(&self, other: &MaskedKey) -> bool {
-        let mut mine = self.mask.words().iter().zip(&self.value).peekable();
-        for (theirs, their_value) in other.mask.words().iter().zip(&other.value) {
+        let mut mine = self.mask().words().iter().zip(&self.value).peekable();
+        for (theirs, their_value) in other.mask().words().iter().zip(&other.value) {
             while mine.next_if(|(w, _)| w.at < theirs.at).is_some() {}
             if let Some((w, value)) = mine.next_if(|(w, _)| w.at == theirs.at)
                 && (value ^ their_value) & w.bits & theirs.bits != 0
@@ -94,6 +112,8 @@ pub struct RuleStats {
     packets: AtomicU64,
     bytes: AtomicU64,
     used: AtomicU64,
+    /// The rule whose counters go on; itself one that has its own.
+    earlier: Option<Arc<Rule>>,
 }
 
 /// A reading of packet and byte counters.
@@ -114,23 +134,42 @@ impl RuleStats {
         }
     }
 
+    /// For a rule that comes in the place of another and goes on with its counters.
+    pub(crate) fn of(earlier: &Arc<Rule>) -> Self {
+        let first = earlier.stats.earlier.as_ref().unwrap_or(earlier);
+        RuleStats {
+            earlier: Some(first.clone()),
+            ..RuleStats::default()
+        }
+    }
+
+    /// Where it is counted.
+    fn place(&self) -> &RuleStats {
+        match &self.earlier {
+            Some(earlier) => &earlier.stats,
+            None => self,
+        }
+    }
+
     /// Counts packets, the last of them at `used` nanoseconds.
     pub fn add(&self, packets: u64, bytes: u64, used: u64) {
-        self.packets.fetch_add(packets, Relaxed);
-        self.bytes.fetch_add(bytes, Relaxed);
-        self.used.fetch_max(used, Relaxed);
+        let place = self.place();
+        place.packets.fetch_add(packets, Relaxed);
+        place.bytes.fetch_add(bytes, Relaxed);
+        place.used.fetch_max(used, Relaxed);
     }
 
     /// Packets and bytes so far.
     pub fn counters(&self) -> Counters {
+        let place = self.place();
         Counters {
-            packets: self.packets.load(Relaxed),
-            bytes: self.bytes.load(Relaxed),
+            packets: place.packets.load(Relaxed),
+            bytes: place.bytes.load(Relaxed),
         }
     }
 
     /// When the last packet came, or the rule.
     pub fn used(&self) -> u64 {
-        self.used.load(Relaxed)
+        self.place().used.load(Relaxed)
     }
 }

@@ -3,23 +3,26 @@
 mod buckets;
 mod eviction;
 mod flows;
+mod forms;
 mod groups;
 mod limits;
 mod meters;
+mod users;
 
 pub use limits::{EvictBy, TableLimits, Vacancy, VacancyEvent};
 pub use meters::MAX_BANDS;
 
 use std::cmp::Reverse;
-use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use net::{FlowKey, GroupId, MeterId, PortNo, TableId};
-use openflow::{Action, Field, Match};
+use openflow::{Action, Match};
 
 use crate::expiry::Expiry;
-use crate::rule::MaskedKey;
-use crate::{Mask, Pipeline, Published, Rule, Table};
+use crate::rule::{Form, MaskedKey};
+use crate::{Pipeline, Published, Rule, Table};
+use forms::Forms;
+use users::Users;
 
 /// Number of tables: 0..=253, as many as Open vSwitch shows.
 pub const TABLES: u8 = 254;
@@ -88,9 +91,6 @@ impl Default for FlowFilter {
     }
 }
 
-/// Forms of matches, each kept once.
-type Forms = HashSet<Arc<[(Field, u128)]>>;
-
 /// The one writer. Modifications gather until [`Tables::publish`].
 #[derive(Debug)]
 pub struct Tables {
@@ -102,9 +102,9 @@ pub struct Tables {
     expiry: Expiry,
     forms: Forms,
     /// Flows that use a group or a meter, and groups that send to a group, counted.
-    group_users: HashMap<GroupId, usize>,
-    chain_users: HashMap<GroupId, usize>,
-    meter_users: HashMap<MeterId, usize>,
+    group_users: Users,
+    chain_users: Users,
+    meter_users: Users,
     /// By table.
     limited: Vec<limits::Limited>,
     watches_vacancy: bool,
@@ -116,9 +116,9 @@ pub struct Saved {
     tidied: u64,
     next: Pipeline,
     changed: bool,
-    group_users: HashMap<GroupId, usize>,
-    chain_users: HashMap<GroupId, usize>,
-    meter_users: HashMap<MeterId, usize>,
+    group_users: Users,
+    chain_users: Users,
+    meter_users: Users,
 }
 
 impl Default for Tables {
@@ -140,10 +140,10 @@ impl Tables {
             published: Arc::new(Published::new(published)),
             retired: Vec::new(),
             expiry: Expiry::default(),
-            forms: Forms::new(),
-            group_users: HashMap::new(),
-            chain_users: HashMap::new(),
-            meter_users: HashMap::new(),
+            forms: Forms::default(),
+            group_users: Users::default(),
+            chain_users: Users::default(),
+            meter_users: Users::default(),
             limited: (0..TABLES).map(|_| limits::Limited::default()).collect(),
             watches_vacancy: false,
         }
@@ -234,13 +234,12 @@ impl Tables {
 
     /// Number of flows and groups that use a group.
     pub fn group_references(&self, id: GroupId) -> usize {
-        let count = |users: &HashMap<GroupId, usize>| users.get(&id).copied().unwrap_or(0);
-        count(&self.group_users) + count(&self.chain_users)
+        self.group_users.count(id.0) + self.chain_users.count(id.0)
     }
 
     /// Number of flows that use a meter.
     pub fn meter_references(&self, id: MeterId) -> usize {
-        self.meter_users.get(&id).copied().unwrap_or(0)
+        self.meter_users.count(id.0)
     }
 
     /// The earliest time (nanoseconds) at which [`Tables::expire`] may have something to do.
@@ -288,33 +287,20 @@ impl Tables {
     /// A key for comparing.
     fn peek_key(&self, matching: &Match) -> MaskedKey {
         let (value, mask) = matching.to_keys();
-        masked_key(matching, &value, Arc::new(Mask::new(&mask)))
+        masked_key(self.forms.peek(matching, &mask), &value)
     }
 
     /// A key to be kept: shares what other rules have alike.
-    fn shared_key(&mut self, table: TableId, matching: &Match) -> MaskedKey {
+    fn shared_key(&mut self, matching: &Match) -> MaskedKey {
         let (value, mask) = matching.to_keys();
-        let mask = Mask::new(&mask);
-        let shared = self.next.table(table).and_then(|t| t.shared_mask(&mask));
-        let mut key = masked_key(matching, &value, shared.unwrap_or_else(|| Arc::new(mask)));
-        match self.forms.get(&key.fields) {
-            Some(form) => key.fields = form.clone(),
-            None => {
-                if self.forms.len() >= self.forms.capacity() {
-                    self.forms.retain(|form| Arc::strong_count(form) > 1);
-                }
-                self.forms.insert(key.fields.clone());
-            }
-        }
-        key
+        masked_key(self.forms.intern(matching, &mask), &value)
     }
 }
 
-fn masked_key(matching: &Match, value: &FlowKey, mask: Arc<Mask>) -> MaskedKey {
+fn masked_key(form: Arc<Form>, value: &FlowKey) -> MaskedKey {
     MaskedKey {
-        fields: matching.iter().map(|f| (f.field, f.mask)).collect(),
-        value: mask.pack(value),
-        mask,
+        value: form.mask.pack(value),
+        form,
     }
 }
 

@@ -127,7 +127,7 @@ fn modify_changes_instructions_and_nothing_else() {
     };
     assert_eq!(tables.flow_mod(&request, SECOND).unwrap().len(), 2);
     let now = flows(&tables);
-    let outputs: Vec<bool> = now.iter().map(|r| r.instructions == output(4)).collect();
+    let outputs: Vec<bool> = now.iter().map(|r| *r.instructions == output(4)).collect();
     assert_eq!(outputs, [true, true, false]);
     assert_eq!((now[0].cookie, now[0].created), (1, 0));
     assert_eq!(now[0].stats.counters().packets, 3);

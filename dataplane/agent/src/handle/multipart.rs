@@ -167,7 +167,7 @@ pub(crate) fn flow_stats(rule: &Rule, now: u64) -> FlowStats {
         packet_count: counters.packets,
         byte_count: counters.bytes,
         matching: rule.matching(),
-        instructions: rule.instructions.clone(),
+        instructions: (*rule.instructions).clone(),
     }
 }
 

@@ -23,7 +23,7 @@ impl Tables {
     fn add(&mut self, request: &FlowMod, now: u64) -> Result<Vec<Change>, Refused> {
         let table = request.table;
         self.check(table, &request.instructions)?;
-        let key = self.shared_key(table, &request.matching);
+        let key = self.shared_key(&request.matching);
         let at = self.next.table(table).ok_or(Refused::NoSuchTable(table))?;
         if request.flags & FLOW_CHECK_OVERLAP != 0 && at.has_overlap(&key, request.priority) {
             return Err(Refused::Overlap(table));
@@ -37,9 +37,9 @@ impl Tables {
         let stats = match &same {
             Some(old) if request.flags & FLOW_RESET_COUNTS == 0 => {
                 old.stats.add(0, 0, now);
-                old.stats.clone()
+                RuleStats::of(old)
             }
-            _ => Arc::new(RuleStats::new(now)),
+            _ => RuleStats::new(now),
         };
         let rule = Arc::new(Rule {
             table,
@@ -50,7 +50,7 @@ impl Tables {
             importance: request.importance,
             cookie: request.cookie,
             created: now,
-            instructions: request.instructions.clone(),
+            instructions: Arc::new(request.instructions.clone()),
             stats,
             key,
         });
@@ -83,10 +83,11 @@ impl Tables {
         for rule in &selected {
             self.check(rule.table, &request.instructions)?;
         }
+        let instructions = Arc::new(request.instructions.clone());
         let changed = selected.into_iter().map(|old| {
             let stats = match request.flags & FLOW_RESET_COUNTS {
-                0 => old.stats.clone(),
-                _ => Arc::new(RuleStats::new(old.stats.used())),
+                0 => RuleStats::of(&old),
+                _ => RuleStats::new(old.stats.used()),
             };
             self.forget_users(&old);
             let rule = Arc::new(Rule {
@@ -98,7 +99,7 @@ impl Tables {
                 importance: old.importance,
                 cookie: old.cookie,
                 created: old.created,
-                instructions: request.instructions.clone(),
+                instructions: instructions.clone(),
                 stats,
                 key: old.key.clone(),
             });
@@ -154,10 +155,10 @@ impl Tables {
     /// Adds or replaces.
     fn put(&mut self, rule: Arc<Rule>) {
         for group in groups_of(&rule.instructions) {
-            *self.group_users.entry(group).or_default() += 1;
+            self.group_users.add(group.0);
         }
         for meter in meters_of(&rule.instructions) {
-            *self.meter_users.entry(meter).or_default() += 1;
+            self.meter_users.add(meter.0);
         }
         self.expiry.watch(&rule);
         self.watch_victim(&rule);
@@ -169,21 +170,17 @@ impl Tables {
 
     pub(super) fn forget_users(&mut self, rule: &Rule) {
         for group in groups_of(&rule.instructions) {
-            if let Some(users) = self.group_users.get_mut(&group) {
-                *users = users.saturating_sub(1);
-            }
+            self.group_users.sub(group.0);
         }
         for meter in meters_of(&rule.instructions) {
-            if let Some(users) = self.meter_users.get_mut(&meter) {
-                *users = users.saturating_sub(1);
-            }
+            self.meter_users.sub(meter.0);
         }
     }
 
     /// Flows that were replaced wait in the queue for a time that may be hours away; when they are
     /// more than those in the tables, they go.
     fn tidy_expiry(&mut self) {
-        if self.expiry.len() > 2 * self.next.rules() + 1024 {
+        if self.expiry.len() > 1024 && self.expiry.len() > 2 * self.next.rules() + 1024 {
             let next = &self.next;
             self.expiry.retain(|rule| super::is_installed(next, rule));
         }

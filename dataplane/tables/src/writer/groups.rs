@@ -53,7 +53,7 @@ impl Tables {
         let (id, hash) = (group.id, id_hash(group.id.0));
         let group = Arc::new(group);
         for next in group.next_groups() {
-            *self.chain_users.entry(next).or_default() += 1;
+            self.chain_users.add(next.0);
         }
         let replaced = match self.next.groups.find_mut(hash, |old| old.id == id) {
             Some(old) => Some(std::mem::replace(old, group)),
@@ -69,10 +69,7 @@ impl Tables {
 
     fn forget_chain(&mut self, group: &Group) {
         for next in group.next_groups() {
-            match self.chain_users.get_mut(&next) {
-                Some(users) if *users > 1 => *users -= 1,
-                _ => drop(self.chain_users.remove(&next)),
-            }
+            self.chain_users.sub(next.0);
         }
     }
 
@@ -88,7 +85,7 @@ impl Tables {
                 .into_iter()
                 .collect(),
         };
-        if id != GroupId::ALL && self.chain_users.contains_key(&id) {
+        if id != GroupId::ALL && self.chain_users.count(id.0) > 0 {
             return Err(Refused::ChainedGroup(id));
         }
         let mut used = HashSet::new();
@@ -98,7 +95,7 @@ impl Tables {
             if let Some(group) = self.next.groups.remove(hash, |group| group.id == id) {
                 self.forget_chain(&group);
             }
-            if self.group_users.remove(&id).is_some_and(|users| users > 0) {
+            if self.group_users.take(id.0) {
                 used.insert(id);
             }
         }

@@ -70,7 +70,7 @@ impl Tables {
             self.next
                 .meters
                 .remove(id_hash(id.0), |meter| meter.id == id);
-            if self.meter_users.remove(&id).is_some_and(|users| users > 0) {
+            if self.meter_users.take(id.0) {
                 used.insert(id);
             }
         }

@@ -1,0 +1,38 @@
+//! How many flows or groups use each group or meter.
+
+use crate::pipeline::id_hash;
+use crate::trie::Trie;
+
+/// Counts by number. A copy costs one reference count, so that a bundle can be taken back.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Users(Trie<(u32, u32)>);
+
+impl Users {
+    /// How many use it.
+    pub(super) fn count(&self, id: u32) -> usize {
+        let found = self.0.find(id_hash(id), |(of, _)| *of == id);
+        found.map_or(0, |(_, count)| *count as usize)
+    }
+
+    /// One more.
+    pub(super) fn add(&mut self, id: u32) {
+        match self.0.find_mut(id_hash(id), |(of, _)| *of == id) {
+            Some((_, count)) => *count += 1,
+            None => self.0.insert(id_hash(id), (id, 1), |_| true),
+        }
+    }
+
+    /// One less.
+    pub(super) fn sub(&mut self, id: u32) {
+        match self.0.find_mut(id_hash(id), |(of, _)| *of == id) {
+            Some((_, count)) if *count > 1 => *count -= 1,
+            _ => drop(self.take(id)),
+        }
+    }
+
+    /// Forgets it; true if somebody used it.
+    pub(super) fn take(&mut self, id: u32) -> bool {
+        let taken = self.0.remove(id_hash(id), |(of, _)| *of == id);
+        taken.is_some()
+    }
+}
