@@ -142,6 +142,7 @@ pub(crate) fn flow(
     if let Some(meter) = instructions.meter {
         check_meter(meter)?;
     }
+    clauses(instructions)?;
     apply(&mut headers, &instructions.apply, Place::Flow)?;
     // The action set runs at the end; what apply_actions did to the packet holds by then.
     if let Some(actions) = &instructions.write {
@@ -151,6 +152,25 @@ pub(crate) fn flow(
         Some(next) if table != TableId::ALL && next <= table => Err(error::OFPBIC_BAD_TABLE_ID),
         Some(TableId::ALL) => Err(error::OFPBIC_BAD_TABLE_ID),
         _ => Ok(()),
+    }
+}
+
+/// A clause of a conjunctive match is looked at and not run: nothing but notes may stand beside it
+/// (ovs-actions(7), `conjunction`).
+fn clauses(instructions: &Instructions) -> Result<(), OfError> {
+    let is_clause = |action: &Action| matches!(action, Action::Conjunction(_));
+    if !instructions.apply.iter().any(is_clause) {
+        return Ok(());
+    }
+    let alone = instructions.meter.is_none()
+        && !instructions.clear
+        && instructions.write.is_none()
+        && instructions.metadata.is_none()
+        && instructions.goto_table.is_none();
+    let quiet = |action: &Action| is_clause(action) || matches!(action, Action::Note(_));
+    match alone && instructions.apply.iter().all(quiet) {
+        true => Ok(()),
+        false => Err(error::NXBAC_BAD_CONJUNCTION),
     }
 }
 
@@ -427,6 +447,22 @@ mod tests {
         };
         assert_eq!(check(ip(), vec![ct(mark)]), Ok(()));
         assert_eq!(check(ip(), vec![ct(Action::DecNwTtl)]), bad);
+    }
+
+    #[test]
+    fn a_clause_stands_alone_but_for_notes() {
+        let clause = Action::Conjunction(crate::action::Conjunction {
+            id: 1,
+            clause: 0,
+            n_clauses: 2,
+        });
+        let bad = Err(error::NXBAC_BAD_CONJUNCTION);
+        let list = |more: Action| check(Match::any(), vec![more, clause.clone()]);
+        assert_eq!(list(Action::Note(vec![0; 6])), Ok(()));
+        assert_eq!(list(clause.clone()), Ok(()));
+        assert_eq!(list(Action::Exit), bad);
+        let goes_on = Instructions::apply(vec![clause]).goto(TableId(3));
+        assert_eq!(flow(&Match::any(), &goes_on, TableId(0)), bad);
     }
 
     #[test]

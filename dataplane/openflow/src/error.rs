@@ -74,7 +74,8 @@ impl OfError {
     }
 
     fn entry(self) -> Option<&'static (OfError, &'static str, &'static str)> {
-        ALL.iter().find(|(error, _, _)| *error == self)
+        let mut known = ALL.iter().chain(NICIRA_ALL);
+        known.find(|(error, _, _)| *error == self)
     }
 }
 
@@ -124,6 +125,25 @@ macro_rules! errors {
         /// Every error of the specification with its name and meaning.
         pub const ALL: &[(OfError, &str, &str)] = &[$(($name, stringify!($name), $text)),*];
     };
+}
+
+macro_rules! nicira_errors {
+    ($($name:ident $exp_type:literal $text:literal;)*) => {
+        $(
+            #[doc = $text]
+            pub const $name: OfError = OfError::of_experimenter(crate::msg::NICIRA, $exp_type);
+        )*
+
+        /// Open vSwitch's own errors that we send (nicira-ext.h), likewise.
+        pub const NICIRA_ALL: &[(OfError, &str, &str)] =
+            &[$(($name, stringify!($name), $text)),*];
+    };
+}
+
+nicira_errors! {
+    NXBAC_BAD_CONJUNCTION 15 "conjunction stands with other actions, or its clauses are not 2 to 64";
+    NXR_NOT_SUPPORTED 34 "packets cannot be resumed";
+    NXR_STALE 35 "the continuation is not one that this switch made";
 }
 
 /// Names of the types.
@@ -342,7 +362,7 @@ mod tests {
     #[test]
     fn each_error_has_its_own_number_and_a_name() {
         let mut seen = std::collections::BTreeSet::new();
-        for (error, name, _) in ALL {
+        for (error, name, _) in ALL.iter().chain(NICIRA_ALL) {
             assert!(seen.insert(*error), "{name} twice");
             assert!(error.kind_name().is_some(), "{name}");
         }

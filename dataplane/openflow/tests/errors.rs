@@ -370,7 +370,8 @@ fn nicira_actions() {
     let both = ct("0001", "000000000005", &nx("0024", "0000 0003 0000"));
     assert_eq!(bad(&both), OFPBAC_BAD_ARGUMENT);
     // conjunction: one clause of one.
-    assert_eq!(bad(&nx("0022", "00 01 00000001")), OFPBAC_BAD_ARGUMENT);
+    let one_of_one = nx("0022", "00 01 00000001");
+    assert_eq!(bad(&one_of_one), NXBAC_BAD_CONJUNCTION);
     // clone in clone in clone ...
     let mut deep = nx("0011", "000000000000");
     for _ in 0..40 {

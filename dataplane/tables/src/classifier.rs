@@ -16,6 +16,7 @@ use std::sync::Arc;
 use net::{FlowKey, KEY_WORDS};
 
 use crate::Mask;
+use crate::conjunction::{self, Floor, Matches};
 use crate::mask::{LATE, hash_packed};
 use crate::rule::{MaskedKey, Rule};
 use crate::trie::{self, Trie};
@@ -26,6 +27,8 @@ pub struct Table {
     /// Highest priority first.
     subtables: Vec<Entry>,
     len: usize,
+    /// Rules that are clauses of conjunctive matches.
+    clauses: usize,
     pub(crate) generation: u64,
 }
 
@@ -78,6 +81,9 @@ impl Table {
     /// that decided are ORed into `consulted`.
     #[inline]
     pub fn lookup(&self, key: &FlowKey, consulted: &mut FlowKey) -> Option<&Arc<Rule>> {
+        if self.clauses != 0 {
+            return conjunction::lookup(self, key, consulted);
+        }
         let words = key.words();
         let mut best: Option<&Arc<Rule>> = None;
         for entry in &self.subtables {
@@ -141,8 +147,14 @@ impl Table {
             }
         };
         let subtable = Arc::make_mut(&mut self.subtables[at].subtable);
+        self.clauses += usize::from(conjunction::is_clause(&rule));
         let replaced = subtable.insert(rule);
         self.len += usize::from(replaced.is_none());
+        self.clauses -= usize::from(
+            replaced
+                .as_ref()
+                .is_some_and(|old| conjunction::is_clause(old)),
+        );
         self.settle(at);
         replaced
     }
@@ -153,6 +165,7 @@ impl Table {
         let at = self.position(key.mask())?;
         let removed = Arc::make_mut(&mut self.subtables[at].subtable).remove(key, priority)?;
         self.len -= 1;
+        self.clauses -= usize::from(conjunction::is_clause(&removed));
         self.settle(at);
         Some(removed)
     }
@@ -182,6 +195,28 @@ impl Table {
     }
 }
 
+impl Matches for Table {
+    fn each_match<'a>(
+        &'a self,
+        key: &FlowKey,
+        consulted: &mut FlowKey,
+        visit: &mut dyn FnMut(&'a Arc<Rule>) -> Floor,
+    ) {
+        let mut floor = None;
+        for entry in &self.subtables {
+            if floor.is_some_and(|floor| floor >= entry.max_priority) {
+                break;
+            }
+            for rule in entry.subtable.all(key.words(), consulted) {
+                if floor.is_some_and(|floor| floor >= rule.priority) {
+                    break;
+                }
+                floor = visit(rule);
+            }
+        }
+    }
+}
+
 impl Subtable {
     fn new(first: &Rule) -> Self {
         Subtable {
@@ -193,15 +228,35 @@ impl Subtable {
         }
     }
 
+    /// True if the packet has the bits that all rules have in common.
     #[inline]
-    fn lookup(&self, words: &[u64; KEY_WORDS], consulted: &mut FlowKey) -> Option<&Arc<Rule>> {
+    fn has_common(&self, words: &[u64; KEY_WORDS], consulted: &mut FlowKey) -> bool {
         let seen = consulted.words_mut();
-        for common in &self.common {
+        self.common.iter().all(|common| {
             let at = usize::from(common.at);
             seen[at] |= common.bits;
-            if (words[at] ^ common.value) & common.bits != 0 {
-                return None;
-            }
+            (words[at] ^ common.value) & common.bits == 0
+        })
+    }
+
+    /// The rules that match, highest priority first.
+    fn all<'a, 'k>(
+        &'a self,
+        words: &'k [u64; KEY_WORDS],
+        consulted: &mut FlowKey,
+    ) -> impl Iterator<Item = &'a Arc<Rule>> + use<'a, 'k> {
+        let found = self.has_common(words, consulted).then(|| {
+            self.mask.add_to(consulted);
+            self.rules.all(self.mask.hash(words))
+        });
+        let agrees = |rule: &&'a Arc<Rule>| self.mask.agrees(words, &rule.key.value);
+        found.into_iter().flatten().filter(agrees)
+    }
+
+    #[inline]
+    fn lookup(&self, words: &[u64; KEY_WORDS], consulted: &mut FlowKey) -> Option<&Arc<Rule>> {
+        if !self.has_common(words, consulted) {
+            return None;
         }
         if let Some(hash) = self.one_key {
             return self.rules.find(hash, |_| true);

@@ -18,6 +18,7 @@
 )]
 
 mod classifier;
+mod conjunction;
 mod error;
 mod expiry;
 mod group;

@@ -4,8 +4,9 @@
 use std::sync::Arc;
 
 use net::{FlowKey, TableId};
+use openflow::action::Conjunction;
 use openflow::model::{FlowCommand, FlowMod};
-use openflow::{Field, Instructions, Match};
+use openflow::{Action, Field, Instructions, Match};
 use proptest::prelude::*;
 use tables::{Pipeline, Tables, reference};
 
@@ -23,6 +24,7 @@ fn field() -> impl Strategy<Value = (Field, u128, u128)> {
         Field::Reg0,
         Field::Xreg0,
         Field::CtLabel,
+        Field::ConjId,
     ]);
     (fields, 0u128..4, masks)
 }
@@ -47,6 +49,21 @@ fn any_key() -> impl Strategy<Value = FlowKey> {
     })
 }
 
+/// Mostly nothing; sometimes clauses of a few conjunctions.
+fn any_instructions() -> impl Strategy<Value = Instructions> {
+    let clause = (1u32..4, 0u8..3, 2u8..4).prop_map(|(id, clause, n_clauses)| {
+        Action::Conjunction(Conjunction {
+            id,
+            clause: clause % n_clauses,
+            n_clauses,
+        })
+    });
+    prop_oneof![
+        2 => Just(Instructions::drop()),
+        1 => prop::collection::vec(clause, 1..4).prop_map(Instructions::apply),
+    ]
+}
+
 fn any_flow_mod() -> impl Strategy<Value = FlowMod> {
     let commands = prop::sample::select(vec![
         FlowCommand::Add,
@@ -57,13 +74,14 @@ fn any_flow_mod() -> impl Strategy<Value = FlowMod> {
         FlowCommand::Delete,
         FlowCommand::ModifyStrict,
     ]);
-    (commands, any_match(), 0u16..5, 0u64..3).prop_map(|(command, matching, priority, cookie)| {
+    let rest = (any_match(), 0u16..5, 0u64..3, any_instructions());
+    (commands, rest).prop_map(|(command, (matching, priority, cookie, instructions))| {
         FlowMod {
             command,
             cookie,
             // A wildcard deletion would empty the table too often.
             cookie_mask: if command == FlowCommand::Delete { 3 } else { 0 },
-            ..FlowMod::add(TableId(0), priority, matching, Instructions::drop())
+            ..FlowMod::add(TableId(0), priority, matching, instructions)
         }
     })
 }

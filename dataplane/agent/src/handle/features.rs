@@ -20,7 +20,7 @@ const INSTRUCTIONS: &[u16] = &[1, 2, 3, 4, 5, 6];
 fn can_match(field: Field) -> bool {
     !matches!(
         field,
-        Field::InPhyPort | Field::ActsetOutput | Field::PacketType | Field::ConjId | Field::DpHash
+        Field::InPhyPort | Field::ActsetOutput | Field::PacketType | Field::DpHash
     )
 }
 
@@ -87,7 +87,6 @@ fn check_action(action: &Action, packet_out: bool) -> Result<(), OfError> {
         | Action::CopyTtlIn => Err(OFPBAC_BAD_TYPE),
         Action::Learn(_)
         | Action::FinTimeout { .. }
-        | Action::Conjunction(_)
         | Action::Controller(Controller { pause: true, .. }) => Err(OFPBAC_BAD_EXP_TYPE),
         _ => Ok(()),
     }

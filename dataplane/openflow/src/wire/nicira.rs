@@ -291,7 +291,7 @@ fn read_dec_ttl_ids(mut r: Reader<'_>) -> Result<Action, OfError> {
 fn read_conjunction(r: &mut Reader<'_>) -> Result<Action, OfError> {
     let (clause, n_clauses, id) = (r.u8()?, r.u8()?, r.u32()?);
     if !(2..=64).contains(&n_clauses) || clause >= n_clauses {
-        return Err(error::OFPBAC_BAD_ARGUMENT);
+        return Err(error::NXBAC_BAD_CONJUNCTION);
     }
     Ok(Action::Conjunction(Conjunction {
         id,

@@ -86,6 +86,8 @@ impl<'a> Walk<'a> {
             Action::Note(_) => {}
             // There is no collector; the packets are counted for the flow.
             Action::Sample(_) => {}
+            // Looked at by the tables; runs in a packet-out only, where it means nothing.
+            Action::Conjunction(_) => {}
             Action::Exit => self.stop = true,
             // A translation stands inside a ct action only; the rest is not offered.
             Action::Nat(_)
@@ -98,7 +100,6 @@ impl<'a> Walk<'a> {
             | Action::CopyTtlOut
             | Action::Learn(_)
             | Action::FinTimeout { .. }
-            | Action::Conjunction(_)
             | Action::DeleteField(_)
             | Action::CopyTtlIn => self.fail(DropReason::Unsupported),
         }
