@@ -149,7 +149,8 @@ fn edits_keep_what_was_right(packet: &[u8], layout: &Layout, choice: u8, value: 
     editor.set_ipv6_label(u32::from(port));
     editor.set_arp_operation(port);
     editor.set_arp_spa([value; 4]);
-    editor.set_mpls(choice & 3, u32::from(port));
+    editor.set_mpls(u32::from(port), 0xffff);
+    editor.set_pbb(u32::from(port), 0xffff);
     editor.set_src_port(port);
     editor.set_dst_port(!port);
     editor.set_ipv4_src([value; 4]);

@@ -4,7 +4,7 @@
 //! before stays recognisably damaged, and the payload is not touched. SCTP's CRC32c is linear, so
 //! it is updated the same way.
 
-use zerocopy::big_endian::{U16, U32};
+use zerocopy::big_endian::U16;
 
 use crate::MacAddr;
 use crate::csum;
@@ -14,6 +14,8 @@ use crate::nd;
 use crate::parse::{Layout, Network, Transport};
 
 mod embedded;
+mod labels;
+mod protocol;
 
 pub use embedded::translate_embedded;
 
@@ -225,14 +227,6 @@ impl<'a> Editor<'a> {
     /// (solicited, override; RFC 4861, 4.4). This is how flows answer neighbour discovery.
     pub fn set_nd_tll(&mut self, mac: MacAddr) -> bool {
         self.set_nd_option(2, mac) || self.turn_into_answer(mac)
-    }
-
-    /// MPLS label stack entry `index`, 0 being the outermost: label, class, bottom, time to live.
-    pub fn set_mpls(&mut self, index: u8, entry: u32) -> bool {
-        let at = usize::from(self.layout.l3) + usize::from(index) * 4;
-        self.layout.network == Network::Mpls
-            && index < 3
-            && self.change(at, |lse: &mut U32| lse.set(entry))
     }
 
     fn change<T>(&mut self, at: usize, change: impl FnOnce(&mut T)) -> bool

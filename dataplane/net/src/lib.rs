@@ -25,6 +25,7 @@ pub mod key;
 pub mod mac;
 pub mod nd;
 pub mod parse;
+pub mod reshape;
 pub mod tcp;
 pub mod tunnel;
 

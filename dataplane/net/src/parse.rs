@@ -52,6 +52,7 @@ pub fn extract(head: &[u8], total_len: usize, key: &mut FlowKey) -> Result<Layou
             Network::Ipv4 => ip::ipv4(&mut reader, key, &mut layout),
             Network::Ipv6 => ip::ipv6(&mut reader, key, &mut layout),
             Network::Mpls => mpls(&reader, key, &mut layout),
+            Network::Pbb => pbb(&reader, key, &mut layout),
             Network::None => Ok(()),
         })
         .err();
@@ -162,10 +163,7 @@ fn link(
         ethertype::IPV4 => Network::Ipv4,
         ethertype::IPV6 => Network::Ipv6,
         ethertype::MPLS | ethertype::MPLS_MULTICAST => Network::Mpls,
-        ethertype::PBB => {
-            key.pbb_itag = *reader.header(at, Malformed::Label)?;
-            Network::None
-        }
+        ethertype::PBB => Network::Pbb,
         _ => Network::None,
     })
 }
@@ -185,6 +183,12 @@ fn arp(reader: &Reader<'_>, key: &mut FlowKey, layout: &mut Layout) -> Result<()
         key.arp_sha = arp.sender_mac;
         key.arp_tha = arp.target_mac;
     }
+    Ok(())
+}
+
+fn pbb(reader: &Reader<'_>, key: &mut FlowKey, layout: &mut Layout) -> Result<(), Malformed> {
+    key.pbb_itag = *reader.header(layout.l3.into(), Malformed::Label)?;
+    layout.network = Network::Pbb;
     Ok(())
 }
 

@@ -1,14 +1,15 @@
 //! Running a program on a packet.
 
-use net::MacAddr;
-use net::edit::{ChecksumField, Editor, translate_embedded};
-use net::headers::{Ethernet, VlanTag, view_mut};
-use net::parse::{Layout, Network};
+use net::FlowKey;
+use net::edit::ChecksumField;
+use net::headers::Ethernet;
+use net::parse::{HEADER_BYTES, Layout, Network};
 use packet::{Csum, Gso, Packet};
 use tables::{Meter, Verdict};
 
 use crate::egress::Egress;
-use crate::program::{Encap, Op, Program, ToController};
+use crate::program::{Encap, Op, Program, Reshape, ToController};
+use crate::rewrite::{self, Front};
 use crate::{Counter, DropReason, PacketIn};
 
 /// What is known of a packet while its program runs.
@@ -97,14 +98,22 @@ fn steps(
                 next = end;
             }
             Op::PushVlan { tpid, tci } => {
-                if !push_vlan(packet, *tpid, *tci, &mut context.layout) {
+                if !rewrite::push_vlan(&mut Front(packet), *tpid, *tci, &mut context.layout) {
                     return egress.count_drop(DropReason::NoMemory);
                 }
             }
             Op::PopVlan => {
-                pop_vlan(packet, &mut context.layout);
+                rewrite::pop_vlan(&mut Front(packet), &mut context.layout);
             }
-            other => rewrite(other, packet, &context.layout),
+            Op::Reshape(change) => {
+                if !reshape(*change, packet, &mut context.layout) {
+                    return egress.count_drop(DropReason::NoMemory);
+                }
+            }
+            other => {
+                let field = checksum_field(packet, &context.layout);
+                rewrite::field(other, packet.head_mut(), &context.layout, field);
+            }
         }
     }
 }
@@ -117,48 +126,6 @@ fn send(op: &Op, egress: &mut Egress, packet: Packet, context: &Context) {
     }
 }
 
-/// One header change. A field that the packet does not have stays as it is.
-fn rewrite(op: &Op, packet: &mut Packet, layout: &Layout) {
-    let field = checksum_field(packet, layout);
-    let mut editor = Editor::new(packet.head_mut(), layout, field);
-    let _has_field = match op {
-        Op::EthDst(mac) => editor.set_eth_dst(*mac),
-        Op::EthSrc(mac) => editor.set_eth_src(*mac),
-        Op::EthType(ethertype) => editor.set_eth_type(*ethertype),
-        Op::Vlan(tci) => editor.set_vlan(0, *tci),
-        Op::Ipv4Src(address) => editor.set_ipv4_src(*address),
-        Op::Ipv4Dst(address) => editor.set_ipv4_dst(*address),
-        Op::Ipv6Src(address) => editor.set_ipv6_src(*address),
-        Op::Ipv6Dst(address) => editor.set_ipv6_dst(*address),
-        Op::Ipv6Label(label) => editor.set_ipv6_label(*label),
-        Op::Tos(tos) => editor.set_tos(*tos),
-        Op::Ttl(ttl) => editor.set_ttl(*ttl),
-        Op::TtlDown(steps) => match editor.ttl() {
-            Some(ttl) => editor.set_ttl(ttl.saturating_sub(*steps)),
-            None => false,
-        },
-        Op::TtlUp(steps) => match editor.ttl() {
-            Some(ttl) => editor.set_ttl(ttl.saturating_add(*steps)),
-            None => false,
-        },
-        Op::SrcPort(port) => editor.set_src_port(*port),
-        Op::DstPort(port) => editor.set_dst_port(*port),
-        Op::IcmpType(kind) => editor.set_icmp_type(*kind),
-        Op::IcmpCode(code) => editor.set_icmp_code(*code),
-        Op::IcmpId(id) => editor.set_icmp_id(*id),
-        Op::ArpOperation(operation) => editor.set_arp_operation(*operation),
-        Op::ArpSpa(address) => editor.set_arp_spa(*address),
-        Op::ArpTpa(address) => editor.set_arp_tpa(*address),
-        Op::ArpSha(mac) => editor.set_arp_sha(*mac),
-        Op::ArpTha(mac) => editor.set_arp_tha(*mac),
-        Op::NdTarget(address) => editor.set_nd_target(*address),
-        Op::NdSll(mac) => editor.set_nd_sll(*mac),
-        Op::NdTll(mac) => editor.set_nd_tll(*mac),
-        Op::Embedded(change) => translate_embedded(&mut editor, &change.old, &change.new),
-        _ => false,
-    };
-}
-
 /// How the transport checksum of this packet is to be kept right.
 fn checksum_field(packet: &Packet, layout: &Layout) -> ChecksumField {
     let meta = packet.meta();
@@ -169,48 +136,19 @@ fn checksum_field(packet: &Packet, layout: &Layout) -> ChecksumField {
     }
 }
 
-fn push_vlan(packet: &mut Packet, tpid: u16, tci: u16, layout: &mut Layout) -> bool {
-    const ADDRESSES: usize = 2 * size_of::<MacAddr>();
-    let Some(_) = packet.prepend(VlanTag::LEN) else {
-        return false;
-    };
-    if !packet.pull_up(ADDRESSES + VlanTag::LEN) {
-        return false;
-    }
-    let head = packet.head_mut();
-    if head.len() < ADDRESSES + VlanTag::LEN {
+/// Puts headers on or takes them off, and finds out what the packet is then. False if there was no
+/// memory for it.
+fn reshape(change: Reshape, packet: &mut Packet, layout: &mut Layout) -> bool {
+    let field = checksum_field(packet, layout);
+    if !rewrite::apply(change, &mut Front(packet), layout, field) {
         return false;
     }
-    head.copy_within(VlanTag::LEN..VlanTag::LEN + ADDRESSES, 0);
-    let Some(tag) = view_mut::<[u8; 4]>(head, ADDRESSES) else {
-        return false;
-    };
-    let ([a, b], [c, d]) = (tpid.to_be_bytes(), tci.to_be_bytes());
-    *tag = [a, b, c, d];
-    layout.vlan_tags += 1;
-    shift(layout, VlanTag::LEN as i32);
-    true
-}
-
-fn pop_vlan(packet: &mut Packet, layout: &mut Layout) {
-    const ADDRESSES: usize = 2 * size_of::<MacAddr>();
-    let head = packet.head_mut();
-    if head.len() < ADDRESSES + VlanTag::LEN || layout.vlan_tags == 0 {
-        return;
+    if packet.segment_count() > 1 {
+        let headers = packet.len().min(HEADER_BYTES);
+        packet.pull_up(headers);
     }
-    head.copy_within(0..ADDRESSES, VlanTag::LEN);
-    if packet.trim_front(VlanTag::LEN) {
-        layout.vlan_tags -= 1;
-        shift(layout, -(VlanTag::LEN as i32));
-    }
-}
-
-/// Moves everything behind the tags.
-fn shift(layout: &mut Layout, by: i32) {
-    for offset in [&mut layout.l3, &mut layout.l4, &mut layout.payload] {
-        *offset = offset.wrapping_add_signed(by as i16);
-    }
-    layout.end = layout.end.wrapping_add_signed(by);
+    let parsed = net::parse::extract(packet.head(), packet.len(), &mut FlowKey::default());
+    parsed.map(|now| *layout = now).is_ok()
 }
 
 /// Charges a meter; false if the packet is to be dropped.
@@ -237,7 +175,9 @@ fn remark(packet: &mut Packet, layout: &Layout, levels: u8) {
     let assured = (1..=4).contains(&class) && precedence != 0 && tos & 4 == 0;
     if assured {
         let raised = precedence.saturating_add(levels).min(3);
-        rewrite(&Op::Tos((class << 5) | (raised << 3) | ecn), packet, layout);
+        let tos = Op::Tos((class << 5) | (raised << 3) | ecn);
+        let field = checksum_field(packet, layout);
+        rewrite::field(&tos, packet.head_mut(), layout, field);
     }
 }
 

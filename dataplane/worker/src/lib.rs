@@ -27,6 +27,7 @@ mod execute;
 mod packet_in;
 mod port_map;
 mod program;
+mod rewrite;
 mod shared;
 mod tunnel;
 mod walk;

@@ -18,7 +18,6 @@ use crate::{DropReason, PortMap, PortSlot};
 pub(crate) enum Op {
     EthDst(MacAddr),
     EthSrc(MacAddr),
-    EthType(u16),
     PushVlan {
         tpid: u16,
         tci: u16,
@@ -50,6 +49,18 @@ pub(crate) enum Op {
     NdTarget([u8; 16]),
     NdSll(MacAddr),
     NdTll(MacAddr),
+    /// Bits of the outermost MPLS label stack entry.
+    Mpls {
+        value: u32,
+        mask: u32,
+    },
+    /// Bits of the outermost I-TAG.
+    Pbb {
+        value: u32,
+        mask: u32,
+    },
+    /// A change after which the packet has other headers.
+    Reshape(Reshape),
     /// The packet inside an ICMP error, translated back.
     Embedded(Box<EmbeddedChange>),
     /// Ends the program, or the scope, if the rate is exceeded.
@@ -66,6 +77,33 @@ pub(crate) enum Op {
 impl Op {
     fn sends(&self) -> bool {
         matches!(self, Op::Output(_) | Op::Tunnel(_))
+    }
+}
+
+/// A change that makes another packet of a packet: what it is then, the parser says. Each works with what
+/// it finds in the packet (the time to live that a new label gets, for one), so that it is right for
+/// every packet of a program.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum Reshape {
+    PushMpls(u16),
+    PopMpls(u16),
+    PushPbb,
+    PopPbb,
+    /// Takes a tag off from above one that was never parsed.
+    PopVlan,
+    CopyTtlOut,
+    CopyTtlIn,
+    EthType(u16),
+    IpProto(u8),
+}
+
+impl Reshape {
+    /// True if it brings headers to light that the exact key of a packet does not hold.
+    pub fn uncovers(self) -> bool {
+        !matches!(
+            self,
+            Reshape::PushMpls(_) | Reshape::PushPbb | Reshape::CopyTtlOut
+        )
     }
 }
 

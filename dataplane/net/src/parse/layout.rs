@@ -44,6 +44,8 @@ pub enum Network {
     Ipv6,
     /// An MPLS label stack.
     Mpls,
+    /// A PBB I-TAG, with a whole Ethernet frame behind it.
+    Pbb,
 }
 
 /// The transport header.

@@ -9,7 +9,7 @@ use tables::Meter;
 
 use super::Walk;
 use super::headers::Time;
-use crate::program::{ByAddress, Op};
+use crate::program::{ByAddress, Op, Reshape};
 use crate::{DropReason, PacketInReason};
 
 impl<'a> Walk<'a> {
@@ -50,9 +50,21 @@ impl<'a> Walk<'a> {
                     self.fail(DropReason::Unsupported);
                 }
             }
-            Action::PopVlan => {
-                if !self.now.pop_tag() {
-                    self.fail(DropReason::Unsupported);
+            Action::PopVlan => self.pop_vlan(),
+            Action::PushMpls { ethertype } => self.reshape(Reshape::PushMpls(*ethertype)),
+            Action::PopMpls { ethertype } => {
+                if has(Prereq::Mpls, &self.now.key) {
+                    self.reshape(Reshape::PopMpls(*ethertype));
+                }
+            }
+            Action::SetMplsTtl(ttl) => self.write(Field::MplsTtl, (*ttl).into(), 0xff),
+            Action::DecMplsTtl => self.decrement_mpls_ttl(),
+            Action::CopyTtlOut => self.reshape(Reshape::CopyTtlOut),
+            Action::CopyTtlIn => self.reshape(Reshape::CopyTtlIn),
+            Action::PushPbb { .. } => self.reshape(Reshape::PushPbb),
+            Action::PopPbb => {
+                if has(Prereq::Pbb, &self.now.key) {
+                    self.reshape(Reshape::PopPbb);
                 }
             }
             Action::SetField { field, value, mask } => self.write(*field, *value, *mask),
@@ -75,7 +87,7 @@ impl<'a> Walk<'a> {
             }
             Action::CheckPktLarger { len, dst } => {
                 self.cacheable = false;
-                let larger = self.frame.len > usize::from(*len);
+                let larger = self.frame().len > usize::from(*len);
                 self.write_range(*dst, larger.into());
             }
             Action::Meter(meter) => self.meter(*meter),
@@ -91,17 +103,9 @@ impl<'a> Walk<'a> {
             Action::Exit => self.stop = true,
             // A translation stands inside a ct action only; the rest is not offered.
             Action::Nat(_)
-            | Action::PushMpls { .. }
-            | Action::PopMpls { .. }
-            | Action::PushPbb { .. }
-            | Action::PopPbb
-            | Action::DecMplsTtl
-            | Action::SetMplsTtl(_)
-            | Action::CopyTtlOut
             | Action::Learn(_)
             | Action::FinTimeout { .. }
-            | Action::DeleteField(_)
-            | Action::CopyTtlIn => self.fail(DropReason::Unsupported),
+            | Action::DeleteField(_) => self.fail(DropReason::Unsupported),
         }
     }
 
@@ -166,15 +170,24 @@ impl<'a> Walk<'a> {
                 slot.set(&mut self.now.key, value, mask);
                 self.now.label_set = true;
             }
-            Field::IpProto
-            | Field::MplsLabel
-            | Field::MplsTc
-            | Field::MplsBos
-            | Field::MplsTtl
-            | Field::PbbIsid
-            | Field::PbbUca
-            | Field::CtMark
-            | Field::CtLabel => self.fail(DropReason::Unsupported),
+            Field::MplsTtl => {
+                if partly && self.now.mpls_ttl.is_none() {
+                    slot.set(&mut self.wanted, u128::MAX, slot.ones() & !mask);
+                }
+                slot.set(&mut self.now.key, value, mask);
+                let [entry, ..] = self.now.key.mpls;
+                self.now.mpls_ttl = Some(entry.get() as u8);
+            }
+            Field::EthType | Field::IpProto => {
+                let mut key = self.now.key;
+                slot.set(&mut key, value, mask);
+                if key.eth_type != self.now.key.eth_type {
+                    self.reshape(Reshape::EthType(key.eth_type.get()));
+                } else if key.nw_proto != self.now.key.nw_proto {
+                    self.reshape(Reshape::IpProto(key.nw_proto));
+                }
+            }
+            Field::CtMark | Field::CtLabel => self.fail(DropReason::Unsupported),
             _ => {
                 if partly {
                     slot.set(&mut self.wanted, u128::MAX, slot.ones() & !mask);
@@ -195,13 +208,32 @@ impl<'a> Walk<'a> {
                 }
                 self.now.set_outer(tci);
             }
-            (Field::VlanTci, true, false) => {
-                if !self.now.pop_tag() {
-                    self.fail(DropReason::Unsupported);
-                }
-            }
+            (Field::VlanTci, true, false) => self.pop_vlan(),
             (_, true, _) => self.now.set_outer(tci),
             (_, false, _) => {}
+        }
+    }
+
+    fn pop_vlan(&mut self) {
+        if self.now.hides_tag() {
+            self.reshape(Reshape::PopVlan);
+        } else {
+            self.now.pop_tag();
+        }
+    }
+
+    fn decrement_mpls_ttl(&mut self) {
+        if !has(Prereq::Mpls, &self.now.key) {
+            return;
+        }
+        // Without being written, it is what it is in this packet.
+        self.cacheable &= self.now.mpls_ttl.is_some();
+        let [entry, ..] = self.now.key.mpls;
+        let ttl = entry.get() as u8;
+        if ttl > 1 {
+            self.write(Field::MplsTtl, (ttl - 1).into(), 0xff);
+        } else {
+            self.ttl_ran_out();
         }
     }
 
@@ -223,6 +255,10 @@ impl<'a> Walk<'a> {
         }
         // Other packets of the flow may have more time left: this is about this one alone.
         self.cacheable &= matches!(self.now.ttl, Time::Is(_));
+        self.ttl_ran_out();
+    }
+
+    fn ttl_ran_out(&mut self) {
         if self.world.invalid_ttl_to_controller {
             self.tell_controller(PacketInReason::InvalidTtl as u8, u16::MAX, 0, &[]);
             self.stop = true;

@@ -71,7 +71,10 @@ impl<'a> Walk<'a> {
     /// Sends the packet through the tracker. None if it was dropped there.
     fn track(&mut self, ct: &Ct, zone: u16) -> Option<Seen> {
         let wishes = self.wishes(&ct.actions);
-        let tcp = TcpInfo::read(self.frame.head, self.frame.layout);
+        let tcp = {
+            let frame = self.frame();
+            TcpInfo::read(frame.head, frame.layout)
+        };
         if let Some(inner) = self.now.inner {
             return Some(self.track_error(zone, &inner, wishes.nat));
         }
@@ -216,7 +219,7 @@ impl<'a> Walk<'a> {
 
     /// The packet's tuple, as far as it can be tracked.
     fn tuple(&self) -> Option<Tuple> {
-        let layout = self.frame.layout;
+        let layout = self.frame().layout;
         if layout.malformed.is_some() || layout.fragment.is_some_and(|f| f.offset != 0) {
             return None;
         }

@@ -39,6 +39,10 @@ pub(crate) struct Headers {
     pub ttl: Time,
     /// The flow label was written.
     pub label_set: bool,
+    /// Time to live of the outermost MPLS label, if it was written.
+    pub mpls_ttl: Option<u8>,
+    /// What the packet has been made into, by its place in [`super::reshape::Shapes`].
+    pub shape: u16,
     /// ICMP identifier, if translation changed it.
     pub icmp_id: Option<u16>,
     /// The packet inside, if this is an ICMP error.
@@ -63,6 +67,8 @@ impl Headers {
             tags,
             ttl: Time::Down(0),
             label_set: false,
+            mpls_ttl: None,
+            shape: 0,
             icmp_id: None,
             inner: None,
         }
@@ -82,14 +88,15 @@ impl Headers {
         pushed
     }
 
-    /// Takes the outermost tag off; false if that uncovers one that was never parsed.
-    pub fn pop_tag(&mut self) -> bool {
-        if self.tags.len() == 2 && is_tag(self.key.eth_type.get()) {
-            return false;
-        }
+    /// True if taking a tag off uncovers one that was never parsed.
+    pub fn hides_tag(&self) -> bool {
+        self.tags.len() == 2 && is_tag(self.key.eth_type.get())
+    }
+
+    /// Takes the outermost tag off.
+    pub fn pop_tag(&mut self) {
         self.tags.pop();
         self.show_tags();
-        true
     }
 
     /// Replaces the outermost tag's priority and identifier.
@@ -164,9 +171,16 @@ pub(crate) fn commit(frame: &mut Headers, wanted: &Headers, ops: &mut Vec<Op>) -
             }
         }
         ethertype::ARP | ethertype::RARP => commit_arp(old, new, ops),
+        ethertype::MPLS | ethertype::MPLS_MULTICAST => inexact = commit_mpls(frame, wanted, ops),
+        ethertype::PBB => {
+            let (old, value) = (old.pbb_itag.get(), new.pbb_itag.get());
+            let mask = old ^ value;
+            if mask != 0 {
+                ops.push(Op::Pbb { value, mask });
+            }
+        }
         _ => {}
     }
-    push_if(ops, old.eth_type.get(), new.eth_type.get(), Op::EthType);
     frame.clone_from(wanted);
     inexact
 }
@@ -231,6 +245,26 @@ fn commit_ip(frame: &Headers, wanted: &Headers, ops: &mut Vec<Op>) -> Inexact {
             push_if(ops, old.arp_tha, new.arp_tha, Op::NdTll);
         }
         _ => {}
+    }
+    inexact
+}
+
+fn commit_mpls(frame: &Headers, wanted: &Headers, ops: &mut Vec<Op>) -> Inexact {
+    const TTL: u32 = 0xff;
+    let [old, ..] = frame.key.mpls;
+    let [new, ..] = wanted.key.mpls;
+    let mut value = new.get();
+    let mut mask = (old.get() ^ value) & !TTL;
+    let mut inexact = Inexact::No;
+    if frame.mpls_ttl != wanted.mpls_ttl {
+        mask |= TTL;
+        match wanted.mpls_ttl {
+            Some(ttl) => value = (value & !TTL) | u32::from(ttl),
+            None => inexact = Inexact::ThisPacketOnly,
+        }
+    }
+    if mask != 0 {
+        ops.push(Op::Mpls { value, mask });
     }
     inexact
 }

@@ -10,6 +10,7 @@ mod connections;
 mod groups;
 mod headers;
 mod output;
+mod reshape;
 mod select;
 
 use conntrack::ConnTable;
@@ -77,7 +78,11 @@ pub(crate) fn packet_out(
 
 struct Walk<'a> {
     world: World<'a>,
-    frame: Frame<'a>,
+    /// The packet as it came, and its fields.
+    arrived: Frame<'a>,
+    arrived_key: &'a FlowKey,
+    /// What it has been made into since.
+    shapes: Vec<reshape::Shape>,
     /// Headers as the actions so far made them.
     now: Headers,
     /// Headers of the frame after the steps so far.
@@ -119,12 +124,14 @@ struct Walk<'a> {
 }
 
 impl<'a> Walk<'a> {
-    fn new(world: World<'a>, frame: Frame<'a>, key: &FlowKey) -> Self {
+    fn new(world: World<'a>, frame: Frame<'a>, key: &'a FlowKey) -> Self {
         let mut headers = Headers::of(key);
         headers.inner = net::icmp::embedded(frame.head, frame.layout);
         Walk {
             world,
-            frame,
+            arrived: frame,
+            arrived_key: key,
+            shapes: Vec::new(),
             sent: headers.clone(),
             now: headers,
             wanted: FlowKey::default(),
@@ -221,8 +228,10 @@ impl<'a> Walk<'a> {
             .iter()
             .skip(start)
             .any(|op| matches!(op, Op::Meter(_)));
-        if metered {
-            // A meter may end these steps early, so what follows must not build on them.
+        let reshaped = self.sent.shape != sent.shape;
+        if metered || reshaped {
+            // A meter may end these steps early, and a header that is gone does not come back: what
+            // follows must not build on them.
             let steps = (self.ops.len() - start) as u16;
             self.ops.insert(start, Op::Scope(steps));
             self.sent = sent;
@@ -362,6 +371,8 @@ fn uncovered() -> FlowKey {
         tun_tos: 0xff,
         tun_ttl: 0xff,
         nw_ttl: 0xff,
+        // A pushed label's time to live is that of the packet.
+        mpls: [0xff.into(), 0.into(), 0.into()],
         ..FlowKey::default()
     }
 }
