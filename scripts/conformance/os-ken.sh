@@ -77,6 +77,9 @@ tester_start() {
   for n in 1 2 3; do
     ports+=(-- add-port tester "tester$n" -- set interface "tester$n" "ofport_request=$n")
   done
+  # It answers barriers before its datapath has seen a change. Flows that are idle are dropped from there
+  # at once, so that what a packet meets is never left from the case before.
+  ovs-vsctl --db="$db" --no-wait set Open_vSwitch . other_config:max-idle=1
   timeout 20 ovs-vsctl --db="$db" add-br tester -- set bridge tester datapath_type=netdev fail_mode=secure \
     protocols=OpenFlow10,OpenFlow13,OpenFlow14 other-config:datapath-id=0000000000000002 \
     other-config:disable-in-band=true "${ports[@]}" \
@@ -112,14 +115,13 @@ summarise() {
   failed=$(grep -cE '[[:space:]]ERROR$' "$log" || true)
   printf '%-40s OK %4d   ERROR %4d   %4d s\n' "$path" "$ok" "$failed" "$seconds"
   awk '
-    /^(action|match|group|meter|set_field): / { file = $0 }
-    shown && /^[[:space:]]/ { print "      " $0; next }
-    { shown = 0 }
+    /^(action|match|group|meter|set_field)[^ ]*: / { file = $0 }
+    wrong { print "      " $0; wrong = 0 }
     /[[:space:]]ERROR$/ {
-      sub(/[[:space:]]+ERROR$/, "")
+      gsub(/^[[:space:]]+|[[:space:]]+ERROR$/, "")
       print "   " file ": " $0
-      shown = 1
-    }' "$log"
+      wrong = 1
+    }' "$log" | sed 's/^ \{6\} */      /'
 }
 
 paths=()

@@ -97,7 +97,11 @@ pub fn push_pbb(packet: &mut impl Room, layout: &Layout) -> bool {
         ethertype: ethertype::PBB.into(),
         ..ethernet
     };
-    put(head, Ethernet::LEN, &(priority << 29 | service).to_be_bytes())
+    put(
+        head,
+        Ethernet::LEN,
+        &(priority << 29 | service).to_be_bytes(),
+    )
 }
 
 /// Takes the outermost I-TAG off: the customer's addresses become the packet's. Tags in front of it

@@ -133,12 +133,7 @@ impl Room for Copy {
 }
 
 /// Puts a tag in front of all others.
-pub(crate) fn push_vlan(
-    packet: &mut impl Room,
-    tpid: u16,
-    tci: u16,
-    layout: &mut Layout,
-) -> bool {
+pub(crate) fn push_vlan(packet: &mut impl Room, tpid: u16, tci: u16, layout: &mut Layout) -> bool {
     const ADDRESSES: usize = 2 * size_of::<MacAddr>();
     if !packet.grow(VlanTag::LEN) {
         return false;

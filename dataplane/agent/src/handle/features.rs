@@ -10,9 +10,12 @@ use openflow::msg::{
 use openflow::{Action, Field};
 use tables::{MAX_FLOWS, MAX_GROUPS, MAX_METERS, TABLES};
 
-/// OFPAT_* that can be carried out: output, push_vlan, pop_vlan, set_queue, group, set_nw_ttl,
-/// dec_nw_ttl, set_field (OpenFlow 1.3.5, 7.2.5).
-const ACTIONS: &[u16] = &[0, 17, 18, 21, 22, 23, 24, 25];
+/// OFPAT_* that can be carried out: output, copy_ttl_out, copy_ttl_in, set_mpls_ttl, dec_mpls_ttl,
+/// push_vlan, pop_vlan, push_mpls, pop_mpls, set_queue, group, set_nw_ttl, dec_nw_ttl, set_field,
+/// push_pbb, pop_pbb (OpenFlow 1.3.5, 7.2.5).
+const ACTIONS: &[u16] = &[
+    0, 11, 12, 15, 16, 17, 18, 19, 20, 21, 22, 23, 24, 25, 26, 27,
+];
 /// OFPIT_*: goto_table, write_metadata, write_actions, apply_actions, clear_actions, meter.
 const INSTRUCTIONS: &[u16] = &[1, 2, 3, 4, 5, 6];
 
@@ -26,20 +29,7 @@ fn can_match(field: Field) -> bool {
 
 /// True for fields that workers can write.
 fn can_write(field: Field) -> bool {
-    field.info().writable
-        && can_match(field)
-        && !matches!(
-            field,
-            Field::IpProto
-                | Field::MplsLabel
-                | Field::MplsTc
-                | Field::MplsBos
-                | Field::MplsTtl
-                | Field::PbbIsid
-                | Field::PbbUca
-                | Field::CtMark
-                | Field::CtLabel
-        )
+    field.info().writable && can_match(field) && !matches!(field, Field::CtMark | Field::CtLabel)
 }
 
 /// Refuses matches and actions that workers cannot carry out: said here, and not by packets that
@@ -77,14 +67,6 @@ fn check_action(action: &Action, packet_out: bool) -> Result<(), OfError> {
             writes(dst.field)
         }
         Action::Clone(inner) => check_actions(inner, packet_out),
-        Action::PushMpls { .. }
-        | Action::PopMpls { .. }
-        | Action::PushPbb { .. }
-        | Action::PopPbb
-        | Action::DecMplsTtl
-        | Action::SetMplsTtl(_)
-        | Action::CopyTtlOut
-        | Action::CopyTtlIn => Err(OFPBAC_BAD_TYPE),
         Action::Learn(_)
         | Action::FinTimeout { .. }
         | Action::Controller(Controller { pause: true, .. }) => Err(OFPBAC_BAD_EXP_TYPE),
