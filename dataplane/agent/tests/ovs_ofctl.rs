@@ -151,7 +151,6 @@ fn flows_are_added_changed_compared_and_deleted() {
     same(flows(&twin), &["actions=FLOOD"]);
     for (flow, error) in [
         ("actions=NORMAL", "OFPBAC_BAD_OUT_PORT"),
-        ("ip,actions=push_mpls:0x8847", "OFPBAC_BAD_TYPE"),
         ("dp_hash=1,actions=drop", "OFPBMC_BAD_FIELD"),
     ] {
         refused(&twin, &["add-flow", flow], error);

@@ -31,8 +31,28 @@ fn packet() -> impl Strategy<Value = Vec<u8>> {
     let hosts = || small(&[1u8, 2, 3]);
     let ports = (0..3u16, 0..3u16).prop_map(|(src, dst)| (1000 + src, 80 + dst));
     let ttl = small(&[1u8, 2, 64]);
-    (hosts(), hosts(), ports, ttl, 0..6u8, 0..4u8)
-        .prop_map(|(src, dst, ports, ttl, kind, extra)| frame(src, dst, ports, ttl, kind, extra))
+    let plain = (hosts(), hosts(), ports, ttl, 0..6u8, 0..4u8)
+        .prop_map(|(src, dst, ports, ttl, kind, extra)| frame(src, dst, ports, ttl, kind, extra));
+    (plain, 0..8u8, small(&[1u8, 2, 64])).prop_map(|(frame, shim, ttl)| shimmed(frame, shim, ttl))
+}
+
+/// Most frames as they are; some with a label, two labels or an I-TAG in front of the rest.
+fn shimmed(frame: Vec<u8>, shim: u8, ttl: u8) -> Vec<u8> {
+    let (addresses, rest) = frame.split_at(12);
+    let label = |number: u8, bottom: u8| [0, number, bottom, ttl];
+    match shim {
+        5 => [addresses, &[0x88, 0x47], &label(1, 1), &rest[2..]].concat(),
+        6 => [
+            addresses,
+            &[0x88, 0x47],
+            &label(2, 0),
+            &label(1, 1),
+            &rest[2..],
+        ]
+        .concat(),
+        7 => [addresses, &[0x88, 0xe7, 0, 0, 0, ttl], addresses, rest].concat(),
+        _ => frame,
+    }
 }
 
 fn frame(src: u8, dst: u8, ports: (u16, u16), ttl: u8, kind: u8, extra: u8) -> Vec<u8> {
@@ -91,6 +111,23 @@ fn matching() -> impl Strategy<Value = Match> {
     prop_oneof![
         Just(Match::any()),
         (1..=PORTS).prop_map(|port| Match::any().with(Field::InPort, port)),
+        small(&[
+            (Field::MplsBos, 0u8),
+            (Field::MplsBos, 1),
+            (Field::MplsLabel, 0),
+            (Field::MplsLabel, 16),
+            (Field::MplsTtl, 64)
+        ])
+        .prop_map(|(field, value)| {
+            Match::any()
+                .with(Field::EthType, 0x8847u16)
+                .with(field, value)
+        }),
+        small(&[0u8, 64]).prop_map(|isid| {
+            Match::any()
+                .with(Field::EthType, 0x88e7u16)
+                .with(Field::PbbIsid, isid)
+        }),
         (1..=3u8)
             .prop_map(|host| Match::any().with(Field::EthDst, net::MacAddr(mac(host)).to_u64())),
         (1..=3u32).prop_map(move |host| v4().with(Field::Ipv4Dst, 0x0a00_0000 + host)),
@@ -146,8 +183,28 @@ fn simple_action() -> impl Strategy<Value = Action> {
             table: Some(TableId(table)),
             ct: false,
         }),
+        3 => shim(),
         1 => Just(Action::Exit),
         3 => ct(),
+    ]
+}
+
+/// Actions that put headers on and take them off, or change what follows them.
+fn shim() -> impl Strategy<Value = Action> {
+    prop_oneof![
+        3 => Just(Action::PushMpls { ethertype: 0x8847 }),
+        2 => small(&[0x0800u16, 0x86dd, 0x8847]).prop_map(|ethertype| Action::PopMpls { ethertype }),
+        1 => Just(Action::DecMplsTtl),
+        1 => small(&[1u8, 64]).prop_map(Action::SetMplsTtl),
+        1 => Just(Action::CopyTtlOut),
+        1 => Just(Action::CopyTtlIn),
+        2 => Just(Action::PushPbb { ethertype: 0x88e7 }),
+        2 => Just(Action::PopPbb),
+        1 => small(&[0u8, 16]).prop_map(|label| set(Field::MplsLabel, label)),
+        1 => (0..2u8).prop_map(|bottom| set(Field::MplsBos, bottom)),
+        1 => small(&[0u8, 64]).prop_map(|isid| set(Field::PbbIsid, isid)),
+        1 => small(&[0x0800u16, 0x8847, 0x88b5]).prop_map(|kind| set(Field::EthType, kind)),
+        1 => small(&[6u8, 17, 132]).prop_map(|proto| set(Field::IpProto, proto)),
     ]
 }
 
