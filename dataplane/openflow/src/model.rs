@@ -28,6 +28,24 @@ pub enum FlowCommand {
     DeleteStrict = 4,
 }
 
+/// A flow-mod without its match and its instructions; the fields are those of [`FlowMod`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[allow(missing_docs)]
+pub struct FlowHead {
+    pub command: FlowCommand,
+    pub table: TableId,
+    pub cookie: u64,
+    pub cookie_mask: u64,
+    pub idle_timeout: u16,
+    pub hard_timeout: u16,
+    pub priority: u16,
+    pub buffer_id: u32,
+    pub out_port: PortNo,
+    pub out_group: GroupId,
+    pub flags: u16,
+    pub importance: u16,
+}
+
 /// OFPT_FLOW_MOD (OpenFlow 1.3.5, A.3.4.1).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FlowMod {
@@ -84,6 +102,44 @@ impl FlowMod {
             importance: 0,
             matching,
             instructions,
+        }
+    }
+
+    /// From its parts.
+    pub fn of(head: FlowHead, matching: Match, instructions: Instructions) -> Self {
+        FlowMod {
+            command: head.command,
+            table: head.table,
+            cookie: head.cookie,
+            cookie_mask: head.cookie_mask,
+            idle_timeout: head.idle_timeout,
+            hard_timeout: head.hard_timeout,
+            priority: head.priority,
+            buffer_id: head.buffer_id,
+            out_port: head.out_port,
+            out_group: head.out_group,
+            flags: head.flags,
+            importance: head.importance,
+            matching,
+            instructions,
+        }
+    }
+
+    /// All but match and instructions.
+    pub fn head(&self) -> FlowHead {
+        FlowHead {
+            command: self.command,
+            table: self.table,
+            cookie: self.cookie,
+            cookie_mask: self.cookie_mask,
+            idle_timeout: self.idle_timeout,
+            hard_timeout: self.hard_timeout,
+            priority: self.priority,
+            buffer_id: self.buffer_id,
+            out_port: self.out_port,
+            out_group: self.out_group,
+            flags: self.flags,
+            importance: self.importance,
         }
     }
 

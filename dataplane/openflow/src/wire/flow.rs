@@ -7,13 +7,22 @@ use super::oxm::{Strictness, read_match, write_match};
 use super::{EncodeError, Reader, Writer};
 use crate::check;
 use crate::error::{self, OfError};
-use crate::model::{FlowCommand, FlowMod};
+use crate::model::{FlowCommand, FlowHead, FlowMod};
 use crate::msg::{FlowRemoved, RemovedReason};
 
 /// Every OFPFF_* of 1.3.
 const KNOWN_FLAGS: u16 = 0x1f;
 
 pub(super) fn read_flow_mod(mut r: Reader<'_>) -> Result<FlowMod, OfError> {
+    let head = read_head(&mut r)?;
+    let matching = read_match(&mut r, Strictness::Prerequisites)?;
+    let instructions = read_instructions(r)?;
+    check::flow(&matching, &instructions, head.table)?;
+    Ok(FlowMod::of(head, matching, instructions))
+}
+
+/// All but match and instructions.
+pub(super) fn read_head(r: &mut Reader<'_>) -> Result<FlowHead, OfError> {
     let (cookie, cookie_mask) = (r.u64()?, r.u64()?);
     let table = TableId(r.u8()?);
     let command = match r.u8()? {
@@ -33,10 +42,7 @@ pub(super) fn read_flow_mod(mut r: Reader<'_>) -> Result<FlowMod, OfError> {
     }
     // Importance from 1.4 on; padding before.
     r.skip(2)?;
-    let matching = read_match(&mut r, Strictness::Prerequisites)?;
-    let instructions = read_instructions(r)?;
-    check::flow(&matching, &instructions, table)?;
-    Ok(FlowMod {
+    Ok(FlowHead {
         command,
         table,
         cookie,
@@ -49,8 +55,6 @@ pub(super) fn read_flow_mod(mut r: Reader<'_>) -> Result<FlowMod, OfError> {
         out_group,
         flags,
         importance: 0,
-        matching,
-        instructions,
     })
 }
 

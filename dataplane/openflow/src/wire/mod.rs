@@ -9,6 +9,7 @@ mod controller;
 mod ct;
 mod experimenter;
 mod flow;
+mod flow_reader;
 mod framer;
 mod group;
 mod instructions;
@@ -25,6 +26,7 @@ mod switch;
 mod table_features;
 mod writer;
 
+pub use flow_reader::{FlowModReader, Piece, Read, Shape};
 pub use framer::{FrameError, Framer};
 pub use writer::EncodeError;
 

@@ -9,7 +9,7 @@ use crate::msg::ONF;
 use crate::{Field, Match, Version};
 
 /// OFPMT_OXM.
-const MATCH_OXM: u16 = 1;
+pub(super) const MATCH_OXM: u16 = 1;
 
 /// A field's header, taken apart.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
