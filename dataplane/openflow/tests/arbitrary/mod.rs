@@ -436,7 +436,7 @@ fn instructions() -> impl Strategy<Value = Instructions> {
         )
 }
 
-fn flow_mod() -> impl Strategy<Value = FlowMod> {
+pub fn flow_mod() -> impl Strategy<Value = FlowMod> {
     let command = select(vec![
         FlowCommand::Add,
         FlowCommand::Modify,

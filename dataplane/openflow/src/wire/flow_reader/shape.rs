@@ -129,7 +129,11 @@ fn entries(matching: &[u8]) -> impl Iterator<Item = Result<Entry<'_>, ()>> {
 #[inline]
 fn entry(matching: &[u8], start: usize, end: usize) -> Option<Entry<'_>> {
     let header = u32::from_be_bytes(*matching.get(start..)?.first_chunk()?);
-    let (class, code, masked) = ((header >> 16) as u16, (header >> 9) as u8 & 0x7f, header >> 8 & 1);
+    let (class, code, masked) = (
+        (header >> 16) as u16,
+        (header >> 9) as u8 & 0x7f,
+        header >> 8 & 1,
+    );
     // Others carry an experimenter's number, or (tunnel options) mean what a map says.
     let known = match class {
         CLASS_BASIC | CLASS_REGISTERS | CLASS_NXM_0 => true,
@@ -142,7 +146,9 @@ fn entry(matching: &[u8], start: usize, end: usize) -> Option<Entry<'_>> {
         return None;
     }
     let start = start + 4;
-    let payload = matching.get(start..start + len).filter(|_| start + len <= end)?;
+    let payload = matching
+        .get(start..start + len)
+        .filter(|_| start + len <= end)?;
     let (value, mask) = match masked {
         1 => payload.split_at_checked(len / 2)?,
         _ => (payload, &[][..]),
@@ -230,7 +236,9 @@ impl Shape {
                 }
             }
         }
-        let length = matching.get(2..HEAD).map(|l| u16::from_be_bytes([l[0], l[1]]));
+        let length = matching
+            .get(2..HEAD)
+            .map(|l| u16::from_be_bytes([l[0], l[1]]));
         let end = usize::from(length?);
         let word = |at: usize| {
             let (mut fixed, mut value) = ([0u8; 8], [0u8; 8]);
@@ -258,9 +266,11 @@ impl Shape {
         let (words, _) = matching.as_chunks::<8>();
         self.version == version
             && words.len() == self.words.len()
-            && self.words.iter().zip(words).all(|(word, bytes)| {
-                (u64::from_ne_bytes(*bytes) ^ word.value) & word.fixed == 0
-            })
+            && self
+                .words
+                .iter()
+                .zip(words)
+                .all(|(word, bytes)| (u64::from_ne_bytes(*bytes) ^ word.value) & word.fixed == 0)
     }
 
     /// Where the free bits go.
