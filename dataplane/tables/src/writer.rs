@@ -7,16 +7,19 @@ mod forms;
 mod groups;
 mod limits;
 mod meters;
+mod plan;
+mod select;
 mod users;
 
 pub use limits::{EvictBy, TableLimits, Vacancy, VacancyEvent};
 pub use meters::MAX_BANDS;
+pub use plan::MatchPlan;
+pub use select::FlowFilter;
 
-use std::cmp::Reverse;
 use std::sync::Arc;
 
-use net::{FlowKey, GroupId, MeterId, PortNo, TableId};
-use openflow::{Action, Match};
+use net::{FlowKey, GroupId, MeterId, TableId};
+use openflow::Match;
 
 use crate::expiry::Expiry;
 use crate::rule::{Form, MaskedKey};
@@ -59,36 +62,6 @@ pub enum Change {
     Modified(Arc<Rule>),
     /// Gone. Counters are final once the workers have given up theirs.
     Removed(Arc<Rule>, RemovedReason),
-}
-
-/// Which flows a request is about.
-#[derive(Clone, Debug)]
-pub struct FlowFilter {
-    /// Table, or [`TableId::ALL`].
-    pub table: TableId,
-    /// Flows that match nothing else than this does.
-    pub matching: Match,
-    /// Cookie under `cookie_mask`.
-    pub cookie: u64,
-    /// Bits of the cookie that must agree.
-    pub cookie_mask: u64,
-    /// Only flows with an output there, unless [`PortNo::ANY`].
-    pub out_port: PortNo,
-    /// Only flows with that group, unless [`GroupId::ANY`].
-    pub out_group: GroupId,
-}
-
-impl Default for FlowFilter {
-    fn default() -> Self {
-        FlowFilter {
-            table: TableId::ALL,
-            matching: Match::any(),
-            cookie: 0,
-            cookie_mask: 0,
-            out_port: PortNo::ANY,
-            out_group: GroupId::ANY,
-        }
-    }
 }
 
 /// The one writer. Modifications gather until [`Tables::publish`].
@@ -217,21 +190,6 @@ impl Tables {
         }
     }
 
-    /// The flows a request is about, as they will be after the next publication; by table, then
-    /// highest priority first, then oldest first.
-    pub fn flows(&self, filter: &FlowFilter) -> Vec<Arc<Rule>> {
-        let key = self.peek_key(&filter.matching);
-        let mut found: Vec<Arc<Rule>> = self
-            .tables_of(filter.table)
-            .flat_map(|(_, table)| table.within(&key))
-            .filter(|rule| filter.selects(rule))
-            .cloned()
-            .collect();
-        let order = |r: &Arc<Rule>| (r.table, Reverse(r.priority), r.created, r.cookie);
-        found.sort_by(|a, b| (order(a), &a.key.value).cmp(&(order(b), &b.key.value)));
-        found
-    }
-
     /// Number of flows and groups that use a group.
     pub fn group_references(&self, id: GroupId) -> usize {
         self.group_users.count(id.0) + self.chain_users.count(id.0)
@@ -259,11 +217,6 @@ impl Tables {
             self.take_out(&rule);
             changes.push(Change::Removed(rule, reason));
         }
-    }
-
-    fn tables_of(&self, table: TableId) -> impl Iterator<Item = (TableId, &Table)> {
-        let tables = self.next.tables();
-        tables.filter(move |(id, _)| table == TableId::ALL || *id == table)
     }
 
     /// The table, to be changed in the next generation.
@@ -309,33 +262,4 @@ fn is_installed(pipeline: &Pipeline, rule: &Arc<Rule>) -> bool {
         .table(rule.table)
         .and_then(|table| table.exact(&rule.key, rule.priority))
         .is_some_and(|now| Arc::ptr_eq(now, rule))
-}
-
-impl FlowFilter {
-    /// True where cookie and outputs fit; the match is looked at elsewhere.
-    fn selects(&self, rule: &Rule) -> bool {
-        (rule.cookie ^ self.cookie) & self.cookie_mask == 0
-            && (self.out_port == PortNo::ANY
-                || any_action(
-                    rule,
-                    &|a| matches!(a, Action::Output { port, .. } if *port == self.out_port),
-                ))
-            && (self.out_group == GroupId::ANY
-                || any_action(rule, &|a| *a == Action::Group(self.out_group)))
-    }
-}
-
-/// True if an action of the rule, nested ones included, is of that kind.
-fn any_action(rule: &Rule, is_it: &dyn Fn(&Action) -> bool) -> bool {
-    let written = rule.instructions.write.iter().flatten();
-    any_in(rule.instructions.apply.iter().chain(written), is_it)
-}
-
-fn any_in<'a>(
-    mut actions: impl Iterator<Item = &'a Action>,
-    is_it: &dyn Fn(&Action) -> bool,
-) -> bool {
-    actions.any(|action| {
-        is_it(action) || matches!(action, Action::Clone(inner) if any_in(inner.iter(), is_it))
-    })
 }

@@ -3,39 +3,82 @@
 use std::sync::Arc;
 
 use net::{GroupId, MeterId, PortNo, TableId};
-use openflow::model::{FLOW_CHECK_OVERLAP, FLOW_RESET_COUNTS, FlowCommand, FlowMod};
+use openflow::model::{FLOW_CHECK_OVERLAP, FLOW_RESET_COUNTS, FlowCommand, FlowHead, FlowMod};
+use openflow::wire::Read;
 use openflow::{Action, Instructions};
+use smallvec::SmallVec;
 
-use super::{Change, FlowFilter, RemovedReason, Tables};
-use crate::group::groups_in;
+use super::select::Filter;
+use super::users::Used;
+use super::{Change, MatchPlan, RemovedReason, Tables};
+use crate::rule::MaskedKey;
 use crate::{Refused, Rule, RuleStats};
+
+/// Flows that a request is about: mostly one.
+type Selected = SmallVec<[Arc<Rule>; 1]>;
 
 impl Tables {
     /// Applies a flow-mod at `now` nanoseconds; all of it or, if refused, nothing.
     pub fn flow_mod(&mut self, request: &FlowMod, now: u64) -> Result<Vec<Change>, Refused> {
-        match request.command {
-            FlowCommand::Add => self.add(request, now),
-            FlowCommand::Modify | FlowCommand::ModifyStrict => self.modify(request),
-            FlowCommand::Delete | FlowCommand::DeleteStrict => self.delete(request),
+        let key = match request.command {
+            FlowCommand::Add => self.shared_key(&request.matching),
+            _ => self.peek_key(&request.matching),
+        };
+        let instructions = Arc::new(request.instructions.clone());
+        let mut changes = Vec::new();
+        self.apply(&request.head(), key, instructions, now, &mut changes)?;
+        Ok(changes)
+    }
+
+    /// Likewise a flow-mod that was read without being decoded; adds to `changes`.
+    pub fn flow_mod_read(
+        &mut self,
+        request: Read<'_, MatchPlan>,
+        now: u64,
+        changes: &mut Vec<Change>,
+    ) -> Result<(), Refused> {
+        let key = request.plan.key(request.matching);
+        self.apply(&request.head, key, request.instructions, now, changes)
+    }
+
+    fn apply(
+        &mut self,
+        head: &FlowHead,
+        key: MaskedKey,
+        instructions: Arc<Instructions>,
+        now: u64,
+        changes: &mut Vec<Change>,
+    ) -> Result<(), Refused> {
+        match head.command {
+            FlowCommand::Add => self.add(head, key, instructions, now, changes),
+            FlowCommand::Modify | FlowCommand::ModifyStrict => {
+                self.modify(head, &key, &instructions, changes)
+            }
+            FlowCommand::Delete | FlowCommand::DeleteStrict => self.delete(head, &key, changes),
         }
     }
 
-    fn add(&mut self, request: &FlowMod, now: u64) -> Result<Vec<Change>, Refused> {
-        let table = request.table;
-        self.check(table, &request.instructions)?;
-        let key = self.shared_key(&request.matching);
+    fn add(
+        &mut self,
+        head: &FlowHead,
+        key: MaskedKey,
+        instructions: Arc<Instructions>,
+        now: u64,
+        changes: &mut Vec<Change>,
+    ) -> Result<(), Refused> {
+        let table = head.table;
+        self.check(table, &instructions)?;
         let at = self.next.table(table).ok_or(Refused::NoSuchTable(table))?;
-        if request.flags & FLOW_CHECK_OVERLAP != 0 && at.has_overlap(&key, request.priority) {
+        if head.flags & FLOW_CHECK_OVERLAP != 0 && at.has_overlap(&key, head.priority) {
             return Err(Refused::Overlap(table));
         }
-        let same = at.exact(&key, request.priority).cloned();
-        let mut changes = Vec::with_capacity(1);
+        let same = at.exact(&key, head.priority).cloned();
         if same.is_none() {
-            self.make_room(table, &mut changes)?;
+            self.make_room(table, changes)?;
         }
         // The counters of the flow that is replaced go on, unless they are to start again.
         let stats = match &same {
-            Some(old) if request.flags & FLOW_RESET_COUNTS == 0 => {
+            Some(old) if head.flags & FLOW_RESET_COUNTS == 0 => {
                 old.stats.add(0, 0, now);
                 RuleStats::of(old)
             }
@@ -43,14 +86,14 @@ impl Tables {
         };
         let rule = Arc::new(Rule {
             table,
-            priority: request.priority,
-            idle_timeout: request.idle_timeout,
-            hard_timeout: request.hard_timeout,
-            flags: request.flags,
-            importance: request.importance,
-            cookie: request.cookie,
+            priority: head.priority,
+            idle_timeout: head.idle_timeout,
+            hard_timeout: head.hard_timeout,
+            flags: head.flags,
+            importance: head.importance,
+            cookie: head.cookie,
             created: now,
-            instructions: Arc::new(request.instructions.clone()),
+            instructions,
             stats,
             key,
         });
@@ -59,7 +102,7 @@ impl Tables {
         }
         self.put(rule.clone());
         changes.push(Change::Added(rule));
-        Ok(changes)
+        Ok(())
     }
 
     /// Sees to it that a table has room for one more flow.
@@ -74,18 +117,24 @@ impl Tables {
     }
 
     /// Changes instructions; cookie, timeouts, flags and durations stay.
-    fn modify(&mut self, request: &FlowMod) -> Result<Vec<Change>, Refused> {
-        let selected = self.selected(request, PortNo::ANY, GroupId::ANY)?;
+    fn modify(
+        &mut self,
+        head: &FlowHead,
+        key: &MaskedKey,
+        instructions: &Arc<Instructions>,
+        changes: &mut Vec<Change>,
+    ) -> Result<(), Refused> {
+        let selected = self.selected(head, key, PortNo::ANY, GroupId::ANY)?;
         // What would be refused for a flow that is there is refused for one that is not.
-        if request.table != TableId::ALL {
-            self.check(request.table, &request.instructions)?;
+        if head.table != TableId::ALL {
+            self.check(head.table, instructions)?;
+        } else {
+            for rule in &selected {
+                self.check(rule.table, instructions)?;
+            }
         }
-        for rule in &selected {
-            self.check(rule.table, &request.instructions)?;
-        }
-        let instructions = Arc::new(request.instructions.clone());
-        let changed = selected.into_iter().map(|old| {
-            let stats = match request.flags & FLOW_RESET_COUNTS {
+        for old in selected {
+            let stats = match head.flags & FLOW_RESET_COUNTS {
                 0 => RuleStats::of(&old),
                 _ => RuleStats::new(old.stats.used()),
             };
@@ -104,49 +153,51 @@ impl Tables {
                 key: old.key.clone(),
             });
             self.put(rule.clone());
-            Change::Modified(rule)
-        });
-        Ok(changed.collect())
+            changes.push(Change::Modified(rule));
+        }
+        Ok(())
     }
 
-    fn delete(&mut self, request: &FlowMod) -> Result<Vec<Change>, Refused> {
-        let selected = self.selected(request, request.out_port, request.out_group)?;
-        let removed = selected.into_iter().map(|rule| {
+    fn delete(
+        &mut self,
+        head: &FlowHead,
+        key: &MaskedKey,
+        changes: &mut Vec<Change>,
+    ) -> Result<(), Refused> {
+        for rule in self.selected(head, key, head.out_port, head.out_group)? {
             self.take_out(&rule);
-            Change::Removed(rule, RemovedReason::Delete)
-        });
-        Ok(removed.collect())
+            changes.push(Change::Removed(rule, RemovedReason::Delete));
+        }
+        Ok(())
     }
 
     /// The flows that a modification or deletion is about.
     fn selected(
         &self,
-        request: &FlowMod,
+        head: &FlowHead,
+        key: &MaskedKey,
         out_port: PortNo,
         out_group: GroupId,
-    ) -> Result<Vec<Arc<Rule>>, Refused> {
-        if request.table != TableId::ALL && self.next.table(request.table).is_none() {
-            return Err(Refused::NoSuchTable(request.table));
+    ) -> Result<Selected, Refused> {
+        if head.table != TableId::ALL && self.next.table(head.table).is_none() {
+            return Err(Refused::NoSuchTable(head.table));
         }
-        let filter = FlowFilter {
-            table: request.table,
-            matching: request.matching.clone(),
-            cookie: request.cookie,
-            cookie_mask: request.cookie_mask,
+        let filter = Filter {
+            cookie: head.cookie,
+            cookie_mask: head.cookie_mask,
             out_port,
             out_group,
         };
         let strict = matches!(
-            request.command,
+            head.command,
             FlowCommand::ModifyStrict | FlowCommand::DeleteStrict
         );
         if !strict {
-            return Ok(self.flows(&filter));
+            return Ok(self.within(head.table, key, &filter).cloned().collect());
         }
-        let key = self.peek_key(&request.matching);
         Ok(self
-            .tables_of(request.table)
-            .filter_map(|(_, table)| table.exact(&key, request.priority))
+            .tables_of(head.table)
+            .filter_map(|table| table.exact(key, head.priority))
             .filter(|rule| filter.selects(rule))
             .cloned()
             .collect())
@@ -154,10 +205,11 @@ impl Tables {
 
     /// Adds or replaces.
     fn put(&mut self, rule: Arc<Rule>) {
-        for group in groups_of(&rule.instructions) {
+        let used = Used::by(&rule.instructions);
+        for group in &used.groups {
             self.group_users.add(group.0);
         }
-        for meter in meters_of(&rule.instructions) {
+        for meter in &used.meters {
             self.meter_users.add(meter.0);
         }
         self.expiry.watch(&rule);
@@ -169,10 +221,11 @@ impl Tables {
     }
 
     pub(super) fn forget_users(&mut self, rule: &Rule) {
-        for group in groups_of(&rule.instructions) {
+        let used = Used::by(&rule.instructions);
+        for group in &used.groups {
             self.group_users.sub(group.0);
         }
-        for meter in meters_of(&rule.instructions) {
+        for meter in &used.meters {
             self.meter_users.sub(meter.0);
         }
     }
@@ -246,35 +299,6 @@ impl Tables {
             } if self.next.table(*table).is_none() => Err(Refused::NoSuchTable(*table)),
             Action::Clone(inner) => inner.iter().try_for_each(|a| self.check_action(a)),
             _ => Ok(()),
-        }
-    }
-}
-
-/// Groups that instructions use.
-pub(super) fn groups_of(instructions: &Instructions) -> Vec<GroupId> {
-    let mut groups = groups_in(&instructions.apply);
-    groups.extend(instructions.write.iter().flat_map(|w| groups_in(w)));
-    groups.sort_unstable();
-    groups.dedup();
-    groups
-}
-
-/// Meters that instructions use.
-pub(super) fn meters_of(instructions: &Instructions) -> Vec<MeterId> {
-    let written = instructions.write.iter().flatten();
-    let mut meters: Vec<MeterId> = instructions.meter.into_iter().collect();
-    collect_meters(instructions.apply.iter().chain(written), &mut meters);
-    meters.sort_unstable();
-    meters.dedup();
-    meters
-}
-
-fn collect_meters<'a>(actions: impl Iterator<Item = &'a Action>, into: &mut Vec<MeterId>) {
-    for action in actions {
-        match action {
-            Action::Meter(meter) => into.push(*meter),
-            Action::Clone(inner) => collect_meters(inner.iter(), into),
-            _ => {}
         }
     }
 }

@@ -7,7 +7,7 @@ use net::{GroupId, PortNo};
 use openflow::model::{GroupCommand, GroupMod, GroupType};
 
 use super::buckets::check_ids;
-use super::flows::groups_of;
+use super::users::Used;
 use super::{Change, MAX_GROUPS, RemovedReason, Tables};
 use crate::group::groups_in;
 use crate::pipeline::id_hash;
@@ -101,7 +101,8 @@ impl Tables {
         }
         Ok(
             self.remove_where(!used.is_empty(), RemovedReason::GroupDelete, |rule| {
-                groups_of(&rule.instructions)
+                Used::by(&rule.instructions)
+                    .groups
                     .iter()
                     .any(|id| used.contains(id))
             }),

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use net::MeterId;
 use openflow::model::{METER_KBPS, METER_PKTPS, MeterCommand, MeterMod};
 
-use super::flows::meters_of;
+use super::users::Used;
 use super::{Change, MAX_METERS, RemovedReason, Tables};
 use crate::pipeline::id_hash;
 use crate::{Meter, Refused};
@@ -75,7 +75,8 @@ impl Tables {
             }
         }
         self.remove_where(!used.is_empty(), RemovedReason::MeterDelete, |rule| {
-            meters_of(&rule.instructions)
+            Used::by(&rule.instructions)
+                .meters
                 .iter()
                 .any(|id| used.contains(id))
         })

@@ -1,5 +1,9 @@
 //! How many flows or groups use each group or meter.
 
+use net::{GroupId, MeterId};
+use openflow::{Action, Instructions};
+use smallvec::SmallVec;
+
 use crate::pipeline::id_hash;
 use crate::trie::Trie;
 
@@ -34,5 +38,38 @@ impl Users {
     pub(super) fn take(&mut self, id: u32) -> bool {
         let taken = self.0.remove(id_hash(id), |(of, _)| *of == id);
         taken.is_some()
+    }
+}
+
+/// Groups and meters that instructions use, each once.
+#[derive(Debug, Default)]
+pub(super) struct Used {
+    pub(super) groups: SmallVec<[GroupId; 4]>,
+    pub(super) meters: SmallVec<[MeterId; 4]>,
+}
+
+impl Used {
+    /// Goes through the instructions.
+    pub(super) fn by(instructions: &Instructions) -> Self {
+        let mut used = Used {
+            meters: instructions.meter.into_iter().collect(),
+            ..Used::default()
+        };
+        used.gather(&instructions.apply);
+        if let Some(written) = &instructions.write {
+            used.gather(written);
+        }
+        used
+    }
+
+    fn gather(&mut self, actions: &[Action]) {
+        for action in actions {
+            match action {
+                Action::Group(id) if !self.groups.contains(id) => self.groups.push(*id),
+                Action::Meter(id) if !self.meters.contains(id) => self.meters.push(*id),
+                Action::Clone(inner) => self.gather(inner),
+                _ => {}
+            }
+        }
     }
 }
