@@ -4,6 +4,7 @@ use std::net::IpAddr;
 
 use net::{GroupId, MeterId, PortNo, TableId};
 
+use crate::links::{Bundle, Multipath};
 use crate::{Field, SubField};
 
 /// One action. Lists are run in order (apply_actions); see [`Instructions`] for the rest.
@@ -23,12 +24,26 @@ pub enum Action {
         /// Bytes to the controller.
         max_len: u16,
     },
+    /// Send what stands before that byte to a port (NXAST_OUTPUT_TRUNC).
+    OutputTrunc {
+        /// The port; IN_PORT and LOCAL of the reserved ones.
+        port: PortNo,
+        /// Bytes, at least 14.
+        max_len: u32,
+    },
+    /// Write the number of a link, chosen by a hash, to a field (NXAST_MULTIPATH).
+    Multipath(Multipath),
+    /// Send to one of several ports, or write its number to a field (NXAST_BUNDLE,
+    /// NXAST_BUNDLE_LOAD).
+    Bundle(Box<Bundle>),
     /// Send to the controller with a reason and data of its own (NXAST_CONTROLLER, NXAST_CONTROLLER2).
     Controller(Controller),
     /// Run a group.
     Group(GroupId),
     /// Choose the queue of the output port.
     SetQueue(u32),
+    /// Back to the port's default queue (NXAST_POP_QUEUE).
+    PopQueue,
     /// Push an 802.1Q (0x8100) or 802.1ad (0x88a8) tag; identifier and priority are copied from the outermost tag, 0 without one.
     PushVlan {
         /// Ethertype of the tag.

@@ -6,6 +6,7 @@ use net::{GroupId, MeterId, PortNo, TableId};
 use crate::action::{CtZone, LearnSource, LearnTarget, NatKind, SampleId};
 use crate::error::{self, OfError};
 use crate::field::Prereq;
+use crate::links::Multipath;
 use crate::{Action, Field, Instructions, Match, SubField};
 
 /// Ethertypes that decide about prerequisites.
@@ -263,9 +264,17 @@ fn one(headers: &mut Headers, action: &Action, place: Place) -> Result<(), OfErr
                 }
             }
         }
-        Action::StackPop(dst) | Action::CheckPktLarger { dst, .. } => {
+        Action::StackPop(dst)
+        | Action::CheckPktLarger { dst, .. }
+        | Action::Multipath(Multipath { dst, .. }) => {
             outside_ct(action)?;
             headers.write(dst.field, None)?;
+        }
+        Action::Bundle(bundle) => {
+            if let Some(dst) = bundle.dst {
+                outside_ct(action)?;
+                headers.write(dst.field, None)?;
+            }
         }
         Action::DecNwTtl | Action::DecNwTtlIds(_) | Action::SetNwTtl(_) => {
             headers.require(Prereq::Ip)?;
@@ -339,7 +348,9 @@ fn written(action: &Action) -> Option<Field> {
         Action::Load { dst, .. }
         | Action::Move { dst, .. }
         | Action::StackPop(dst)
-        | Action::CheckPktLarger { dst, .. } => Some(dst.field),
+        | Action::CheckPktLarger { dst, .. }
+        | Action::Multipath(Multipath { dst, .. }) => Some(dst.field),
+        Action::Bundle(bundle) => bundle.dst.map(|dst| dst.field),
         _ => None,
     }
 }
@@ -348,6 +359,17 @@ fn written(action: &Action) -> Option<Field> {
 fn numbers(action: &Action, place: Place) -> Result<(), OfError> {
     match action {
         Action::Output { port, .. } => check_port(*port, place),
+        // Open vSwitch takes the other reserved ports on the wire and then sends nothing.
+        Action::OutputTrunc { port, .. } => match *port {
+            PortNo::IN_PORT | PortNo::LOCAL => Ok(()),
+            port if port.is_ordinary() => Ok(()),
+            _ => Err(error::OFPBAC_BAD_OUT_PORT),
+        },
+        Action::Bundle(bundle) => bundle.members.iter().try_for_each(|member| match *member {
+            PortNo::CONTROLLER => Err(error::OFPBAC_BAD_OUT_PORT),
+            PortNo::ANY => Ok(()),
+            member => check_port(member, place),
+        }),
         Action::Group(group) if *group > GroupId::MAX => Err(error::OFPBAC_BAD_OUT_GROUP),
         Action::Meter(meter) => check_meter(*meter),
         // Only options of tunnels can be taken away (ovs-actions(7)).

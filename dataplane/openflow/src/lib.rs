@@ -18,6 +18,7 @@ mod check;
 pub mod error;
 pub mod field;
 pub mod flow_match;
+pub mod links;
 pub mod model;
 pub mod msg;
 pub mod text;

@@ -69,6 +69,9 @@ fn check_action(action: &Action, packet_out: bool) -> Result<(), OfError> {
         Action::Clone(inner) => check_actions(inner, packet_out),
         Action::Learn(_)
         | Action::FinTimeout { .. }
+        | Action::OutputTrunc { .. }
+        | Action::Multipath(_)
+        | Action::Bundle(_)
         | Action::Controller(Controller { pause: true, .. }) => Err(OFPBAC_BAD_EXP_TYPE),
         _ => Ok(()),
     }

@@ -7,7 +7,7 @@ use super::arguments::{
     arrow, field_in_action, mpls, parse_check_pkt_larger, parse_conjunction, parse_controller,
     parse_fin_timeout, parse_nat, parse_note, parse_range, parse_zone, plain_controller, writable,
 };
-use super::{Names, TextError, learn, sample, scan, value};
+use super::{Names, TextError, learn, links, sample, scan, value};
 use crate::action::Ct;
 use crate::check::Headers;
 use crate::field::Prereq;
@@ -125,7 +125,16 @@ impl<'a> Parser<'a> {
                 self.dropped = true;
                 return Ok(());
             }
+            "output" if item.contains('(') => links::parse_output_trunc(text, self.names)?,
             "output" => self.output(text)?,
+            "multipath" => links::parse_multipath(text)?,
+            "bundle" => links::parse_bundle(text, false, self.names)?,
+            "bundle_load" => links::parse_bundle(text, true, self.names)?,
+            "enqueue" => {
+                self.actions.extend(links::parse_enqueue(text, self.names)?);
+                return Ok(());
+            }
+            "pop_queue" => Action::PopQueue,
             "controller" => Action::Controller(parse_controller(text)?),
             "group" => Action::Group(GroupId(scan::number("group", text)?)),
             "set_queue" => Action::SetQueue(scan::number("set_queue", text)?),

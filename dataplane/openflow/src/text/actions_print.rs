@@ -6,7 +6,7 @@ use std::net::IpAddr;
 use net::PortNo;
 
 use super::value::{self, Hex};
-use super::{Names, learn, sample};
+use super::{Names, learn, links, sample};
 use crate::action::{Controller, Ct, CtZone, Nat, NatKind};
 use crate::msg::PacketInReason;
 use crate::{Action, Field, Instructions, SubField};
@@ -85,9 +85,15 @@ pub(super) fn write_action(f: &mut dyn fmt::Write, action: &Action, names: &Name
             port => write!(f, "{}", names.port(port)),
         },
         Action::OutputReg { src, .. } => write!(f, "output:{}", Range(*src)),
+        Action::OutputTrunc { port, max_len } => {
+            write!(f, "output(port={},max_len={max_len})", names.port(*port))
+        }
+        Action::Multipath(multipath) => links::write_multipath(f, multipath),
+        Action::Bundle(bundle) => links::write_bundle(f, bundle, names),
         Action::Controller(controller) => write_controller(f, controller),
         Action::Group(group) => write!(f, "group:{group}"),
         Action::SetQueue(queue) => write!(f, "set_queue:{queue}"),
+        Action::PopQueue => f.write_str("pop_queue"),
         Action::PushVlan { tpid } => write!(f, "push_vlan:{tpid:#06x}"),
         Action::PopVlan => f.write_str("pop_vlan"),
         Action::PushMpls { ethertype } => write!(f, "push_mpls:{ethertype:#06x}"),

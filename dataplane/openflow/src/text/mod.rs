@@ -10,6 +10,7 @@ mod arguments;
 mod flow;
 mod group;
 mod learn;
+mod links;
 mod match_parse;
 mod match_print;
 mod meter;

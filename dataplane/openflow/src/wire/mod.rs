@@ -14,6 +14,7 @@ mod framer;
 mod group;
 mod instructions;
 mod learn;
+pub(crate) mod links;
 mod meter;
 mod multipart;
 mod nicira;

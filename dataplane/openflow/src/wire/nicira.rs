@@ -3,7 +3,7 @@
 use net::{PortNo, TableId};
 
 use super::actions::{begin_nicira, end_nicira, is_mpls, padded, read_actions, write_actions};
-use super::{EncodeError, Reader, Writer, actions, controller, ct, learn, oxm, sample};
+use super::{EncodeError, Reader, Writer, actions, controller, ct, learn, links, oxm, sample};
 use crate::action::Conjunction;
 use crate::error::{self, OfError};
 use crate::flow_match::MatchField;
@@ -14,10 +14,14 @@ pub(super) mod subtype {
     pub(super) const RESUBMIT: u16 = 1;
     pub(super) const SET_TUNNEL: u16 = 2;
     pub(super) const SET_QUEUE: u16 = 4;
+    pub(super) const POP_QUEUE: u16 = 5;
     pub(super) const REG_MOVE: u16 = 6;
     pub(super) const REG_LOAD: u16 = 7;
     pub(super) const NOTE: u16 = 8;
     pub(super) const SET_TUNNEL64: u16 = 9;
+    pub(in crate::wire) const MULTIPATH: u16 = 10;
+    pub(in crate::wire) const BUNDLE: u16 = 12;
+    pub(in crate::wire) const BUNDLE_LOAD: u16 = 13;
     pub(super) const RESUBMIT_TABLE: u16 = 14;
     pub(super) const OUTPUT_REG: u16 = 15;
     pub(in crate::wire) const LEARN: u16 = 16;
@@ -41,6 +45,7 @@ pub(super) mod subtype {
     pub(in crate::wire) const CONTROLLER2: u16 = 37;
     pub(in crate::wire) const SAMPLE2: u16 = 38;
     pub(in crate::wire) const SAMPLE3: u16 = 41;
+    pub(in crate::wire) const OUTPUT_TRUNC: u16 = 39;
     pub(super) const CLONE: u16 = 42;
     pub(super) const CT_CLEAR: u16 = 43;
     pub(super) const RESUBMIT_TABLE_CT: u16 = 44;
@@ -74,6 +79,10 @@ pub(super) fn read(mut r: Reader<'_>) -> Result<Action, OfError> {
             let field = oxm::read_name(&mut r)?;
             r.zeros(r.len(), error::OFPBAC_BAD_ARGUMENT)?;
             return Ok(Action::DeleteField(field));
+        }
+        subtype::MULTIPATH => return links::read_multipath(r),
+        subtype::BUNDLE | subtype::BUNDLE_LOAD => {
+            return links::read_bundle(r, subtype == subtype::BUNDLE_LOAD);
         }
         _ => {}
     }
@@ -109,6 +118,8 @@ pub(super) fn read(mut r: Reader<'_>) -> Result<Action, OfError> {
             r.skip(2)?;
             Action::SetQueue(r.u32()?)
         }
+        subtype::POP_QUEUE => padded(&mut r, 6, Action::PopQueue)?,
+        subtype::OUTPUT_TRUNC => links::read_output_trunc(&mut r)?,
         subtype::REG_LOAD => read_load(&mut r)?,
         subtype::OUTPUT_REG => {
             let src = read_packed(&mut r, oxm::read_name)?;
@@ -199,7 +210,7 @@ pub(super) fn subfield(field: Field, shift: u16, bits: u16) -> Result<SubField, 
     }
 }
 
-fn writable(subfield: SubField) -> Result<SubField, OfError> {
+pub(super) fn writable(subfield: SubField) -> Result<SubField, OfError> {
     if subfield.field.info().writable {
         Ok(subfield)
     } else {
@@ -308,6 +319,11 @@ pub(super) fn write(w: &mut Writer<'_>, action: &Action) -> Result<(), EncodeErr
         Action::Learn(learn) => return learn::write(w, learn),
         Action::Controller(controller) => return controller::write(w, controller),
         Action::Sample(sample) => return sample::write(w, sample),
+        Action::Multipath(multipath) => return links::write_multipath(w, multipath),
+        Action::Bundle(bundle) => return links::write_bundle(w, bundle),
+        Action::OutputTrunc { port, max_len } => {
+            return links::write_output_trunc(w, *port, *max_len);
+        }
         _ => {}
     }
     let Some(subtype) = subtype_of(action, w.version) else {
@@ -409,6 +425,7 @@ fn subtype_of(action: &Action, version: Version) -> Option<u16> {
         Action::Note(_) => subtype::NOTE,
         Action::Clone(_) => subtype::CLONE,
         Action::CtClear => subtype::CT_CLEAR,
+        Action::PopQueue => subtype::POP_QUEUE,
         Action::Exit => subtype::EXIT,
         _ => return None,
     })

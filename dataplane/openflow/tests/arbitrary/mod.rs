@@ -9,6 +9,7 @@ use openflow::action::{
     Sample, SampleDirection, SampleId,
 };
 use openflow::field::Prereq;
+use openflow::links::{Bundle, BundleAlgorithm, HashFields, Multipath, MultipathAlgorithm};
 use openflow::model::*;
 use openflow::msg::*;
 use openflow::{Action, Field, Instructions, Match, Message, OfError, SubField};
@@ -315,6 +316,57 @@ fn sample() -> impl Strategy<Value = Action> {
         })
 }
 
+/// Choices among links, and cut outputs.
+fn link() -> impl Strategy<Value = Action> {
+    let fields = || select(HashFields::ALL.map(|(fields, _)| fields).to_vec());
+    let multipath = (
+        fields(),
+        any::<u16>(),
+        select(MultipathAlgorithm::ALL.map(|(a, _)| a).to_vec()),
+        any::<u16>(),
+        any::<u32>(),
+        range_of(select(vec![Field::Reg1, Field::Xreg2, Field::EthDst]), 64),
+    )
+        .prop_map(|(fields, basis, algorithm, max_link, arg, dst)| {
+            let most = u16::MAX >> 16u8.saturating_sub(dst.bits);
+            Action::Multipath(Multipath {
+                fields,
+                basis,
+                algorithm,
+                max_link: max_link & most,
+                arg,
+                dst,
+            })
+        });
+    let member = || {
+        prop_oneof![
+            8 => (1u32..0xff00).prop_map(PortNo),
+            1 => select(vec![PortNo::IN_PORT, PortNo::LOCAL, PortNo::ANY])
+        ]
+    };
+    let bundle = (
+        fields(),
+        any::<u16>(),
+        select(BundleAlgorithm::ALL.map(|(a, _)| a).to_vec()),
+        prop::option::of((0u8..17).prop_map(|low| SubField::range(Field::Reg4, low, low + 15))),
+        prop::collection::vec(member(), 0..9),
+    )
+        .prop_map(|(fields, basis, algorithm, dst, members)| {
+            Action::Bundle(Box::new(Bundle {
+                fields,
+                basis,
+                algorithm,
+                dst,
+                members,
+            }))
+        });
+    let cut = (1u32..0xff00, 14u32..).prop_map(|(port, max_len)| Action::OutputTrunc {
+        port: PortNo(port),
+        max_len,
+    });
+    prop_oneof![multipath, bundle, cut]
+}
+
 /// Any action that may stand in a packet-out.
 pub fn action() -> impl Strategy<Value = Action> {
     let leaf = prop_oneof![
@@ -335,6 +387,7 @@ pub fn action() -> impl Strategy<Value = Action> {
         1 => range_of(writable(), 1).prop_map(|dst| Action::CheckPktLarger { len: 1500, dst }),
         1 => (0u32..=GroupId::MAX.0).prop_map(|group| Action::Group(GroupId(group))),
         1 => any::<u32>().prop_map(Action::SetQueue),
+        2 => link(),
         1 => any::<u8>().prop_map(Action::SetNwTtl),
         1 => any::<u8>().prop_map(Action::SetMplsTtl),
         1 => prop::collection::vec(any::<u16>(), 1..5).prop_map(Action::DecNwTtlIds),
@@ -364,6 +417,7 @@ pub fn action() -> impl Strategy<Value = Action> {
             Action::CopyTtlIn,
             Action::CopyTtlOut,
             Action::CtClear,
+            Action::PopQueue,
             Action::Exit,
         ]),
     ];

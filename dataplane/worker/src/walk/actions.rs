@@ -45,6 +45,7 @@ impl<'a> Walk<'a> {
             Action::Controller(to) => self.controller(to),
             Action::Group(group) => self.group(*group),
             Action::SetQueue(queue) => self.now.key.queue = (*queue).into(),
+            Action::PopQueue => self.now.key.queue = 0.into(),
             Action::PushVlan { tpid } => {
                 if !self.now.push_tag(*tpid) {
                     self.fail(DropReason::Unsupported);
@@ -105,7 +106,10 @@ impl<'a> Walk<'a> {
             Action::Nat(_)
             | Action::Learn(_)
             | Action::FinTimeout { .. }
-            | Action::DeleteField(_) => self.fail(DropReason::Unsupported),
+            | Action::DeleteField(_)
+            | Action::OutputTrunc { .. }
+            | Action::Multipath(_)
+            | Action::Bundle(_) => self.fail(DropReason::Unsupported),
         }
     }
 

@@ -113,12 +113,13 @@ fn rank(action: &Action) -> u8 {
         | Action::CheckPktLarger { .. }
         | Action::DeleteField(_)
         | Action::Sample(_)
+        | Action::Multipath(_)
         | Action::CtClear
         | Action::Learn(_)
         | Action::FinTimeout { .. }
         | Action::Conjunction(_)
         | Action::Note(_) => 7,
-        Action::SetQueue(_) | Action::Meter(_) => 8,
+        Action::SetQueue(_) | Action::PopQueue | Action::Meter(_) => 8,
         Action::Ct(_)
         | Action::Nat(_)
         | Action::Clone(_)
@@ -126,7 +127,9 @@ fn rank(action: &Action) -> u8 {
         | Action::Resubmit { .. }
         | Action::Group(_)
         | Action::Output { .. }
-        | Action::OutputReg { .. } => 9,
+        | Action::OutputReg { .. }
+        | Action::OutputTrunc { .. }
+        | Action::Bundle(_) => 9,
         Action::Exit => 10,
     }
 }
