@@ -142,6 +142,7 @@ fn bundled(options: &Options, flows: &Flows) -> Result<Vec<u8>> {
             bundle: BUNDLE,
             kind,
             flags: BUNDLE_FLAGS,
+            properties: Vec::new(),
         };
         wire::encode(Version::V1_3, 0, &Message::BundleControl(control), bytes)
     };
@@ -152,6 +153,7 @@ fn bundled(options: &Options, flows: &Flows) -> Result<Vec<u8>> {
             flags: BUNDLE_FLAGS,
             xid,
             message: Box::new(request),
+            properties: Vec::new(),
         };
         wire::encode(Version::V1_3, xid, &Message::BundleAdd(add), &mut bytes)?;
     }

@@ -23,7 +23,7 @@ impl Switch {
             }
         }
         let mut ports = Vec::new();
-        for part in self.multipart(RequestBody::PortDesc)? {
+        for part in self.multipart(RequestBody::PortDesc(PortNo::ANY))? {
             if let ReplyBody::PortDesc(descs) = part {
                 ports.extend(descs.iter().map(|d| port(d, counters.get(&d.port))));
             }
@@ -101,7 +101,7 @@ impl Switch {
             }
         }
         let mut groups = Vec::new();
-        for part in self.multipart(RequestBody::GroupDesc)? {
+        for part in self.multipart(RequestBody::GroupDesc(GroupId::ALL))? {
             if let ReplyBody::GroupDesc(descs) = part {
                 groups.extend(descs.iter().map(|d| group(d, counters.get(&d.group))));
             }

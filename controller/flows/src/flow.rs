@@ -252,6 +252,7 @@ pub fn bucket(actions: Vec<Action>) -> Bucket {
         watch_port: PortNo::ANY,
         watch_group: GroupId::ANY,
         actions,
+        properties: Vec::new(),
     }
 }
 

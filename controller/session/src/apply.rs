@@ -92,6 +92,7 @@ async fn send_bundle(
             bundle,
             kind,
             flags,
+            properties: Vec::new(),
         })
     };
     match connection
@@ -114,6 +115,7 @@ async fn send_bundle(
                 flags,
                 xid: 0, // given when it is sent
                 message: Box::new(step.message.clone()),
+                properties: Vec::new(),
             })
         });
         connection.send(adds).await?;

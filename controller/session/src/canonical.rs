@@ -41,6 +41,7 @@ pub(crate) fn buckets(kind: GroupType, given: &[Bucket]) -> Vec<Bucket> {
             net::GroupId::ANY
         },
         actions: actions(&b.actions),
+        properties: Vec::new(),
     };
     given.iter().map(canonical).collect()
 }

@@ -51,7 +51,7 @@ impl Inventory {
             held.add(part);
         }
         for part in connection
-            .ask_parts(RequestBody::GroupDesc, "for its groups")
+            .ask_parts(RequestBody::GroupDesc(GroupId::ALL), "for its groups")
             .await?
         {
             held.add(part);

@@ -246,6 +246,7 @@ fn group_step(command: GroupCommand, group: GroupId, wanted: HeldGroup, object: 
         command_bucket_id: 0,
         buckets: wanted.buckets.clone(),
         selection: None,
+        properties: Vec::new(),
     };
     Step {
         message: Message::GroupMod(message),

@@ -27,7 +27,7 @@ impl PortTable {
     /// Asks for all of them.
     pub async fn read(&mut self, connection: &mut Connection) -> Result<(), ConnectionError> {
         let parts = connection
-            .ask_parts(RequestBody::PortDesc, "for its ports")
+            .ask_parts(RequestBody::PortDesc(PortNo::ANY), "for its ports")
             .await?;
         self.ports.clear();
         for part in parts {
@@ -71,7 +71,7 @@ impl PortTable {
             if open.is_empty() {
                 return Ok(());
             }
-            let messages = open.iter().map(|(_, open)| Message::PortMod(*open));
+            let messages = open.iter().map(|(_, open)| Message::PortMod(open.clone()));
             let first = connection.send(messages).await?;
             let errors = connection.barrier_errors().await?;
             let mut moved = false;
@@ -115,6 +115,7 @@ impl PortTable {
                 config: 0,
                 mask: CLOSED,
                 advertise: 0,
+                properties: Vec::new(),
             };
             open.push((pod.label.as_str(), port_mod));
         }

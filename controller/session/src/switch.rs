@@ -105,7 +105,7 @@ struct Session {
 enum Wake {
     Intent,
     Ports,
-    Message(Message),
+    Message(Box<Message>),
     Resync,
     Retry,
 }
@@ -147,7 +147,7 @@ impl Session {
                     resync = Instant::now() + self.context.timing.resync;
                 }
                 Some(Wake::Message(message)) => {
-                    self.connection.keep(message);
+                    self.connection.keep(*message);
                     while let Some(received) = self.connection.try_receive() {
                         let (_, message) = received?;
                         self.connection.keep(message);
@@ -173,7 +173,7 @@ impl Session {
         let retry = again.unwrap_or_else(|| Instant::now() + Duration::from_secs(86_400));
         tokio::select! {
             changed = self.context.intents.changed() => Ok(changed.is_ok().then_some(Wake::Intent)),
-            received = self.connection.receive() => received.map(|(_, m)| Some(Wake::Message(m))),
+            received = self.connection.receive() => received.map(|(_, m)| Some(Wake::Message(Box::new(m)))),
             () = tokio::time::sleep_until(resync) => Ok(Some(Wake::Resync)),
             () = tokio::time::sleep_until(retry) => Ok(Some(Wake::Retry)),
         }

@@ -79,6 +79,7 @@ pub(crate) fn flow_removed(switch: &Switch, rule: &Rule, reason: RemovedReason) 
         packet_count: counters.packets,
         byte_count: counters.bytes,
         matching: rule.matching(),
+        more: openflow::msg::MoreStats::default(),
     });
     for session in sessions {
         offer(&session, &message);
@@ -118,7 +119,7 @@ pub(crate) fn packet_in(switch: &Switch, packet: &worker::PacketIn) {
                 reason: Some(reason),
                 matching: matching.clone(),
                 userdata: packet.userdata.to_vec(),
-                continuation: Vec::new(),
+                continuation: None,
             }),
         };
         offer(&session, &message);

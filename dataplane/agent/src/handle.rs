@@ -86,8 +86,10 @@ pub(crate) async fn message(
             switch.review_wishes();
             session.reply(xid, &M::RoleReply(reply));
         }
-        M::GetAsyncRequest => session.reply(xid, &M::GetAsyncReply(session.wants.get())),
-        M::SetAsync(wants) => {
+        M::GetAsyncRequest => session.reply(xid, &M::GetAsyncReply(session.wants.get().into())),
+        M::SetAsync(settings) => {
+            let mut wants = session.wants.get();
+            wants.apply(&settings);
             session.wants.set(wants);
             switch.review_wishes();
         }
@@ -99,7 +101,14 @@ pub(crate) async fn message(
             switch.engine.flush_connections(Some(zone));
         }
         M::CookieLabels(labels) => switch.labels.borrow_mut().update(labels),
-        M::Resume(_) => return Err(OFPBRC_BAD_EXP_TYPE),
+        // Ages are in every reply that has a place for them.
+        M::NxtFlowAge => {}
+        M::Resume(_)
+        | M::NxtRoleRequest(_)
+        | M::CtFlush(_)
+        | M::TlvTableMod(_)
+        | M::TlvTableRequest
+        | M::FlowMonitorCancel(_) => return Err(OFPBRC_BAD_EXP_TYPE),
         M::Experimenter { experimenter, .. } => {
             return Err(match experimenter {
                 NICIRA | ONF | SLUICE => OFPBRC_BAD_EXP_TYPE,
@@ -117,6 +126,16 @@ pub(crate) async fn message(
         | M::QueueGetConfigReply { .. }
         | M::RoleReply(_)
         | M::GetAsyncReply(_)
+        | M::RoleStatus(_)
+        | M::TableStatus(_)
+        | M::RequestForward(_)
+        | M::ControllerStatus(_)
+        | M::NxtRoleReply(_)
+        | M::NxtPacketIn(_)
+        | M::NxtFlowRemoved(_)
+        | M::TlvTableReply(_)
+        | M::FlowMonitorPaused
+        | M::FlowMonitorResumed
         | M::PacketIn2(_) => return Err(OFPBRC_BAD_TYPE),
     }
     Ok(())
@@ -136,6 +155,8 @@ fn changes_the_switch(message: &Message) -> bool {
             | M::BundleControl(_)
             | M::BundleAdd(_)
             | M::CtFlushZone(_)
+            | M::CtFlush(_)
+            | M::TlvTableMod(_)
             | M::CookieLabels(_)
     )
 }

@@ -85,6 +85,7 @@ impl PortRecord {
             peer: 0,
             curr_speed: speed.saturating_mul(1000),
             max_speed: 0,
+            properties: Vec::new(),
         }
     }
 }

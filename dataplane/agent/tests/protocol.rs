@@ -89,6 +89,7 @@ impl Controller {
         self.ask(&Message::RoleRequest(RoleRequest {
             role,
             generation_id,
+            short_id: 0,
         }))
     }
 }
@@ -191,6 +192,7 @@ fn refusals_have_the_specified_errors() {
                 config: 0,
                 mask: 0,
                 advertise: 0,
+                properties: Vec::new(),
             }),
             OFPPMFC_BAD_PORT,
         ),
@@ -201,6 +203,7 @@ fn refusals_have_the_specified_errors() {
                 config: 0,
                 mask: 0,
                 advertise: 0,
+                properties: Vec::new(),
             }),
             OFPPMFC_BAD_HW_ADDR,
         ),
@@ -221,6 +224,7 @@ fn refusals_have_the_specified_errors() {
                 bundle: 1,
                 kind: BundleControlType::CommitRequest,
                 flags: 0,
+                properties: Vec::new(),
             }),
             OFPBFC_BAD_ID.for_version(Version::V1_3),
         ),
@@ -250,6 +254,7 @@ fn roles_follow_elections() {
         Message::RoleReply(RoleRequest {
             role,
             generation_id,
+            short_id: 0,
         })
     };
     assert_eq!(
@@ -262,6 +267,7 @@ fn roles_follow_elections() {
     let stale = RoleRequest {
         role: Role::Master,
         generation_id: 7,
+        short_id: 0,
     };
     assert_eq!(a.error(&Message::RoleRequest(stale)), OFPRRFC_STALE);
     let add = Message::FlowMod(flow(Match::any(), output(1)));
@@ -277,13 +283,16 @@ fn roles_follow_elections() {
 fn removed_flows_and_ports_are_told_to_those_who_want_it() {
     let twin = Twin::start("told", &[]);
     let (mut a, mut b) = (Controller::connect(&twin), Controller::connect(&twin));
-    b.send(&Message::SetAsync(AsyncConfig {
-        flow_removed: AsyncMasks {
-            master: 0,
-            slave: 0,
-        },
-        ..AsyncConfig::default()
-    }));
+    b.send(&Message::SetAsync(
+        AsyncConfig {
+            flow_removed: AsyncMasks {
+                master: 0,
+                slave: 0,
+            },
+            ..AsyncConfig::default()
+        }
+        .into(),
+    ));
     b.barrier();
     let timed = FlowMod {
         cookie: 0x42,
@@ -327,13 +336,16 @@ fn workers_are_told_whether_anyone_wants_packets_whose_ttl_ran_out() {
     let mut c = Controller::connect(&twin);
     c.barrier();
     assert!(!twin.invalid_ttl.load(Relaxed), "not by default");
-    c.send(&Message::SetAsync(AsyncConfig {
-        packet_in: AsyncMasks {
-            master: 0b111,
-            slave: 0,
-        },
-        ..AsyncConfig::default()
-    }));
+    c.send(&Message::SetAsync(
+        AsyncConfig {
+            packet_in: AsyncMasks {
+                master: 0b111,
+                slave: 0,
+            },
+            ..AsyncConfig::default()
+        }
+        .into(),
+    ));
     c.barrier();
     assert!(twin.invalid_ttl.load(Relaxed));
     c.become_role(Role::Slave, 1);
@@ -384,6 +396,7 @@ fn a_bundle_is_gone_with_its_connection_and_errors_name_the_inner_message() {
             bundle: 3,
             kind,
             flags: BUNDLE_ATOMIC,
+            properties: Vec::new(),
         })
     };
     c.ask(&control(BundleControlType::OpenRequest));
@@ -393,6 +406,7 @@ fn a_bundle_is_gone_with_its_connection_and_errors_name_the_inner_message() {
             flags: BUNDLE_ATOMIC,
             xid: 77,
             message: Box::new(message),
+            properties: Vec::new(),
         })
     };
     let to_group = Instructions::apply(vec![Action::Group(GroupId(5))]);

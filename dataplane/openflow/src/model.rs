@@ -3,6 +3,7 @@
 
 use net::{GroupId, MacAddr, MeterId, PortNo, TableId};
 
+use crate::msg::RawProperty;
 use crate::{Action, Instructions, Match};
 
 /// Ask for a flow-removed message (OFPFF_SEND_FLOW_REM).
@@ -173,7 +174,18 @@ pub enum GroupCommand {
     Delete = 2,
     InsertBucket = 3,
     RemoveBucket = 5,
+    /// Open vSwitch's own: adds, or modifies what is there.
+    AddOrModify = 0x8000,
 }
+
+/// Last number a bucket may have (OFPG_BUCKET_MAX).
+pub const BUCKET_MAX: u32 = 0xffff_ff00;
+/// The first bucket of a group (OFPG_BUCKET_FIRST).
+pub const BUCKET_FIRST: u32 = 0xffff_fffd;
+/// The last bucket of a group (OFPG_BUCKET_LAST).
+pub const BUCKET_LAST: u32 = 0xffff_fffe;
+/// Every bucket of a group (OFPG_BUCKET_ALL).
+pub const BUCKET_ALL: u32 = 0xffff_ffff;
 
 /// A bucket of a group.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -188,6 +200,8 @@ pub struct Bucket {
     pub watch_group: GroupId,
     /// What it does.
     pub actions: Vec<Action>,
+    /// An experimenter's properties (1.5).
+    pub properties: Vec<RawProperty>,
 }
 
 /// OFPT_GROUP_MOD.
@@ -199,12 +213,15 @@ pub struct GroupMod {
     pub kind: GroupType,
     /// Which group.
     pub group: GroupId,
-    /// Bucket that insertion and removal refer to (1.5).
+    /// Bucket that insertion (behind it, or [`BUCKET_FIRST`] or [`BUCKET_LAST`]) and removal (it,
+    /// those or [`BUCKET_ALL`]) refer to (1.5). [`BUCKET_ALL`] in other commands.
     pub command_bucket_id: u32,
     /// Its buckets.
     pub buckets: Vec<Bucket>,
     /// How a select group chooses (experimenter property, 1.5).
     pub selection: Option<Selection>,
+    /// An experimenter's other properties (1.5).
+    pub properties: Vec<RawProperty>,
 }
 
 /// How a select group chooses (ovs-ofctl's `selection_method`).
@@ -283,6 +300,8 @@ pub const PORT_NO_FWD: u32 = 32;
 pub const PORT_NO_PACKET_IN: u32 = 64;
 /// No link (OFPPS_LINK_DOWN).
 pub const PORT_STATE_LINK_DOWN: u32 = 1;
+/// Blocked (OFPPS_BLOCKED).
+pub const PORT_STATE_BLOCKED: u32 = 2;
 /// Live for fast failover (OFPPS_LIVE).
 pub const PORT_STATE_LIVE: u32 = 4;
 
@@ -311,4 +330,6 @@ pub struct PortDesc {
     pub curr_speed: u32,
     /// kbit/s.
     pub max_speed: u32,
+    /// Other properties (1.4): optical, an experimenter's.
+    pub properties: Vec<RawProperty>,
 }

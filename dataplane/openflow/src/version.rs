@@ -14,6 +14,9 @@ pub enum Version {
 }
 
 impl Version {
+    /// Versions that the model and the codec are made for.
+    pub const ALL: &'static [Version] = &[Version::V1_3, Version::V1_4, Version::V1_5];
+
     /// Versions that [`crate::wire`] encodes and decodes in full.
     pub const SUPPORTED: &'static [Version] = &[Version::V1_3];
 

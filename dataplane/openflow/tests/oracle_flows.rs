@@ -36,6 +36,7 @@ fn stats(flow: &FlowMod) -> FlowStats {
         byte_count: 180,
         matching: flow.matching.clone(),
         instructions: flow.instructions.clone(),
+        more: openflow::msg::MoreStats::default(),
     }
 }
 

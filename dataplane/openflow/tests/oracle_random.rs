@@ -50,6 +50,7 @@ fn stats(matching: Match, instructions: Instructions) -> FlowStats {
         byte_count: 0,
         matching: flow.matching,
         instructions: flow.instructions,
+        more: openflow::msg::MoreStats::default(),
     }
 }
 
@@ -106,8 +107,10 @@ fn random_actions_print_as_open_vswitch_prints_them() {
                 watch_port: PortNo::ANY,
                 watch_group: GroupId::ANY,
                 actions: vec![action],
+                properties: Vec::new(),
             }],
             selection: None,
+            properties: Vec::new(),
         };
         if !ours_alone(&group_reply(&desc)) {
             descs.push(desc);
@@ -180,7 +183,7 @@ fn every_random_message_is_accepted() {
 fn ours_alone(message: &Message) -> bool {
     match message {
         // What goes on is the switch's own; data of errors is a message.
-        Message::PacketIn2(m) | Message::Resume(m) if !m.continuation.is_empty() => return true,
+        Message::PacketIn2(m) | Message::Resume(m) if m.continuation.is_some() => return true,
         Message::Error(_) => return true,
         // Weights there are for select groups only.
         Message::GroupMod(m) if m.kind != GroupType::Select => return true,

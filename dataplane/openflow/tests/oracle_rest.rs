@@ -48,6 +48,7 @@ fn groups_mean_and_print_as_in_open_vswitch() {
             kind: group.kind,
             buckets: group.buckets.clone(),
             selection: None,
+            properties: Vec::new(),
         });
         let ours: Result<_, OfError> = Ok(Message::GroupMod(group));
         let theirs = format!("{:?}", wire::decode(Version::V1_3, frame));
@@ -160,6 +161,7 @@ fn statistics_print_as_in_open_vswitch() {
         collisions: if counted { 12 } else { u64::MAX },
         duration_sec: 13,
         duration_nsec: 14_000_000,
+        properties: Vec::new(),
     };
     let ports = vec![
         port(PortNo(1), true),
@@ -185,6 +187,7 @@ fn statistics_print_as_in_open_vswitch() {
             peer: 0,
             curr_speed: 10_000_000,
             max_speed: 0,
+            properties: Vec::new(),
         });
     }
     let mut differences = Differences::default();

@@ -43,6 +43,7 @@ fn group(command: GroupCommand, kind: GroupType, id: u32, buckets: &[(u16, Actio
         watch_port: PortNo::ANY,
         watch_group: GroupId::ANY,
         actions: vec![action.clone()],
+        properties: Vec::new(),
     };
     GroupMod {
         command,
@@ -51,6 +52,7 @@ fn group(command: GroupCommand, kind: GroupType, id: u32, buckets: &[(u16, Actio
         command_bucket_id: 0,
         buckets: buckets.iter().enumerate().map(bucket).collect(),
         selection: None,
+        properties: Vec::new(),
     }
 }
 

@@ -196,6 +196,7 @@ fn buckets(command: GroupCommand, command_bucket_id: u32, ids: &[u32]) -> GroupM
             port: PortNo(*id + 1),
             max_len: 0,
         }],
+        properties: Vec::new(),
     };
     GroupMod {
         command,
@@ -204,6 +205,7 @@ fn buckets(command: GroupCommand, command_bucket_id: u32, ids: &[u32]) -> GroupM
         command_bucket_id,
         buckets: ids.iter().map(bucket).collect(),
         selection: None,
+        properties: Vec::new(),
     }
 }
 

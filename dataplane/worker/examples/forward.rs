@@ -253,9 +253,11 @@ fn setup(case: &str, bench: &mut Bench) {
                         watch_port: PortNo::ANY,
                         watch_group: GroupId::ANY,
                         actions: vec![ct(true, 2, vec![nat(NatKind::Dst, Some(host + 1))])],
+                        properties: Vec::new(),
                     })
                     .collect(),
                 selection: None,
+                properties: Vec::new(),
             };
             bench.tables.group_mod(&request, 0).unwrap();
             let group = vec![Action::Group(GroupId(1))];

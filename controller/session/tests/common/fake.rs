@@ -73,6 +73,7 @@ impl State {
             peer: 0,
             curr_speed: 0,
             max_speed: 0,
+            properties: Vec::new(),
         };
         self.ports.insert(desc.port, desc.clone());
         desc
@@ -124,6 +125,7 @@ impl State {
                     kind: m.kind,
                     buckets: m.buckets.clone(),
                     selection: None,
+                    properties: Vec::new(),
                 };
                 match m.command {
                     GroupCommand::Add if there => return Err(error::OFPGMFC_GROUP_EXISTS),
@@ -167,10 +169,10 @@ impl State {
                 dp_desc: self.name.clone(),
                 ..SwitchDesc::default()
             })],
-            RequestBody::PortDesc => {
+            RequestBody::PortDesc(_) => {
                 vec![ReplyBody::PortDesc(self.ports.values().cloned().collect())]
             }
-            RequestBody::GroupDesc => vec![ReplyBody::GroupDesc(
+            RequestBody::GroupDesc(_) => vec![ReplyBody::GroupDesc(
                 self.groups.values().cloned().collect(),
             )],
             RequestBody::MeterConfig(_) => {
@@ -196,6 +198,7 @@ impl State {
                         byte_count: 500,
                         matching: id.matching.clone(),
                         instructions: instructions.clone(),
+                        more: openflow::msg::MoreStats::default(),
                     });
                 let flows: Vec<_> = flows.collect();
                 // In several messages, as large answers come.
@@ -321,7 +324,7 @@ fn answer(
             error(xid, error::OFPBRC_BAD_EXPERIMENTER)
         }
         Message::BundleControl(mut control) => {
-            state.log.push(Message::BundleControl(control));
+            state.log.push(Message::BundleControl(control.clone()));
             if control.kind == BundleControlType::CommitRequest {
                 let before = (state.flows.clone(), state.groups.clone(), state.log.len());
                 for (inner, message) in bundle.drain(..) {

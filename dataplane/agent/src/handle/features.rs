@@ -142,5 +142,6 @@ pub(crate) fn meter_features() -> MeterFeatures {
         capabilities: u32::from(METER_KBPS | METER_PKTPS | METER_BURST | METER_STATS),
         max_bands: tables::MAX_BANDS as u8,
         max_color: 0,
+        features: 0,
     }
 }

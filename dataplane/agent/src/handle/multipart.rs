@@ -60,8 +60,8 @@ pub(crate) async fn answer(
             let stats = groups.iter().map(|g| group_stats(switch, g));
             ReplyBody::Group(stats.collect())
         }
-        RequestBody::GroupDesc => {
-            let groups = groups(switch, None);
+        RequestBody::GroupDesc(id) => {
+            let groups = groups(switch, Some(id));
             ReplyBody::GroupDesc(groups.iter().map(|g| group_desc(g)).collect())
         }
         RequestBody::GroupFeatures => ReplyBody::GroupFeatures(features::group_features()),
@@ -82,10 +82,21 @@ pub(crate) async fn answer(
             let tables = (0..TABLES).map(TableId);
             ReplyBody::TableFeatures(tables.map(features::table_features).collect())
         }
-        RequestBody::PortDesc => {
+        RequestBody::PortDesc(port) => {
             let ports = switch.ports.borrow();
-            ReplyBody::PortDesc(ports.iter().map(PortRecord::desc).collect())
+            if port != PortNo::ANY && ports.get(port).is_none() {
+                return Err(OFPBRC_BAD_PORT);
+            }
+            let descs = ports.iter().map(PortRecord::desc);
+            let wanted = descs.filter(|desc| port == PortNo::ANY || desc.port == port);
+            ReplyBody::PortDesc(wanted.collect())
         }
+        RequestBody::TableDesc
+        | RequestBody::QueueDesc { .. }
+        | RequestBody::FlowMonitor(_)
+        | RequestBody::FlowCounters(_)
+        | RequestBody::ControllerStatus
+        | RequestBody::BundleFeatures(_) => return Err(OFPBRC_BAD_MULTIPART),
         RequestBody::Experimenter(_) => return Err(OFPBRC_BAD_EXPERIMENTER),
     };
     reply(session, xid, false, body);
@@ -168,6 +179,7 @@ pub(crate) fn flow_stats(rule: &Rule, now: u64) -> FlowStats {
         byte_count: counters.bytes,
         matching: rule.matching(),
         instructions: (*rule.instructions).clone(),
+        more: openflow::msg::MoreStats::default(),
     }
 }
 
@@ -253,6 +265,7 @@ fn port_stats(switch: &Switch, wanted: PortNo) -> Result<Vec<PortStats>, OfError
                 collisions: 0,
                 duration_sec,
                 duration_nsec,
+                properties: Vec::new(),
             }
         });
     Ok(stats.collect())
@@ -298,6 +311,7 @@ pub(crate) fn group_desc(group: &Group) -> GroupDesc {
         kind: group.kind,
         buckets: group.buckets.iter().map(|b| b.bucket.clone()).collect(),
         selection: group.selection.clone(),
+        properties: Vec::new(),
     }
 }
 

@@ -32,5 +32,6 @@ pub(crate) fn request(
         role: session.role.get(),
         // All ones: there was no election yet.
         generation_id: switch.election.get().unwrap_or(u64::MAX),
+        short_id: 0,
     })
 }

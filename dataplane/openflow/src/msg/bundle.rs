@@ -1,11 +1,13 @@
 //! Bundles, and the names of cookies.
 
-use super::Message;
+use super::{Message, RawProperty};
 
 /// All or nothing (OFPBF_ATOMIC).
 pub const BUNDLE_ATOMIC: u16 = 1;
 /// In the order in which they were added (OFPBF_ORDERED).
 pub const BUNDLE_ORDERED: u16 = 2;
+/// At a given time (OFPBF_TIME, 1.5).
+pub const BUNDLE_TIME: u16 = 4;
 
 /// OFPBCT_*.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -50,7 +52,7 @@ impl BundleControlType {
 }
 
 /// Opens, closes, commits or discards a bundle.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct BundleControl {
     /// The controller's number for it.
     pub bundle: u32,
@@ -58,6 +60,8 @@ pub struct BundleControl {
     pub kind: BundleControlType,
     /// BUNDLE_*.
     pub flags: u16,
+    /// Properties: when to commit (1.5), an experimenter's.
+    pub properties: Vec<RawProperty>,
 }
 
 /// A message put into a bundle.
@@ -71,6 +75,26 @@ pub struct BundleAdd {
     pub xid: u32,
     /// The inner message: a modification of flows, groups, ports, or a packet-out.
     pub message: Box<Message>,
+    /// An experimenter's properties.
+    pub properties: Vec<RawProperty>,
+}
+
+/// What is asked about bundles (OFPMP_BUNDLE_FEATURES, 1.5).
+#[derive(Clone, Debug, PartialEq, Eq, Default)]
+pub struct BundleFeaturesRequest {
+    /// OFPBF_*: 1 a timestamp is given, 2 so are the bounds for scheduling.
+    pub flags: u32,
+    /// Properties: time, an experimenter's.
+    pub properties: Vec<RawProperty>,
+}
+
+/// What a switch can do with bundles (OFPMP_BUNDLE_FEATURES, 1.5).
+#[derive(Clone, Debug, PartialEq, Eq, Default)]
+pub struct BundleFeatures {
+    /// BUNDLE_*.
+    pub capabilities: u16,
+    /// Properties: time, an experimenter's.
+    pub properties: Vec<RawProperty>,
 }
 
 /// Names of the objects behind cookies: our own message, from the controller to the switch.

@@ -3,8 +3,10 @@
 use net::{GroupId, MeterId, PortNo, TableId};
 
 use super::{
-    AggregateStats, FlowStats, GroupDesc, GroupFeatures, GroupStats, MeterConfig, MeterFeatures,
-    MeterStats, PortStats, QueueStats, SwitchDesc, TableFeatures, TableStats,
+    AggregateStats, BundleFeatures, BundleFeaturesRequest, ControllerStatus, FlowCounters,
+    FlowMonitorRequest, FlowStats, FlowUpdate, GroupDesc, GroupFeatures, GroupStats, MeterConfig,
+    MeterFeatures, MeterStats, PacketQueue, PortStats, QueueStats, SwitchDesc, TableDesc,
+    TableFeatures, TableStats,
 };
 use crate::Match;
 use crate::model::PortDesc;
@@ -74,7 +76,7 @@ pub struct ExperimenterMultipart {
 pub enum RequestBody {
     /// OFPMP_DESC.
     Desc,
-    /// OFPMP_FLOW.
+    /// OFPMP_FLOW; OFPMP_FLOW_DESC in 1.5.
     Flow(FlowStatsRequest),
     /// OFPMP_AGGREGATE.
     Aggregate(FlowStatsRequest),
@@ -91,8 +93,8 @@ pub enum RequestBody {
     },
     /// OFPMP_GROUP; [`GroupId::ALL`]: every group.
     Group(GroupId),
-    /// OFPMP_GROUP_DESC.
-    GroupDesc,
+    /// OFPMP_GROUP_DESC; [`GroupId::ALL`]: every group, the only choice before 1.5.
+    GroupDesc(GroupId),
     /// OFPMP_GROUP_FEATURES.
     GroupFeatures,
     /// OFPMP_METER; [`MeterId::ALL`]: every meter.
@@ -103,8 +105,25 @@ pub enum RequestBody {
     MeterFeatures,
     /// OFPMP_TABLE_FEATURES; empty: only asks.
     TableFeatures(Vec<TableFeatures>),
-    /// OFPMP_PORT_DESC.
-    PortDesc,
+    /// OFPMP_PORT_DESC; [`PortNo::ANY`]: every port, the only choice before 1.5.
+    PortDesc(PortNo),
+    /// OFPMP_TABLE_DESC (1.4).
+    TableDesc,
+    /// OFPMP_QUEUE_DESC (1.4).
+    QueueDesc {
+        /// [`PortNo::ANY`]: every port.
+        port: PortNo,
+        /// All ones: every queue.
+        queue: u32,
+    },
+    /// OFPMP_FLOW_MONITOR (1.4); ONF 1870 on 1.3.
+    FlowMonitor(Vec<FlowMonitorRequest>),
+    /// OFPMP_FLOW_STATS (1.5): counters only.
+    FlowCounters(FlowStatsRequest),
+    /// OFPMP_CONTROLLER_STATUS (1.5).
+    ControllerStatus,
+    /// OFPMP_BUNDLE_FEATURES (1.5).
+    BundleFeatures(BundleFeaturesRequest),
     /// OFPMP_EXPERIMENTER.
     Experimenter(ExperimenterMultipart),
 }
@@ -114,7 +133,7 @@ pub enum RequestBody {
 pub enum ReplyBody {
     /// OFPMP_DESC.
     Desc(SwitchDesc),
-    /// OFPMP_FLOW.
+    /// OFPMP_FLOW; OFPMP_FLOW_DESC in 1.5.
     Flow(Vec<FlowStats>),
     /// OFPMP_AGGREGATE.
     Aggregate(AggregateStats),
@@ -140,6 +159,19 @@ pub enum ReplyBody {
     TableFeatures(Vec<TableFeatures>),
     /// OFPMP_PORT_DESC.
     PortDesc(Vec<PortDesc>),
+    /// OFPMP_TABLE_DESC (1.4).
+    TableDesc(Vec<TableDesc>),
+    /// OFPMP_QUEUE_DESC (1.4).
+    QueueDesc(Vec<PacketQueue>),
+    /// OFPMP_FLOW_MONITOR (1.4), ONF 1870 on 1.3: the flows there are, and later, with transaction
+    /// number 0, what happens.
+    FlowMonitor(Vec<FlowUpdate>),
+    /// OFPMP_FLOW_STATS (1.5).
+    FlowCounters(Vec<FlowCounters>),
+    /// OFPMP_CONTROLLER_STATUS (1.5).
+    ControllerStatus(Vec<ControllerStatus>),
+    /// OFPMP_BUNDLE_FEATURES (1.5).
+    BundleFeatures(BundleFeatures),
     /// OFPMP_EXPERIMENTER.
     Experimenter(ExperimenterMultipart),
 }

@@ -2,6 +2,7 @@
 
 use net::{PortNo, TableId};
 
+use super::{Continuation, MoreStats};
 use crate::model::NO_BUFFER;
 use crate::{Action, Match};
 
@@ -74,8 +75,8 @@ pub struct PacketIn2 {
     pub matching: Match,
     /// From the controller action.
     pub userdata: Vec<u8>,
-    /// What the switch needs to go on; opaque.
-    pub continuation: Vec<u8>,
+    /// What the switch needs to go on, where the packet is paused.
+    pub continuation: Option<Continuation>,
 }
 
 /// NXT_SET_PACKET_IN_FORMAT.
@@ -84,7 +85,7 @@ pub struct PacketIn2 {
 pub enum PacketInFormat {
     /// OFPT_PACKET_IN.
     Standard = 0,
-    /// NXT_PACKET_IN.
+    /// NXT_PACKET_IN ([`super::Message::NxtPacketIn`]).
     Nxt = 1,
     /// NXT_PACKET_IN2.
     Nxt2 = 2,
@@ -159,7 +160,7 @@ pub struct FlowRemoved {
     pub reason: RemovedReason,
     /// Its table.
     pub table: TableId,
-    /// Its age, whole seconds.
+    /// Its age, whole seconds; all ones: not known.
     pub duration_sec: u32,
     /// Its age, nanoseconds beyond that.
     pub duration_nsec: u32,
@@ -173,4 +174,6 @@ pub struct FlowRemoved {
     pub byte_count: u64,
     /// What it matched.
     pub matching: Match,
+    /// What 1.5 adds.
+    pub more: MoreStats,
 }

@@ -2,6 +2,7 @@
 
 use net::{GroupId, MeterId, PortNo, TableId};
 
+use super::RawProperty;
 use crate::model::{Band, Bucket, GroupType};
 use crate::{Instructions, Match};
 
@@ -20,12 +21,21 @@ pub struct SwitchDesc {
     pub dp_desc: String,
 }
 
-/// A flow with its counters (OFPMP_FLOW).
+/// Statistics that only 1.5 can say (OXS).
+#[derive(Clone, Debug, PartialEq, Eq, Default)]
+pub struct MoreStats {
+    /// How long no packet came: whole seconds, and nanoseconds beyond that (OFPXST_OFB_IDLE_TIME).
+    pub idle: Option<(u32, u32)>,
+    /// Flows that were added up (OFPXST_OFB_FLOW_COUNT).
+    pub flow_count: Option<u32>,
+}
+
+/// A flow with its counters (OFPMP_FLOW; OFPMP_FLOW_DESC in 1.5).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FlowStats {
     /// Table.
     pub table: TableId,
-    /// Age, whole seconds.
+    /// Age, whole seconds; all ones: not known.
     pub duration_sec: u32,
     /// Age, nanoseconds beyond that.
     pub duration_nsec: u32,
@@ -49,9 +59,44 @@ pub struct FlowStats {
     pub matching: Match,
     /// What happens to them.
     pub instructions: Instructions,
+    /// What 1.5 adds.
+    pub more: MoreStats,
 }
 
-/// OFPMP_AGGREGATE.
+/// Why a flow's counters are sent (OFPFSR_*).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[repr(u8)]
+pub enum FlowStatsReason {
+    /// They were asked for.
+    Request = 0,
+    /// A trigger of the flow's own (OFPIT_STAT_TRIGGER).
+    Trigger = 1,
+}
+
+/// A flow's counters without what it does (OFPMP_FLOW_STATS of 1.5).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FlowCounters {
+    /// Table.
+    pub table: TableId,
+    /// Why this is sent.
+    pub reason: FlowStatsReason,
+    /// Higher wins.
+    pub priority: u16,
+    /// Age, whole seconds; all ones: not known.
+    pub duration_sec: u32,
+    /// Age, nanoseconds beyond that.
+    pub duration_nsec: u32,
+    /// Packets; all ones: not counted.
+    pub packet_count: u64,
+    /// Bytes; all ones: not counted.
+    pub byte_count: u64,
+    /// Which packets.
+    pub matching: Match,
+    /// What else there is.
+    pub more: MoreStats,
+}
+
+/// OFPMP_AGGREGATE. All ones: not known.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 pub struct AggregateStats {
     /// Packets.
@@ -76,7 +121,7 @@ pub struct TableStats {
 }
 
 /// OFPMP_PORT_STATS. All ones: not counted.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 #[allow(missing_docs)] // the specification's own names
 pub struct PortStats {
     pub port: PortNo,
@@ -94,10 +139,12 @@ pub struct PortStats {
     pub collisions: u64,
     pub duration_sec: u32,
     pub duration_nsec: u32,
+    /// Other properties (1.4): optical, an experimenter's.
+    pub properties: Vec<RawProperty>,
 }
 
 /// OFPMP_QUEUE.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 #[allow(missing_docs)] // the specification's own names
 pub struct QueueStats {
     pub port: PortNo,
@@ -107,6 +154,8 @@ pub struct QueueStats {
     pub tx_errors: u64,
     pub duration_sec: u32,
     pub duration_nsec: u32,
+    /// An experimenter's properties (1.4).
+    pub properties: Vec<RawProperty>,
 }
 
 /// Counters of a bucket.
@@ -148,6 +197,8 @@ pub struct GroupDesc {
     pub buckets: Vec<Bucket>,
     /// How a select group chooses (1.5).
     pub selection: Option<crate::model::Selection>,
+    /// An experimenter's other properties (1.5).
+    pub properties: Vec<RawProperty>,
 }
 
 /// OFPMP_GROUP_FEATURES; arrays are indexed by group type.
@@ -215,4 +266,13 @@ pub struct MeterFeatures {
     pub max_bands: u8,
     /// Colours.
     pub max_color: u8,
+    /// METER_FEATURE_* (1.5).
+    pub features: u32,
 }
+
+/// The meter action may stand in an action set (OFPMFF_ACTION_SET).
+pub const METER_FEATURE_ACTION_SET: u32 = 1;
+/// It may stand anywhere in a list (OFPMFF_ANY_POSITION).
+pub const METER_FEATURE_ANY_POSITION: u32 = 2;
+/// It may stand in a list more than once (OFPMFF_MULTI_LIST).
+pub const METER_FEATURE_MULTI_LIST: u32 = 4;

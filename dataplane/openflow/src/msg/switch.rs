@@ -1,7 +1,8 @@
 //! The switch itself: hello, errors, features, configuration, ports, roles.
 
-use net::{MacAddr, PortNo, TableId};
+use net::{MacAddr, PortNo};
 
+use super::RawProperty;
 use crate::error::OfError;
 use crate::model::PortDesc;
 use crate::version::Version;
@@ -66,6 +67,10 @@ pub const CAP_IP_REASM: u32 = 32;
 pub const CAP_QUEUE_STATS: u32 = 64;
 /// OFPC_PORT_BLOCKED.
 pub const CAP_PORT_BLOCKED: u32 = 256;
+/// OFPC_BUNDLES (1.4.1).
+pub const CAP_BUNDLES: u32 = 512;
+/// OFPC_FLOW_MONITORING (1.4.1).
+pub const CAP_FLOW_MONITORING: u32 = 1024;
 
 /// OFPT_FEATURES_REPLY.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
@@ -111,7 +116,7 @@ pub struct PortStatus {
 }
 
 /// OFPT_PORT_MOD.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PortMod {
     /// Which port.
     pub port: PortNo,
@@ -123,15 +128,8 @@ pub struct PortMod {
     pub mask: u32,
     /// OFPPF_* bits; 0: leave alone.
     pub advertise: u32,
-}
-
-/// OFPT_TABLE_MOD.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct TableMod {
-    /// Which; [`TableId::ALL`]: every one.
-    pub table: TableId,
-    /// OFPTC_*: deprecated bits 0..1 on 1.3, eviction (4) and vacancy (8) on 1.4.
-    pub config: u32,
+    /// Other properties (1.4): optical, an experimenter's.
+    pub properties: Vec<RawProperty>,
 }
 
 /// OFPCR_ROLE_*.
@@ -155,50 +153,11 @@ pub struct RoleRequest {
     pub role: Role,
     /// Number of the master's election, compared as in RFC 1982 style (6.3.5).
     pub generation_id: u64,
+    /// The controller's short identifier (1.5); 0: none.
+    pub short_id: u16,
 }
 
-/// Bits by reason, for one kind of asynchronous message.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
-pub struct AsyncMasks {
-    /// While equal or master.
-    pub master: u32,
-    /// While slave.
-    pub slave: u32,
-}
-
-/// OFPT_SET_ASYNC and OFPT_GET_ASYNC_REPLY: bit `n` of a mask lets reason `n` through.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct AsyncConfig {
-    /// OFPR_*.
-    pub packet_in: AsyncMasks,
-    /// OFPPR_*.
-    pub port_status: AsyncMasks,
-    /// OFPRR_*.
-    pub flow_removed: AsyncMasks,
-}
-
-impl Default for AsyncConfig {
-    /// As a connection begins (OpenFlow 1.3.5, 6.3.5): everything but invalid TTL for equal and
-    /// master, port status only for slave.
-    fn default() -> Self {
-        AsyncConfig {
-            packet_in: AsyncMasks {
-                master: 0b011,
-                slave: 0,
-            },
-            port_status: AsyncMasks {
-                master: 0b111,
-                slave: 0b111,
-            },
-            flow_removed: AsyncMasks {
-                master: 0b1111,
-                slave: 0,
-            },
-        }
-    }
-}
-
-/// A queue of a port (OFPT_QUEUE_GET_CONFIG_REPLY).
+/// A queue of a port (OFPT_QUEUE_GET_CONFIG_REPLY; OFPMP_QUEUE_DESC from 1.4 on).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PacketQueue {
     /// Number.
@@ -209,4 +168,6 @@ pub struct PacketQueue {
     pub min_rate: Option<u16>,
     /// Maximum rate in 1/10 of a percent; over 1000: disabled.
     pub max_rate: Option<u16>,
+    /// An experimenter's properties.
+    pub properties: Vec<RawProperty>,
 }

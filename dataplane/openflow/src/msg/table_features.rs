@@ -2,7 +2,9 @@
 
 use net::TableId;
 
+use super::RawProperty;
 use crate::Field;
+use crate::flow_match::MatchField;
 
 /// An instruction that a table may hold.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -41,6 +43,28 @@ pub enum FeatureOxm {
     },
 }
 
+/// What a request for table features is to do (OFPTFC_*, 1.5; before, it replaces).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Default)]
+#[repr(u8)]
+pub enum FeaturesCommand {
+    /// Replace the whole pipeline.
+    #[default]
+    Replace = 0,
+    /// Change these tables.
+    Modify = 1,
+    /// Switch these tables on.
+    Enable = 2,
+    /// Switch these tables off.
+    Disable = 3,
+}
+
+/// Can be an ingress table (OFPTFF_INGRESS_TABLE, 1.5).
+pub const TABLE_INGRESS: u32 = 1;
+/// Can be an egress table (OFPTFF_EGRESS_TABLE, 1.5).
+pub const TABLE_EGRESS: u32 = 2;
+/// Is the first egress table (OFPTFF_FIRST_EGRESS, 1.5).
+pub const TABLE_FIRST_EGRESS: u32 = 16;
+
 /// What a table can do. A list is none where the property is left out; the `_miss` lists, left
 /// out, are as the ordinary ones (OpenFlow 1.3.5, A.3.5.5.2).
 #[derive(Clone, Debug, PartialEq, Eq, Default)]
@@ -49,11 +73,15 @@ pub struct TableFeatures {
     pub table: TableId,
     /// Its name, at most 31 bytes.
     pub name: String,
+    /// What to do (1.5).
+    pub command: FeaturesCommand,
+    /// TABLE_INGRESS and so on (1.5).
+    pub features: u32,
     /// Bits of the metadata it can match.
     pub metadata_match: u64,
     /// Bits of the metadata it can write.
     pub metadata_write: u64,
-    /// OFPTC_*.
+    /// OFPTC_*: what it is configured to (1.3), or can be (1.4: `capabilities`).
     pub config: u32,
     /// How many flows.
     pub max_entries: u32,
@@ -85,4 +113,18 @@ pub struct TableFeatures {
     pub apply_setfield: Option<Vec<FeatureOxm>>,
     /// Likewise for the table-miss flow.
     pub apply_setfield_miss: Option<Vec<FeatureOxm>>,
+    /// Tables that its flows are copied from (1.4).
+    pub sync_from: Option<Vec<TableId>>,
+    /// Fields that the copy_field of write_actions may name (1.5).
+    pub write_copyfield: Option<Vec<FeatureOxm>>,
+    /// Likewise for the table-miss flow.
+    pub write_copyfield_miss: Option<Vec<FeatureOxm>>,
+    /// Fields that the copy_field of apply_actions may name (1.5).
+    pub apply_copyfield: Option<Vec<FeatureOxm>>,
+    /// Likewise for the table-miss flow.
+    pub apply_copyfield_miss: Option<Vec<FeatureOxm>>,
+    /// Fields with values: the packet types that it takes (1.5).
+    pub packet_types: Option<Vec<MatchField>>,
+    /// An experimenter's properties.
+    pub properties: Vec<RawProperty>,
 }

@@ -130,6 +130,7 @@ pub fn parse_group(
         command_bucket_id: 0,
         buckets,
         selection: None,
+        properties: Vec::new(),
     })
 }
 
@@ -182,6 +183,7 @@ fn parse_bucket(
         watch_port: PortNo::ANY,
         watch_group: GroupId::ANY,
         actions: Vec::new(),
+        properties: Vec::new(),
     };
     let mut actions = Vec::new();
     for item in scan::items(text) {

@@ -132,6 +132,7 @@ fn read_control(mut r: Reader<'_>) -> Result<BundleControl, OfError> {
         bundle,
         kind,
         flags,
+        properties: Vec::new(),
     })
 }
 
@@ -157,6 +158,7 @@ fn read_add(mut r: Reader<'_>) -> Result<BundleAdd, OfError> {
         flags,
         xid: inner.xid,
         message: Box::new(decode(r.version, frame)?),
+        properties: Vec::new(),
     })
 }
 

@@ -8,7 +8,7 @@ use super::{EncodeError, Reader, Writer};
 use crate::check;
 use crate::error::{self, OfError};
 use crate::model::{FlowCommand, FlowHead, FlowMod};
-use crate::msg::{FlowRemoved, RemovedReason};
+use crate::msg::{FlowRemoved, MoreStats, RemovedReason};
 
 /// Every OFPFF_* of 1.3.
 const KNOWN_FLAGS: u16 = 0x1f;
@@ -96,6 +96,7 @@ pub(super) fn read_flow_removed(mut r: Reader<'_>) -> Result<FlowRemoved, OfErro
         packet_count,
         byte_count,
         matching,
+        more: MoreStats::default(),
     })
 }
 

@@ -40,6 +40,7 @@ pub(super) fn read_group_mod(mut r: Reader<'_>) -> Result<GroupMod, OfError> {
         command_bucket_id: 0,
         buckets,
         selection: None,
+        properties: Vec::new(),
     })
 }
 
@@ -80,6 +81,7 @@ fn read_buckets(mut r: Reader<'_>) -> Result<Vec<Bucket>, OfError> {
                 body.skip(4)?;
                 read_actions(body)?
             },
+            properties: Vec::new(),
         };
         buckets.push(bucket);
     }
@@ -130,6 +132,7 @@ pub(super) fn read_desc(r: &mut Reader<'_>) -> Result<GroupDesc, OfError> {
         kind,
         buckets: read_buckets(body)?,
         selection: None,
+        properties: Vec::new(),
     })
 }
 

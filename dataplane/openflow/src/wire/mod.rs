@@ -5,6 +5,7 @@
 //! form: match fields in their order, padding zero.
 
 mod actions;
+mod continuation;
 mod controller;
 mod ct;
 mod experimenter;
@@ -226,10 +227,10 @@ fn encode_message(w: &mut Writer<'_>, xid: u32, message: &Message) -> Result<(),
             switch::write_port_status(w, m);
         }),
         M::PortMod(m) => plain(w, kind::PORT_MOD, "port mod", &|w| {
-            switch::write_port_mod(w, *m);
+            switch::write_port_mod(w, m);
         }),
         M::TableMod(m) => plain(w, kind::TABLE_MOD, "table mod", &|w| {
-            switch::write_table_mod(w, *m);
+            switch::write_table_mod(w, m);
         }),
         M::BarrierRequest => plain(w, kind::BARRIER_REQUEST, "barrier request", &|_| ()),
         M::BarrierReply => plain(w, kind::BARRIER_REPLY, "barrier reply", &|_| ()),
@@ -250,10 +251,10 @@ fn encode_message(w: &mut Writer<'_>, xid: u32, message: &Message) -> Result<(),
             switch::write_role(w, *m);
         }),
         M::GetAsyncRequest => plain(w, kind::GET_ASYNC_REQUEST, "async request", &|_| ()),
-        M::GetAsyncReply(m) => plain(w, kind::GET_ASYNC_REPLY, "async reply", &|w| {
-            switch::write_async(w, m);
+        M::GetAsyncReply(m) => framed(w, kind::GET_ASYNC_REPLY, xid, "async reply", |w| {
+            switch::write_async(w, m)
         }),
-        M::SetAsync(m) => plain(w, kind::SET_ASYNC, "set async", &|w| {
+        M::SetAsync(m) => framed(w, kind::SET_ASYNC, xid, "set async", |w| {
             switch::write_async(w, m)
         }),
         M::PacketIn(m) => framed(w, kind::PACKET_IN, xid, "packet-in", |w| {
@@ -287,5 +288,6 @@ fn encode_message(w: &mut Writer<'_>, xid: u32, message: &Message) -> Result<(),
         | M::CookieLabels(_) => framed(w, kind::EXPERIMENTER, xid, "experimenter message", |w| {
             experimenter::write(w, message)
         }),
+        _ => w.unsupported("that message"),
     }
 }

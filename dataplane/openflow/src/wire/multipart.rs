@@ -50,13 +50,13 @@ pub(super) fn read_request(mut r: Reader<'_>) -> Result<MultipartRequest, OfErro
             RequestBody::Queue { port, queue }
         }
         part::GROUP => RequestBody::Group(GroupId(read_number(r)?)),
-        part::GROUP_DESC => empty(RequestBody::GroupDesc)?,
+        part::GROUP_DESC => empty(RequestBody::GroupDesc(GroupId::ALL))?,
         part::GROUP_FEATURES => empty(RequestBody::GroupFeatures)?,
         part::METER => RequestBody::Meter(MeterId(read_number(r)?)),
         part::METER_CONFIG => RequestBody::MeterConfig(MeterId(read_number(r)?)),
         part::METER_FEATURES => empty(RequestBody::MeterFeatures)?,
         part::TABLE_FEATURES => RequestBody::TableFeatures(all(r, table_features::read)?),
-        part::PORT_DESC => empty(RequestBody::PortDesc)?,
+        part::PORT_DESC => empty(RequestBody::PortDesc(PortNo::ANY))?,
         part::EXPERIMENTER => RequestBody::Experimenter(read_experimenter(r)?),
         _ => return Err(error::OFPBRC_BAD_MULTIPART),
     };
@@ -127,13 +127,19 @@ pub(super) fn write_request(
             RequestBody::PortStats(_) => part::PORT_STATS,
             RequestBody::Queue { .. } => part::QUEUE,
             RequestBody::Group(_) => part::GROUP,
-            RequestBody::GroupDesc => part::GROUP_DESC,
+            RequestBody::GroupDesc(_) => part::GROUP_DESC,
             RequestBody::GroupFeatures => part::GROUP_FEATURES,
             RequestBody::Meter(_) => part::METER,
             RequestBody::MeterConfig(_) => part::METER_CONFIG,
             RequestBody::MeterFeatures => part::METER_FEATURES,
             RequestBody::TableFeatures(_) => part::TABLE_FEATURES,
-            RequestBody::PortDesc => part::PORT_DESC,
+            RequestBody::PortDesc(_) => part::PORT_DESC,
+            RequestBody::TableDesc
+            | RequestBody::QueueDesc { .. }
+            | RequestBody::FlowMonitor(_)
+            | RequestBody::FlowCounters(_)
+            | RequestBody::ControllerStatus
+            | RequestBody::BundleFeatures(_) => return w.unsupported("that request"),
             RequestBody::Experimenter(_) => part::EXPERIMENTER,
         };
         write_head(w, kind, request.more);
@@ -158,10 +164,11 @@ pub(super) fn write_request(
             RequestBody::Experimenter(m) => write_experimenter(w, m),
             RequestBody::Desc
             | RequestBody::Table
-            | RequestBody::GroupDesc
+            | RequestBody::GroupDesc(_)
             | RequestBody::GroupFeatures
             | RequestBody::MeterFeatures
-            | RequestBody::PortDesc => {}
+            | RequestBody::PortDesc(_) => {}
+            _ => return w.unsupported("that request"),
         }
         Ok(())
     })
@@ -260,6 +267,12 @@ pub(super) fn write_reply(
             switch::write_port(w, port);
             Ok(())
         }),
+        ReplyBody::TableDesc(_)
+        | ReplyBody::QueueDesc(_)
+        | ReplyBody::FlowMonitor(_)
+        | ReplyBody::FlowCounters(_)
+        | ReplyBody::ControllerStatus(_)
+        | ReplyBody::BundleFeatures(_) => w.unsupported("that reply"),
     }
 }
 

@@ -4,7 +4,7 @@ use net::{PortNo, TableId};
 
 use super::actions::{read_actions, write_actions};
 use super::oxm::{Strictness, read_fields, read_match, write_fields, write_match};
-use super::{EncodeError, Reader, Writer};
+use super::{EncodeError, Reader, Writer, continuation};
 use crate::check::{self, Place};
 use crate::error::{self, OfError};
 use crate::msg::{PacketIn, PacketIn2, PacketInReason, PacketOut};
@@ -109,7 +109,7 @@ pub(super) fn read_packet_in2(mut r: Reader<'_>) -> Result<PacketIn2, OfError> {
         reason: None,
         matching: Match::any(),
         userdata: Vec::new(),
-        continuation: Vec::new(),
+        continuation: None,
     };
     r = r.failing(error::OFPBPC_BAD_LEN);
     while !r.is_empty() {
@@ -134,7 +134,7 @@ pub(super) fn read_packet_in2(mut r: Reader<'_>) -> Result<PacketIn2, OfError> {
             property::USERDATA => m.userdata = body.rest().to_vec(),
             property::CONTINUATION => {
                 body.skip(4)?;
-                m.continuation = body.rest().to_vec();
+                m.continuation = Some(continuation::read(body)?);
             }
             _ => return Err(error::OFPBPC_BAD_TYPE),
         }
@@ -170,11 +170,13 @@ pub(super) fn write_packet_in2(w: &mut Writer<'_>, m: &PacketIn2) -> Result<(), 
     if !m.userdata.is_empty() {
         write_property(w, property::USERDATA, |w| w.bytes(&m.userdata))?;
     }
-    if !m.continuation.is_empty() {
-        write_property(w, property::CONTINUATION, |w| {
-            w.zeros(4);
-            w.bytes(&m.continuation);
-        })?;
+    if let Some(state) = &m.continuation {
+        let start = w.len();
+        w.u16(property::CONTINUATION);
+        w.u16(0);
+        w.zeros(4);
+        continuation::write(w, state)?;
+        w.patch_length(start + 2, start, "continuation")?;
     }
     Ok(())
 }

@@ -8,7 +8,7 @@ use super::{EncodeError, Reader, Writer};
 use crate::error::OfError;
 use crate::msg::{
     AggregateStats, BandStats, BucketStats, FlowStats, GroupFeatures, GroupStats, MeterFeatures,
-    MeterStats, PortStats, QueueStats, SwitchDesc, TableStats,
+    MeterStats, MoreStats, PortStats, QueueStats, SwitchDesc, TableStats,
 };
 
 /// DESC_STR_LEN.
@@ -61,6 +61,7 @@ pub(super) fn read_flow(r: &mut Reader<'_>) -> Result<FlowStats, OfError> {
         byte_count,
         matching: read_match(&mut r, Strictness::Prerequisites)?,
         instructions: read_instructions(r)?,
+        more: MoreStats::default(),
     })
 }
 
@@ -141,6 +142,7 @@ pub(super) fn read_port(r: &mut Reader<'_>) -> Result<PortStats, OfError> {
         collisions: r.u64()?,
         duration_sec: r.u32()?,
         duration_nsec: r.u32()?,
+        properties: Vec::new(),
     })
 }
 
@@ -177,6 +179,7 @@ pub(super) fn read_queue(r: &mut Reader<'_>) -> Result<QueueStats, OfError> {
         tx_errors: r.u64()?,
         duration_sec: r.u32()?,
         duration_nsec: r.u32()?,
+        properties: Vec::new(),
     })
 }
 
@@ -309,6 +312,7 @@ pub(super) fn read_meter_features(mut r: Reader<'_>) -> Result<MeterFeatures, Of
         capabilities: r.u32()?,
         max_bands: r.u8()?,
         max_color: r.u8()?,
+        features: 0,
     };
     r.skip(2)?;
     r.end()?;

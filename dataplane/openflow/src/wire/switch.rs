@@ -2,13 +2,13 @@
 
 use net::{PortNo, TableId};
 
-use super::{Reader, Writer};
+use super::{EncodeError, Reader, Writer};
 use crate::Message;
 use crate::error::{self, OfError};
 use crate::model::PortDesc;
 use crate::msg::{
-    AsyncConfig, AsyncMasks, ErrorMsg, Hello, PacketQueue, PortMod, PortReason, PortStatus, Role,
-    RoleRequest, SwitchConfig, SwitchFeatures, TableMod,
+    AsyncEntry, AsyncKind, AsyncSettings, ErrorMsg, Hello, PacketQueue, PortMod, PortReason,
+    PortStatus, Role, RoleRequest, SwitchConfig, SwitchFeatures, TableMod,
 };
 
 /// OFPHET_VERSIONBITMAP.
@@ -119,6 +119,7 @@ pub(super) fn read_port(r: &mut Reader<'_>) -> Result<PortDesc, OfError> {
         peer: r.u32()?,
         curr_speed: r.u32()?,
         max_speed: r.u32()?,
+        properties: Vec::new(),
     })
 }
 
@@ -168,13 +169,14 @@ pub(super) fn read_port_mod(mut r: Reader<'_>) -> Result<PortMod, OfError> {
         config: r.u32()?,
         mask: r.u32()?,
         advertise: r.u32()?,
+        properties: Vec::new(),
     };
     r.skip(4)?;
     r.end()?;
     Ok(m)
 }
 
-pub(super) fn write_port_mod(w: &mut Writer<'_>, m: PortMod) {
+pub(super) fn write_port_mod(w: &mut Writer<'_>, m: &PortMod) {
     w.u32(m.port.0);
     w.zeros(4);
     w.mac(m.hw_addr);
@@ -190,10 +192,14 @@ pub(super) fn read_table_mod(mut r: Reader<'_>) -> Result<TableMod, OfError> {
     r.skip(3)?;
     let config = r.u32()?;
     r.end()?;
-    Ok(TableMod { table, config })
+    Ok(TableMod {
+        table,
+        config,
+        ..TableMod::default()
+    })
 }
 
-pub(super) fn write_table_mod(w: &mut Writer<'_>, m: TableMod) {
+pub(super) fn write_table_mod(w: &mut Writer<'_>, m: &TableMod) {
     w.u8(m.table.0);
     w.zeros(3);
     w.u32(m.config);
@@ -213,6 +219,7 @@ pub(super) fn read_role(mut r: Reader<'_>) -> Result<RoleRequest, OfError> {
     Ok(RoleRequest {
         role,
         generation_id,
+        short_id: 0,
     })
 }
 
@@ -222,27 +229,39 @@ pub(super) fn write_role(w: &mut Writer<'_>, m: RoleRequest) {
     w.u64(m.generation_id);
 }
 
-pub(super) fn read_async(mut r: Reader<'_>) -> Result<AsyncConfig, OfError> {
-    let mut masks = || {
-        Ok(AsyncMasks {
-            master: r.u32()?,
-            slave: r.u32()?,
-        })
-    };
-    let config = AsyncConfig {
-        packet_in: masks()?,
-        port_status: masks()?,
-        flow_removed: masks()?,
-    };
+/// The kinds of 1.3, in their order there.
+const ASYNC_1_3: [AsyncKind; 3] = [
+    AsyncKind::PacketIn,
+    AsyncKind::PortStatus,
+    AsyncKind::FlowRemoved,
+];
+
+pub(super) fn read_async(mut r: Reader<'_>) -> Result<AsyncSettings, OfError> {
+    let mut settings = AsyncSettings::default();
+    for kind in ASYNC_1_3 {
+        for slave in [false, true] {
+            let mask = r.u32()?;
+            settings.entries.push(AsyncEntry { kind, slave, mask });
+        }
+    }
     r.end()?;
-    Ok(config)
+    Ok(settings)
 }
 
-pub(super) fn write_async(w: &mut Writer<'_>, m: &AsyncConfig) {
-    for masks in [m.packet_in, m.port_status, m.flow_removed] {
-        w.u32(masks.master);
-        w.u32(masks.slave);
+pub(super) fn write_async(w: &mut Writer<'_>, m: &AsyncSettings) -> Result<(), EncodeError> {
+    for kind in ASYNC_1_3 {
+        for slave in [false, true] {
+            let entry = m
+                .entries
+                .iter()
+                .find(|e| e.kind == kind && e.slave == slave);
+            match entry {
+                Some(entry) => w.u32(entry.mask),
+                None => return w.unsupported("a part of the asynchronous configuration"),
+            }
+        }
     }
+    Ok(())
 }
 
 pub(super) fn read_queue_request(mut r: Reader<'_>) -> Result<Message, OfError> {
@@ -282,6 +301,7 @@ fn read_queue(r: &mut Reader<'_>) -> Result<PacketQueue, OfError> {
         port,
         min_rate: None,
         max_rate: None,
+        properties: Vec::new(),
     };
     while !properties.is_empty() {
         let (kind, length) = (properties.u16()?, usize::from(properties.u16()?));

@@ -539,6 +539,7 @@ fn bucket() -> impl Strategy<Value = Bucket> {
             watch_port: PortNo(ids[0] % 0xfe00),
             watch_group: GroupId(ids[1] % 0xffff),
             actions,
+            properties: Vec::new(),
         })
 }
 
@@ -574,6 +575,7 @@ fn group_mod() -> impl Strategy<Value = GroupMod> {
                 _ => buckets,
             },
             selection: None,
+            properties: Vec::new(),
         }
     })
 }
@@ -604,6 +606,7 @@ fn port_desc() -> impl Strategy<Value = PortDesc> {
         peer: n[6],
         curr_speed: n[7],
         max_speed: n[8],
+        properties: Vec::new(),
     })
 }
 
@@ -616,7 +619,7 @@ fn packet_in2() -> impl Strategy<Value = PacketIn2> {
         prop::option::of(0u8..6),
         matching(),
         bytes(),
-        bytes(),
+        prop::option::of(continuation()),
     )
         .prop_map(
             |(data, n, table, cookie, reason, matching, userdata, continuation)| PacketIn2 {
@@ -657,6 +660,7 @@ fn flow_stats() -> impl Strategy<Value = FlowStats> {
                 byte_count: counts[2],
                 matching,
                 instructions,
+                more: openflow::msg::MoreStats::default(),
             },
         )
 }
@@ -735,10 +739,10 @@ fn request() -> impl Strategy<Value = RequestBody> {
         select(vec![
             RequestBody::Desc,
             RequestBody::Table,
-            RequestBody::GroupDesc,
+            RequestBody::GroupDesc(GroupId::ALL),
             RequestBody::GroupFeatures,
             RequestBody::MeterFeatures,
-            RequestBody::PortDesc,
+            RequestBody::PortDesc(PortNo::ANY),
         ]),
         flows().prop_map(RequestBody::Flow),
         flows().prop_map(RequestBody::Aggregate),
@@ -800,6 +804,7 @@ fn reply() -> impl Strategy<Value = ReplyBody> {
             collisions: m[11],
             duration_sec: n[1],
             duration_nsec: n[2],
+            properties: Vec::new(),
         }])),
         (n32(), n64()).prop_map(|(n, m)| ReplyBody::Queue(vec![QueueStats {
             port: port_from(n[0]),
@@ -809,6 +814,7 @@ fn reply() -> impl Strategy<Value = ReplyBody> {
             tx_errors: m[2],
             duration_sec: n[2],
             duration_nsec: n[3],
+            properties: Vec::new(),
         }])),
         (n32(), n64()).prop_map(|(n, m)| ReplyBody::Group(vec![GroupStats {
             group: GroupId(n[0]),
@@ -827,6 +833,7 @@ fn reply() -> impl Strategy<Value = ReplyBody> {
             kind: GroupType::Select,
             buckets,
             selection: None,
+            properties: Vec::new(),
         }])),
         n32().prop_map(|n| ReplyBody::GroupFeatures(GroupFeatures {
             types: n[0],
@@ -862,6 +869,7 @@ fn reply() -> impl Strategy<Value = ReplyBody> {
             capabilities: n[2],
             max_bands: n[3] as u8,
             max_color: n[4] as u8,
+            features: 0,
         })),
         prop::collection::vec(table_features(), 0..3).prop_map(ReplyBody::TableFeatures),
         prop::collection::vec(port_desc(), 0..4).prop_map(ReplyBody::PortDesc),
@@ -887,56 +895,82 @@ fn role() -> impl Strategy<Value = RoleRequest> {
     (role, any::<u64>()).prop_map(|(role, generation_id)| RoleRequest {
         role,
         generation_id,
+        short_id: 0,
     })
 }
 
-fn asynchronous() -> impl Strategy<Value = AsyncConfig> {
-    any::<[u32; 6]>().prop_map(|n| AsyncConfig {
-        packet_in: AsyncMasks {
-            master: n[0],
-            slave: n[1],
-        },
-        port_status: AsyncMasks {
-            master: n[2],
-            slave: n[3],
-        },
-        flow_removed: AsyncMasks {
-            master: n[4],
-            slave: n[5],
-        },
+fn asynchronous() -> impl Strategy<Value = AsyncSettings> {
+    any::<[u32; 6]>().prop_map(|masks| AsyncSettings {
+        entries: masks
+            .into_iter()
+            .enumerate()
+            .map(|(at, mask)| AsyncEntry {
+                kind: AsyncKind::ALL[at / 2],
+                slave: at % 2 == 1,
+                mask,
+            })
+            .collect(),
+        properties: Vec::new(),
     })
+}
+
+fn continuation() -> impl Strategy<Value = Continuation> {
+    let list = || prop::collection::vec(action(), 1..3);
+    let frame = (table(), any::<u64>(), list()).prop_map(|(table, cookie, actions)| Frame {
+        table,
+        cookie,
+        actions,
+    });
+    (
+        any::<(u128, u32, u32)>(),
+        prop::collection::vec(prop::collection::vec(any::<u8>(), 1..20), 0..3),
+        any::<bool>(),
+        prop::collection::vec(frame, 0..3),
+        prop_oneof![Just(Vec::new()), list()],
+    )
+        .prop_map(|(n, stack, conntracked, frames, action_set)| Continuation {
+            bridge: n.0,
+            stack,
+            mirrors: n.1,
+            conntracked,
+            frames,
+            action_set,
+            odp_port: n.2,
+        })
 }
 
 fn changes() -> impl Strategy<Value = Message> {
     prop_oneof![
-        4 => flow_mod().prop_map(Message::FlowMod),
-        2 => group_mod().prop_map(Message::GroupMod),
-        1 => (1..=MeterId::MAX.0, bands(), 0u16..2).prop_map(|(meter, bands, unit)| Message::MeterMod(MeterMod {
-            command: MeterCommand::Add,
-            flags: METER_KBPS << unit,
-            meter: MeterId(meter),
-            bands,
-        })),
-        1 => (any::<[u32; 4]>(), any::<[u8; 6]>()).prop_map(|(n, mac)| Message::PortMod(PortMod {
-            port: port_from(n[0]),
-            hw_addr: MacAddr(mac),
-            config: n[1],
-            mask: n[2],
-            advertise: n[3],
-        })),
-        1 => (any::<u8>(), any::<u32>()).prop_map(|(table, config)| Message::TableMod(TableMod {
-            table: TableId(table),
-            config,
-        })),
-        2 => (any::<u32>(), port(), prop::collection::vec(action(), 0..4), bytes())
-            .prop_map(|(buffer_id, port, actions, data)| Message::PacketOut(PacketOut {
-                buffer_id,
-                in_port: if port.is_ordinary() { port } else { PortNo::CONTROLLER },
-                actions,
-                data,
-                matching: Match::any(),
+            4 => flow_mod().prop_map(Message::FlowMod),
+            2 => group_mod().prop_map(Message::GroupMod),
+            1 => (1..=MeterId::MAX.0, bands(), 0u16..2).prop_map(|(meter, bands, unit)| Message::MeterMod(MeterMod {
+                command: MeterCommand::Add,
+                flags: METER_KBPS << unit,
+                meter: MeterId(meter),
+                bands,
             })),
-    ]
+            1 => (any::<[u32; 4]>(), any::<[u8; 6]>()).prop_map(|(n, mac)| Message::PortMod(PortMod {
+                port: port_from(n[0]),
+                hw_addr: MacAddr(mac),
+                config: n[1],
+                mask: n[2],
+                advertise: n[3],
+    properties: Vec::new(),
+    })),
+            1 => (any::<u8>(), any::<u32>()).prop_map(|(table, config)| Message::TableMod(TableMod {
+                table: TableId(table),
+                config,
+    eviction: None, properties: Vec::new(), vacancy: None,
+    })),
+            2 => (any::<u32>(), port(), prop::collection::vec(action(), 0..4), bytes())
+                .prop_map(|(buffer_id, port, actions, data)| Message::PacketOut(PacketOut {
+                    buffer_id,
+                    in_port: if port.is_ordinary() { port } else { PortNo::CONTROLLER },
+                    actions,
+                    data,
+                    matching: Match::any(),
+                })),
+        ]
 }
 
 /// Any message of 1.3 with the extensions.
@@ -955,84 +989,89 @@ pub fn message() -> impl Strategy<Value = Message> {
     ]);
     let errors = select(openflow::error::ALL.to_vec());
     prop_oneof![
-        2 => simple,
-        1 => (errors, bytes()).prop_map(|((error, _, _), data)| Message::Error(ErrorMsg { error, data })),
-        1 => (any::<u32>(), any::<u16>(), bytes()).prop_map(|(id, kind, data)| Message::Error(ErrorMsg {
-            error: OfError::of_experimenter(id, kind),
-            data,
-        })),
-        1 => bytes().prop_map(Message::EchoRequest),
-        1 => bytes().prop_map(Message::EchoReply),
-        1 => bytes().prop_map(|data| Message::Experimenter { experimenter: 0x99, exp_type: 3, data }),
-        1 => (any::<u64>(), any::<[u32; 2]>(), any::<[u8; 2]>()).prop_map(|(datapath_id, n, m)| {
-            Message::FeaturesReply(SwitchFeatures {
-                datapath_id,
-                n_buffers: n[0],
-                n_tables: m[0],
-                auxiliary_id: m[1],
-                capabilities: n[1],
-            })
-        }),
-        1 => config().prop_map(Message::GetConfigReply),
-        1 => config().prop_map(Message::SetConfig),
-        2 => (any::<u32>(), any::<u16>(), 0u8..3, any::<u8>(), any::<u64>(), matching(), bytes())
-            .prop_map(|(buffer_id, total_len, reason, table, cookie, matching, data)| {
-                Message::PacketIn(PacketIn {
-                    buffer_id,
-                    total_len,
-                    reason: PacketInReason::from_wire(reason).unwrap(),
-                    table: TableId(table),
-                    cookie,
-                    matching,
-                    data,
+            2 => simple,
+            1 => (errors, bytes()).prop_map(|((error, _, _), data)| Message::Error(ErrorMsg { error, data })),
+            1 => (any::<u32>(), any::<u16>(), bytes()).prop_map(|(id, kind, data)| Message::Error(ErrorMsg {
+                error: OfError::of_experimenter(id, kind),
+                data,
+            })),
+            1 => bytes().prop_map(Message::EchoRequest),
+            1 => bytes().prop_map(Message::EchoReply),
+            1 => bytes().prop_map(|data| Message::Experimenter { experimenter: 0x99, exp_type: 3, data }),
+            1 => (any::<u64>(), any::<[u32; 2]>(), any::<[u8; 2]>()).prop_map(|(datapath_id, n, m)| {
+                Message::FeaturesReply(SwitchFeatures {
+                    datapath_id,
+                    n_buffers: n[0],
+                    n_tables: m[0],
+                    auxiliary_id: m[1],
+                    capabilities: n[1],
                 })
             }),
-        1 => (any::<[u64; 3]>(), any::<[u16; 3]>(), any::<[u32; 2]>(), 0u8..6, matching())
-            .prop_map(|(counts, n, time, reason, matching)| Message::FlowRemoved(FlowRemoved {
-                cookie: counts[0],
-                priority: n[0],
-                reason: RemovedReason::from_wire(reason).unwrap(),
-                table: TableId(3),
-                duration_sec: time[0],
-                duration_nsec: time[1],
-                idle_timeout: n[1],
-                hard_timeout: n[2],
-                packet_count: counts[1],
-                byte_count: counts[2],
-                matching,
-            })),
-        1 => (select(vec![PortReason::Add, PortReason::Delete, PortReason::Modify]), port_desc())
-            .prop_map(|(reason, desc)| Message::PortStatus(PortStatus { reason, desc })),
-        6 => changes(),
-        4 => (any::<bool>(), request()).prop_map(|(more, body)| {
-            Message::MultipartRequest(MultipartRequest { more, body })
-        }),
-        6 => (any::<bool>(), reply()).prop_map(|(more, body)| Message::MultipartReply(MultipartReply { more, body })),
-        1 => any::<u32>().prop_map(|n| Message::QueueGetConfigRequest(port_from(n))),
-        1 => (any::<[Option<u16>; 2]>(), any::<u32>()).prop_map(|(rates, queue)| Message::QueueGetConfigReply {
-            port: PortNo(1),
-            queues: vec![PacketQueue { queue, port: PortNo(1), min_rate: rates[0], max_rate: rates[1] }],
-        }),
-        1 => role().prop_map(Message::RoleRequest),
-        1 => role().prop_map(Message::RoleReply),
-        1 => asynchronous().prop_map(Message::GetAsyncReply),
-        1 => asynchronous().prop_map(Message::SetAsync),
-        1 => (any::<u32>(), 0u16..8, 0u16..4).prop_map(|(bundle, kind, flags)| Message::BundleControl(BundleControl {
-            bundle,
-            kind: BundleControlType::from_wire(kind).unwrap(),
-            flags,
-        })),
-        3 => (any::<u32>(), 0u16..4, changes()).prop_map(|(bundle, flags, message)| Message::BundleAdd(BundleAdd {
-            bundle,
-            flags,
-            xid: 7,
-            message: Box::new(message),
-        })),
-        1 => any::<u16>().prop_map(Message::SetControllerId),
-        1 => packet_in2().prop_map(Message::PacketIn2),
-        1 => packet_in2().prop_map(Message::Resume),
-        1 => any::<u16>().prop_map(Message::CtFlushZone),
-        1 => prop::collection::vec((any::<u64>(), name()), 0..5)
-            .prop_map(|entries| Message::CookieLabels(CookieLabels { entries })),
-    ]
+            1 => config().prop_map(Message::GetConfigReply),
+            1 => config().prop_map(Message::SetConfig),
+            2 => (any::<u32>(), any::<u16>(), 0u8..3, any::<u8>(), any::<u64>(), matching(), bytes())
+                .prop_map(|(buffer_id, total_len, reason, table, cookie, matching, data)| {
+                    Message::PacketIn(PacketIn {
+                        buffer_id,
+                        total_len,
+                        reason: PacketInReason::from_wire(reason).unwrap(),
+                        table: TableId(table),
+                        cookie,
+                        matching,
+                        data,
+                    })
+                }),
+            1 => (any::<[u64; 3]>(), any::<[u16; 3]>(), any::<[u32; 2]>(), 0u8..6, matching())
+                .prop_map(|(counts, n, time, reason, matching)| Message::FlowRemoved(FlowRemoved {
+                    cookie: counts[0],
+                    priority: n[0],
+                    reason: RemovedReason::from_wire(reason).unwrap(),
+                    table: TableId(3),
+                    duration_sec: time[0],
+                    duration_nsec: time[1],
+                    idle_timeout: n[1],
+                    hard_timeout: n[2],
+                    packet_count: counts[1],
+                    byte_count: counts[2],
+                    matching,
+    more: openflow::msg::MoreStats::default(),
+    })),
+            1 => (select(vec![PortReason::Add, PortReason::Delete, PortReason::Modify]), port_desc())
+                .prop_map(|(reason, desc)| Message::PortStatus(PortStatus { reason, desc })),
+            6 => changes(),
+            4 => (any::<bool>(), request()).prop_map(|(more, body)| {
+                Message::MultipartRequest(MultipartRequest { more, body })
+            }),
+            6 => (any::<bool>(), reply()).prop_map(|(more, body)| Message::MultipartReply(MultipartReply { more, body })),
+            1 => any::<u32>().prop_map(|n| Message::QueueGetConfigRequest(port_from(n))),
+            1 => (any::<[Option<u16>; 2]>(), any::<u32>()).prop_map(|(rates, queue)| Message::QueueGetConfigReply {
+                port: PortNo(1),
+                queues: vec![PacketQueue { queue, port: PortNo(1), min_rate: rates[0], max_rate: rates[1],
+    properties: Vec::new(),
+    }],
+            }),
+            1 => role().prop_map(Message::RoleRequest),
+            1 => role().prop_map(Message::RoleReply),
+            1 => asynchronous().prop_map(Message::GetAsyncReply),
+            1 => asynchronous().prop_map(Message::SetAsync),
+            1 => (any::<u32>(), 0u16..8, 0u16..4).prop_map(|(bundle, kind, flags)| Message::BundleControl(BundleControl {
+                bundle,
+                kind: BundleControlType::from_wire(kind).unwrap(),
+                flags,
+    properties: Vec::new(),
+    })),
+            3 => (any::<u32>(), 0u16..4, changes()).prop_map(|(bundle, flags, message)| Message::BundleAdd(BundleAdd {
+                bundle,
+                flags,
+                xid: 7,
+                message: Box::new(message),
+    properties: Vec::new(),
+    })),
+            1 => any::<u16>().prop_map(Message::SetControllerId),
+            1 => packet_in2().prop_map(Message::PacketIn2),
+            1 => packet_in2().prop_map(Message::Resume),
+            1 => any::<u16>().prop_map(Message::CtFlushZone),
+            1 => prop::collection::vec((any::<u64>(), name()), 0..5)
+                .prop_map(|entries| Message::CookieLabels(CookieLabels { entries })),
+        ]
 }

@@ -39,6 +39,7 @@ impl Tables {
                 .clone()
                 .filter(|_| inserts)
                 .or_else(|| old.selection.clone()),
+            properties: Vec::new(),
         };
         self.check_group(&changed)?;
         let mut group = Group::new(&changed, old.created);

@@ -21,8 +21,14 @@ impl Tables {
     /// group deletes the flows that use it.
     pub fn group_mod(&mut self, request: &GroupMod, now: u64) -> Result<Vec<Change>, Refused> {
         let id = request.group;
-        match request.command {
-            GroupCommand::Add => {
+        // Open vSwitch's own command is one of the specification's two.
+        let command = match request.command {
+            GroupCommand::AddOrModify if self.next.group(id).is_some() => GroupCommand::Modify,
+            GroupCommand::AddOrModify => GroupCommand::Add,
+            command => command,
+        };
+        match command {
+            GroupCommand::Add | GroupCommand::AddOrModify => {
                 self.check_group(request)?;
                 if self.next.group(id).is_some() {
                     return Err(Refused::GroupExists(id));

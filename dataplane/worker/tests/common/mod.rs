@@ -129,9 +129,11 @@ impl Rig {
                     watch_port: PortNo::ANY,
                     watch_group: GroupId::ANY,
                     actions,
+                    properties: Vec::new(),
                 })
                 .collect(),
             selection: None,
+            properties: Vec::new(),
         };
         self.tables.group_mod(&request, self.now).unwrap();
         self.tables.publish();
