@@ -1,6 +1,7 @@
 //! What each message of a controller does.
 
 pub(crate) mod bundle;
+pub(crate) mod fast;
 mod features;
 pub(crate) mod multipart;
 mod role;
@@ -68,8 +69,11 @@ pub(crate) async fn message(
             }
         }
         M::FlowMod(_) | M::GroupMod(_) | M::MeterMod(_) => {
-            let changes = modify(switch, &message)?;
-            switch.note(changes);
+            let mut changes = modify(switch, &message)?;
+            switch.note(&mut changes);
+            if let (M::FlowMod(request), Some(version)) = (&message, session.version.get()) {
+                fast::learn(switch, version, frame, request);
+            }
         }
         M::MultipartRequest(request) => {
             multipart::answer(switch, session, xid, request).await?;
@@ -190,7 +194,7 @@ fn modify(switch: &Switch, message: &Message) -> Result<Vec<Change>, OfError> {
             if request.buffer_id != NO_BUFFER {
                 return Err(OFPBRC_BUFFER_UNKNOWN);
             }
-            features::check_flow(request)?;
+            features::check_flow(&request.matching, &request.instructions)?;
             tables.flow_mod(request, now)
         }
         Message::GroupMod(request) => {

@@ -256,9 +256,9 @@ async fn expire_flows(switch: &Switch) {
     // With the workers' counts in, idle flows can be told from busy ones.
     switch.settle().await;
     if due {
-        let gone = switch.tables.borrow_mut().expire(switch.engine.now());
+        let mut gone = switch.tables.borrow_mut().expire(switch.engine.now());
         if !gone.is_empty() {
-            switch.note(gone);
+            switch.note(&mut gone);
             switch.settle().await;
         }
     }

@@ -201,9 +201,12 @@ async fn one(switch: &Rc<Switch>, session: &Rc<Session>, frame: &[u8]) -> Result
     let Some(version) = session.version.get() else {
         return hello(session, header, frame);
     };
-    let done = match wire::decode(version, frame) {
-        Ok(message) => handle::message(switch, session, header.xid, frame, message).await,
-        Err(error) => Err(error),
+    let done = match handle::fast::flow_mod(switch, session, version, frame) {
+        Some(done) => done,
+        None => match wire::decode(version, frame) {
+            Ok(message) => handle::message(switch, session, header.xid, frame, message).await,
+            Err(error) => Err(error),
+        },
     };
     if let Err(error) = done {
         session.error(header.xid, error, frame);

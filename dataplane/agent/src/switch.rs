@@ -17,6 +17,7 @@ use crate::PortState;
 use crate::busy::Busy;
 use crate::engine::{Device, Engine, NewPort};
 use crate::events;
+use crate::handle::fast::Fast;
 use crate::labels::Labels;
 use crate::ports::{PortRecord, Ports, state_of};
 use crate::session::Session;
@@ -49,6 +50,7 @@ pub struct Switch {
     pub(crate) tables: RefCell<Tables>,
     pub(crate) ports: RefCell<Ports>,
     pub(crate) labels: RefCell<Labels>,
+    pub(crate) fast: Fast,
     pub(crate) sessions: RefCell<BTreeMap<u64, Rc<Session>>>,
     /// State of each configured target, in words.
     pub(crate) targets: RefCell<BTreeMap<String, String>>,
@@ -81,6 +83,7 @@ impl Switch {
             tables: RefCell::new(tables),
             ports: RefCell::default(),
             labels: RefCell::default(),
+            fast: Fast::default(),
             sessions: RefCell::default(),
             targets: RefCell::default(),
             election: Cell::new(None),
@@ -128,11 +131,11 @@ impl Switch {
     }
 
     /// Remembers what controllers are to be told, and that there is something to publish.
-    pub(crate) fn note(&self, changes: Vec<Change>) {
+    pub(crate) fn note(&self, changes: &mut Vec<Change>) {
         if self.waiting_since.get().is_none() {
             self.waiting_since.set(Some(self.engine.now()));
         }
-        let removed = changes.into_iter().filter_map(|change| match change {
+        let removed = changes.drain(..).filter_map(|change| match change {
             Change::Removed(rule, reason) if rule.flags & FLOW_SEND_REMOVED != 0 => {
                 Some((rule, reason))
             }

@@ -164,7 +164,7 @@ fn commit(switch: &Rc<Switch>, session: &Session, bundle: Bundle) -> Result<(), 
             last.push(part);
         }
     }
-    switch.note(changes);
+    switch.note(&mut changes);
     switch.publish();
     // Ports and packets follow the tables they may depend on.
     for part in last {

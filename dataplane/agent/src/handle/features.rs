@@ -3,11 +3,11 @@
 use net::{PortNo, TableId};
 use openflow::action::Controller;
 use openflow::error::*;
-use openflow::model::{FlowMod, METER_BURST, METER_KBPS, METER_PKTPS, METER_STATS};
+use openflow::model::{METER_BURST, METER_KBPS, METER_PKTPS, METER_STATS};
 use openflow::msg::{
     FeatureAction, FeatureInstruction, FeatureOxm, GroupFeatures, MeterFeatures, TableFeatures,
 };
-use openflow::{Action, Field};
+use openflow::{Action, Field, Instructions, Match};
 use tables::{MAX_FLOWS, MAX_GROUPS, MAX_METERS, TABLES};
 
 /// OFPAT_* that can be carried out: output, copy_ttl_out, copy_ttl_in, set_mpls_ttl, dec_mpls_ttl,
@@ -34,13 +34,13 @@ fn can_write(field: Field) -> bool {
 
 /// Refuses matches and actions that workers cannot carry out: said here, and not by packets that
 /// are dropped later.
-pub(crate) fn check_flow(request: &FlowMod) -> Result<(), OfError> {
-    if let Some(odd) = request.matching.iter().find(|f| !can_match(f.field)) {
+pub(crate) fn check_flow(matching: &Match, instructions: &Instructions) -> Result<(), OfError> {
+    if let Some(odd) = matching.iter().find(|f| !can_match(f.field)) {
         tracing::debug!("flow refused: cannot match {}", odd.field.info().name);
         return Err(OFPBMC_BAD_FIELD);
     }
-    let written = request.instructions.write.iter().flatten();
-    let actions = request.instructions.apply.iter().chain(written);
+    let written = instructions.write.iter().flatten();
+    let actions = instructions.apply.iter().chain(written);
     actions.into_iter().try_for_each(|a| check_action(a, false))
 }
 
