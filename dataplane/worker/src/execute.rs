@@ -20,7 +20,12 @@ struct Context {
     hash: u64,
     /// Nanoseconds.
     now: u64,
+    /// It came as long as a frame on a wire must be.
+    from_wire: bool,
 }
+
+/// Shortest Ethernet frame, in bytes without its checksum (IEEE 802.3, 4A.4.2).
+const WIRE_MIN: usize = 60;
 
 /// Runs a program; the packet is gone afterwards.
 #[inline]
@@ -40,6 +45,7 @@ pub(crate) fn run(
         layout: *layout,
         hash,
         now,
+        from_wire: packet.len() >= WIRE_MIN,
     };
     let takes = usize::from(program.takes);
     let mut packet = Some(packet);
@@ -79,7 +85,7 @@ fn steps(
                 Some(copy) => send(op, egress, copy, context),
                 None => egress.count_drop(DropReason::NoMemory),
             },
-            Op::Controller(to) => controller(to, egress, packet),
+            Op::Controller(to) => controller(to, egress, packet, context.from_wire),
             Op::Meter(meter) => {
                 if !passes(&meter.0, packet, context) {
                     return egress.count_drop(DropReason::Meter);
@@ -118,12 +124,24 @@ fn steps(
     }
 }
 
-fn send(op: &Op, egress: &mut Egress, packet: Packet, context: &Context) {
+fn send(op: &Op, egress: &mut Egress, mut packet: Packet, context: &Context) {
     match op {
-        Op::Output(slot) => egress.send(*slot, packet),
+        Op::Output(slot) => {
+            if context.from_wire && packet.len() < WIRE_MIN && !pad(&mut packet) {
+                return egress.drop(DropReason::NoMemory, packet);
+            }
+            egress.send(*slot, packet);
+        }
         Op::Tunnel(encap) => tunnel(encap, egress, packet, context),
         _ => {}
     }
+}
+
+/// A frame that headers were taken off stays one that a wire can carry.
+#[cold]
+fn pad(packet: &mut Packet) -> bool {
+    let missing = WIRE_MIN.saturating_sub(packet.len());
+    packet.append([0; WIRE_MIN].get(..missing).unwrap_or_default())
 }
 
 /// How the transport checksum of this packet is to be kept right.
@@ -240,13 +258,16 @@ pub(crate) fn exceeds(packet: &Packet, layout: &Layout, mtu: u32) -> bool {
 }
 
 /// Gives the controller a copy.
-fn controller(to: &ToController, egress: &mut Egress, packet: &Packet) {
+fn controller(to: &ToController, egress: &mut Egress, packet: &Packet, from_wire: bool) {
     let queue = &egress.shared.packet_ins;
     if !queue.has_room() {
         queue.count_drop();
         return egress.count_drop(DropReason::PacketInFull);
     }
     let mut data = packet.to_vec();
+    if from_wire && data.len() < WIRE_MIN {
+        data.resize(WIRE_MIN, 0);
+    }
     let total_len = data.len();
     finish_copy(&mut data, packet);
     data.truncate(usize::from(to.max_len).max(usize::from(to.max_len == u16::MAX) * total_len));

@@ -101,10 +101,13 @@ fn later_tables_see_what_was_behind_a_label() {
     let port = v4.with(Field::IpProto, 17u8).with(Field::UdpDst, 6u16);
     let actions = vec![Action::DecNwTtl, set(Field::UdpDst, 60u16), output(2)];
     rig.flow(1, 1, port, actions);
-    let frame = udp(1, 2, (5, 6), b"behind a label");
+    let frame = udp(1, 2, (5, 6), b"what is behind a label");
     for ttl in [2, 3] {
         rig.send(1, &with_shim(&frame, &[0x88, 0x47, 0, 6, 0x41, ttl]));
-        assert_eq!(rig.only(2), udp_ttl(1, 2, (5, 60), 63, b"behind a label"));
+        assert_eq!(
+            rig.only(2),
+            udp_ttl(1, 2, (5, 60), 63, b"what is behind a label")
+        );
     }
     // With another label below, what is behind both stays hidden.
     rig.send(
@@ -112,6 +115,23 @@ fn later_tables_see_what_was_behind_a_label() {
         &with_shim(&frame, &[0x88, 0x47, 0, 6, 0x40, 9, 0, 6, 0x41, 9]),
     );
     assert!(rig.all_out().is_empty());
+}
+
+#[test]
+fn what_came_from_a_wire_can_go_to_one() {
+    let mut rig = Rig::new(2);
+    let to_controller = output(net::PortNo::CONTROLLER.0);
+    rig.flow(0, 1, mpls(), vec![POP_MPLS, to_controller, output(2)]);
+    let frame = udp(1, 2, (5, 6), b"14 more bytes.");
+    let padded = [&frame[..], &[0; 4]].concat();
+    rig.send(1, &with_shim(&frame, &[0x88, 0x47, 0, 6, 0x41, 9]));
+    assert_eq!((frame.len(), rig.only(2)), (56, padded.clone()));
+    let seen = rig.packet_in().unwrap();
+    assert_eq!((seen.total_len, seen.data), (60, padded));
+    // From a port without a shortest frame, short frames go on as they are.
+    let short = udp(1, 2, (5, 6), b"");
+    rig.send(1, &with_shim(&short, &[0x88, 0x47, 0, 6, 0x41, 9]));
+    assert_eq!(rig.only(2), short);
 }
 
 #[test]
@@ -162,7 +182,7 @@ fn an_i_tag_copies_addresses_and_priority_and_comes_off_again() {
         in_port(1),
         vec![tag, vid, priority, PUSH_PBB, isid, output(2)],
     );
-    let frame = udp(1, 2, (5, 6), b"backbone");
+    let frame = udp(1, 2, (5, 6), b"the customer of a backbone");
     rig.send(1, &frame);
     let inner = with_shim(&frame, &[0x81, 0, 0xa0, 7, 8, 0]);
     let outer = itag(&inner, [0xa0, 0x0a, 0x0b, 0x0c]);
@@ -209,7 +229,7 @@ fn a_tag_below_two_others_comes_to_light() {
         any().with(Field::VlanVid, 0x1003u16),
         vec![Action::PopVlan, output(2)],
     );
-    let frame = udp(1, 2, (5, 6), b"three tags");
+    let frame = udp(1, 2, (5, 6), b"a frame with three tags");
     let tags = [0x88, 0xa8, 0, 1, 0x81, 0, 0, 2, 0x81, 0, 0, 3, 8, 0];
     rig.send(1, &with_shim(&frame, &tags));
     assert_eq!(rig.only(2), frame);
