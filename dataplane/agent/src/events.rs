@@ -134,6 +134,13 @@ pub(crate) fn invalid_ttl_wanted(switch: &Switch) -> bool {
 
 fn pipeline_fields(packet: &worker::PacketIn) -> Match {
     let mut matching = Match::any().with(Field::InPort, packet.key.in_port.get());
+    if packet.key.in_phy_port != packet.key.in_port {
+        matching.set(
+            Field::InPhyPort,
+            packet.key.in_phy_port.get().into(),
+            u32::MAX.into(),
+        );
+    }
     for field in PIPELINE_FIELDS {
         let slot = field.info().slot;
         let value = slot.get(&packet.key);

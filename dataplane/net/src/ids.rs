@@ -166,6 +166,8 @@ impl PortNo {
     pub const MAX: PortNo = PortNo(0xffff_ff00);
     /// OFPP_IN_PORT: back where it came from.
     pub const IN_PORT: PortNo = PortNo(0xffff_fff8);
+    /// What `actset_output` is without an output in the action set (OFPP_UNSET, OpenFlow 1.5.1).
+    pub const UNSET: PortNo = PortNo(0xffff_fff7);
     /// OFPP_TABLE: run a packet-out through the tables.
     pub const TABLE: PortNo = PortNo(0xffff_fff9);
     /// OFPP_NORMAL: L2 learning.

@@ -25,6 +25,7 @@ pub(crate) mod ethertype {
 /// The headers that packets are known to have, by a match and then by each action.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Headers {
+    in_port: bool,
     vlan: bool,
     eth_type: Option<u16>,
     ip_proto: Option<u8>,
@@ -40,6 +41,7 @@ impl Headers {
         let vid = matching.get(Field::VlanVid);
         let eth_type = exact(Field::EthType).and_then(|v| u16::try_from(v).ok());
         let mut headers = Headers {
+            in_port: matching.get(Field::InPort).is_some(),
             vlan: vid.is_some_and(|vid| vid.mask & vid.value & 0x1000 != 0),
             eth_type,
             ..Headers::default()
@@ -68,6 +70,7 @@ impl Headers {
         };
         match prereq {
             Prereq::None => true,
+            Prereq::InPort => self.in_port,
             Prereq::Vlan => self.vlan,
             Prereq::Ip => v4 || v6,
             Prereq::Ipv4 => v4,

@@ -258,8 +258,12 @@ impl Worker {
             self.shared.counters(self.index).malformed(fault);
         }
         flow_key.in_port = facts.in_port.into();
+        flow_key.in_phy_port = flow_key.in_port;
         if let Some(tunnel) = &facts.tunnel {
             tunnel.apply(&mut flow_key);
+            if let Some(uplink) = self.ports.uplink_of(tunnel.dst) {
+                flow_key.in_phy_port = uplink.0.into();
+            }
         }
         let frame = Frame {
             head,

@@ -195,6 +195,13 @@ impl PortMap {
             .or_else(|| family().next())
     }
 
+    /// The port that packets to an endpoint's address come in on.
+    pub fn uplink_of(&self, address: IpAddr) -> Option<PortNo> {
+        let mut endpoints = self.endpoints.iter();
+        let endpoint = endpoints.find(|endpoint| endpoint.vtep.address == address)?;
+        self.at(endpoint.uplink).map(|port| port.number)
+    }
+
     /// The tunnel port that takes a packet: the most specific of remote and key.
     pub fn tunnel_for(&self, kind: TunnelKind, remote: IpAddr, vni: u32) -> Option<&PortEntry> {
         let specific = |tunnel: &TunnelSpec| {

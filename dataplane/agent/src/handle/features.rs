@@ -21,10 +21,7 @@ const INSTRUCTIONS: &[u16] = &[1, 2, 3, 4, 5, 6];
 
 /// True for fields that workers fill in.
 fn can_match(field: Field) -> bool {
-    !matches!(
-        field,
-        Field::InPhyPort | Field::ActsetOutput | Field::PacketType | Field::DpHash
-    )
+    field != Field::DpHash
 }
 
 /// True for fields that workers can write.

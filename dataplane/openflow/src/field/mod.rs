@@ -151,7 +151,7 @@ macro_rules! fields {
 fields! {
     InPort "in_port" "OXM_OF_IN_PORT" ["in_port_oxm"] Port { in_port, 4, 0, 32 } 4 (0x8000, 0) - exact rw None;
     InPortNxm "in_port_nxm" "NXM_OF_IN_PORT" [] Port { in_port, 4, 0, 16 } 2 - (0, 0) exact rw None;
-    InPhyPort "in_phy_port" "OXM_OF_IN_PHY_PORT" [] Port { in_phy_port, 4, 0, 32 } 4 (0x8000, 1) - exact ro None;
+    InPhyPort "in_phy_port" "OXM_OF_IN_PHY_PORT" [] Port { in_phy_port, 4, 0, 32 } 4 (0x8000, 1) - exact ro InPort;
     ActsetOutput "actset_output" "ONFOXM_ET_ACTSET_OUTPUT" [] Port { actset_output, 4, 0, 32 } 4 (0x8000, 43) - exact ro None;
     PacketType "packet_type" "OXM_OF_PACKET_TYPE" [] Hex { packet_type, 4, 0, 32 } 4 (0x8000, 44) - exact ro None;
     Metadata "metadata" "OXM_OF_METADATA" [] Hex { metadata, 8, 0, 64 } 8 (0x8000, 2) - mask rw None;

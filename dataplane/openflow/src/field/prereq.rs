@@ -6,6 +6,8 @@
 pub enum Prereq {
     /// Nothing.
     None,
+    /// The port.
+    InPort,
     /// A VLAN tag is present.
     Vlan,
     /// IPv4 or IPv6.
@@ -43,6 +45,7 @@ impl Prereq {
     pub const fn in_words(self) -> &'static str {
         match self {
             Prereq::None => "nothing",
+            Prereq::InPort => "in_port",
             Prereq::Vlan => "a VLAN tag: dl_vlan or vlan_tci=0x1000/0x1000",
             Prereq::Ip => "ip or ipv6",
             Prereq::Ipv4 => "ip",

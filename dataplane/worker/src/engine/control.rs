@@ -154,6 +154,7 @@ impl Worker {
             Err(_) => return self.egress.drop(DropReason::Malformed, packet),
         };
         key.in_port = out.in_port.0.into();
+        key.in_phy_port = key.in_port;
         let frame = Frame {
             head: packet.head(),
             layout: &layout,

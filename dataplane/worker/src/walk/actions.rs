@@ -294,7 +294,7 @@ pub(super) fn has(prereq: Prereq, key: &FlowKey) -> bool {
     let over_ip = |protocol| (v4 || v6) && key.nw_proto == protocol;
     let icmpv6 = v6 && key.nw_proto == proto::ICMPV6;
     match prereq {
-        Prereq::None => true,
+        Prereq::None | Prereq::InPort => true,
         Prereq::Vlan => key.vlan_tci.get() & VLAN_PRESENT != 0,
         Prereq::Ip => v4 || v6,
         Prereq::Ipv4 => v4,

@@ -1,6 +1,6 @@
 //! Groups and action sets (OpenFlow 1.3.5, 5.6 and 5.10).
 
-use net::GroupId;
+use net::{GroupId, PortNo};
 use openflow::model::GroupType;
 use openflow::{Action, Field};
 use smallvec::SmallVec;
@@ -91,6 +91,16 @@ pub(super) fn write_action<'a>(set: &mut SmallVec<[&'a Action; 8]>, action: &'a 
         Some(old) => *old = action,
         None => set.push(action),
     }
+}
+
+/// Where an action set sends to; [`PortNo::UNSET`] if it does not, or to a group (OpenFlow 1.5.1, 7.2.3.8).
+pub(super) fn output_of(set: &[&Action]) -> PortNo {
+    let grouped = set.iter().any(|action| matches!(action, Action::Group(_)));
+    let output = set.iter().find_map(|action| match action {
+        Action::Output { port, .. } => Some(*port),
+        _ => None,
+    });
+    output.filter(|_| !grouped).unwrap_or(PortNo::UNSET)
 }
 
 /// Place in the order of an action set.

@@ -15,7 +15,7 @@ mod select;
 
 use conntrack::ConnTable;
 use net::parse::Layout;
-use net::{FlowKey, TableId};
+use net::{FlowKey, PortNo, TableId};
 use openflow::Action;
 use smallvec::SmallVec;
 use tables::{Pipeline, Rule};
@@ -126,6 +126,7 @@ struct Walk<'a> {
 impl<'a> Walk<'a> {
     fn new(world: World<'a>, frame: Frame<'a>, key: &'a FlowKey) -> Self {
         let mut headers = Headers::of(key);
+        headers.key.actset_output = PortNo::UNSET.0.into();
         headers.inner = net::icmp::embedded(frame.head, frame.layout);
         Walk {
             world,
@@ -204,6 +205,9 @@ impl<'a> Walk<'a> {
         }
         for action in instructions.write.iter().flatten() {
             groups::write_action(&mut self.set, action);
+        }
+        if instructions.clear || instructions.write.is_some() {
+            self.now.key.actset_output = groups::output_of(&self.set).0.into();
         }
         if let Some((value, mask)) = instructions.metadata {
             let metadata = &mut self.now.key.metadata;
@@ -371,6 +375,7 @@ fn uncovered() -> FlowKey {
         tun_tos: 0xff,
         tun_ttl: 0xff,
         nw_ttl: 0xff,
+        in_phy_port: u32::MAX.into(),
         // A pushed label's time to live is that of the packet.
         mpls: [0xff.into(), 0.into(), 0.into()],
         ..FlowKey::default()
