@@ -51,7 +51,7 @@ fn extended(headers: &[u8]) -> Vec<u8> {
     frame.extend([headers.first().copied().unwrap_or(6), 64]);
     frame.extend([[0xfd; 16], [0xfe; 16]].concat());
     let nexts = headers.iter().skip(1).copied().chain([6]);
-    for (header, next) in headers.iter().zip(nexts) {
+    for next in nexts.take(headers.len()) {
         frame.extend([next, 0, 0, 0, 0, 0, 0, 0]);
     }
     let mut tcp = [0; 20];
