@@ -57,6 +57,7 @@ fn base(prereq: Prereq) -> Match {
     };
     match prereq {
         Prereq::None => Match::any(),
+        Prereq::InPort => Match::any().with(Field::InPort, 3u8),
         Prereq::Vlan => Match::any().with(Field::VlanVid, 0x1005u16),
         Prereq::Ip | Prereq::Ipv4 => Match::any().with(Field::EthType, 0x800u16),
         Prereq::Ipv6 => v6(),
