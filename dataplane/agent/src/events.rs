@@ -134,12 +134,9 @@ pub(crate) fn invalid_ttl_wanted(switch: &Switch) -> bool {
 
 fn pipeline_fields(packet: &worker::PacketIn) -> Match {
     let mut matching = Match::any().with(Field::InPort, packet.key.in_port.get());
-    if packet.key.in_phy_port != packet.key.in_port {
-        matching.set(
-            Field::InPhyPort,
-            packet.key.in_phy_port.get().into(),
-            u32::MAX.into(),
-        );
+    let physical = packet.key.in_phy_port;
+    if physical.get() != 0 && physical != packet.key.in_port {
+        matching.set(Field::InPhyPort, physical.get().into(), u32::MAX.into());
     }
     for field in PIPELINE_FIELDS {
         let slot = field.info().slot;
