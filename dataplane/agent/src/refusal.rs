@@ -7,7 +7,7 @@ use tables::Refused;
 pub(crate) fn of_error(refused: Refused) -> OfError {
     match refused {
         Refused::NoSuchTable(_) => OFPFMFC_BAD_TABLE_ID,
-        Refused::TableFull(_) => OFPFMFC_TABLE_FULL,
+        Refused::TableFull(_) | Refused::LearnLimit(_) => OFPFMFC_TABLE_FULL,
         Refused::Overlap(_) => OFPFMFC_OVERLAP,
         Refused::BadGoto { .. } => OFPBIC_BAD_TABLE_ID,
         Refused::BadOutPort(_) => OFPBAC_BAD_OUT_PORT,

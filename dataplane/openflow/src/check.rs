@@ -3,7 +3,7 @@
 
 use net::{GroupId, MeterId, PortNo, TableId};
 
-use crate::action::{CtZone, LearnSource, LearnTarget, NatKind, SampleId};
+use crate::action::{CtZone, Learn, LearnSource, LearnTarget, NatKind, SampleId};
 use crate::error::{self, OfError};
 use crate::field::Prereq;
 use crate::links::Multipath;
@@ -310,19 +310,37 @@ fn one(headers: &mut Headers, action: &Action, place: Place) -> Result<(), OfErr
         }
         Action::Nat(_) => outside_ct(action)?,
         Action::Clone(inner) => apply(&mut headers.clone(), inner, place)?,
-        Action::Learn(learn) => {
-            for spec in &learn.specs {
-                if let LearnSource::Field(src) = spec.src {
-                    headers.read(src)?;
-                }
-                if let LearnTarget::Load(dst) = spec.dst
-                    && !dst.field.info().writable
-                {
-                    return Err(error::OFPBAC_BAD_ARGUMENT);
+        Action::Learn(learn) => learned(headers, learn)?,
+        _ => {}
+    }
+    Ok(())
+}
+
+/// Checks a template for flows: its sources against the packets here, what it matches and loads
+/// against the constants that it matches before.
+fn learned(headers: &Headers, learn: &Learn) -> Result<(), OfError> {
+    let mut matching = Match::any();
+    for spec in &learn.specs {
+        if let LearnSource::Field(src) = spec.src {
+            headers.read(src)?;
+        }
+        match (spec.dst, spec.src) {
+            (LearnTarget::Match(dst), src) => {
+                Headers::of(&matching).read(dst)?;
+                if let LearnSource::Value { value, .. } = src {
+                    let shift = dst.shift;
+                    matching.add_bits(dst.field, value << shift, dst.ones() << shift);
                 }
             }
+            (LearnTarget::Load(dst), _) => {
+                let info = dst.field.info();
+                Headers::of(&matching).require(info.prereq)?;
+                if !info.writable || dst.field.is_written_by_ct() {
+                    return Err(error::OFPBAC_BAD_SET_ARGUMENT);
+                }
+            }
+            (LearnTarget::Output, _) => {}
         }
-        _ => {}
     }
     Ok(())
 }

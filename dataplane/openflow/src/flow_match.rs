@@ -63,6 +63,20 @@ impl Match {
         }
     }
 
+    /// Matches some more bits, of a field that may be matched in other bits already.
+    pub fn add_bits(&mut self, field: Field, value: u128, mask: u128) {
+        let mask = mask & field.info().slot.ones();
+        for part in parts(field, value & mask, mask).filter(|part| part.mask != 0) {
+            let old = self.get(part.field);
+            let (value, mask) = old.map_or((0, 0), |old| (old.value, old.mask));
+            self.set_part(MatchField {
+                field: part.field,
+                value: (value & !part.mask) | part.value,
+                mask: mask | part.mask,
+            });
+        }
+    }
+
     /// True if some bit of the field is matched already, under whatever name.
     pub fn overlaps(&self, field: Field) -> bool {
         let ones = field.info().slot.ones();
@@ -190,6 +204,19 @@ mod tests {
         assert_eq!(local, Match::any().with(Field::InPort, 0xffff_fffeu32));
         let tos = Match::any().with(Field::IpTos, 0xb8u8);
         assert_eq!(tos, Match::any().with(Field::IpDscp, 46u8));
+    }
+
+    #[test]
+    fn bits_of_one_field_add_up() {
+        let mut matching = Match::any().with(Field::VlanPcp, 3u8);
+        matching.add_bits(Field::VlanTci, 0x0005, 0x00ff);
+        matching.add_bits(Field::VlanTci, 0x0100, 0x0f00);
+        matching.add_bits(Field::Xreg0, 7, 0xff);
+        let expected = Match::any()
+            .with_masked(Field::VlanVid, 0x105u16, 0xfffu16)
+            .with(Field::VlanPcp, 3u8)
+            .with_masked(Field::Reg1, 7u32, 0xffu32);
+        assert_eq!(matching, expected);
     }
 
     #[test]

@@ -171,9 +171,13 @@ impl Table {
     }
 
     fn position(&self, mask: &Mask) -> Option<usize> {
-        self.subtables
-            .iter()
-            .position(|entry| std::ptr::eq(&*entry.subtable.mask, mask))
+        let with = |same: &dyn Fn(&Mask) -> bool| {
+            self.subtables
+                .iter()
+                .position(|entry| same(&entry.subtable.mask))
+        };
+        // Those who only ask whether a flow is there have a mask of their own.
+        with(&|known| std::ptr::eq(known, mask)).or_else(|| with(&|known| known == mask))
     }
 
     /// Puts a changed subtable in its place again.

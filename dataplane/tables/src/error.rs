@@ -11,6 +11,9 @@ pub enum Refused {
     /// OFPFMFC_TABLE_FULL.
     #[error("table {0} is full")]
     TableFull(TableId),
+    /// A learned flow would be one too many; OFPFMFC_TABLE_FULL where it must have a code.
+    #[error("there are as many learned flows with cookie {0:#x} as there may be")]
+    LearnLimit(u64),
     /// OFPFMFC_OVERLAP.
     #[error("the flow overlaps another of the same priority in table {0}")]
     Overlap(TableId),

@@ -97,12 +97,13 @@ impl Expiry {
 /// When a flow goes if nothing more happens, and why.
 pub(crate) fn deadline(rule: &Rule) -> Option<(u64, RemovedReason)> {
     let after = |start: u64, seconds: u16| start.saturating_add(u64::from(seconds) * SECOND);
-    let hard = (rule.hard_timeout != 0).then(|| {
-        let at = after(rule.created, rule.hard_timeout);
+    let (idle_timeout, hard_timeout) = rule.timeouts();
+    let hard = (hard_timeout != 0).then(|| {
+        let at = after(rule.began(), hard_timeout);
         (at, RemovedReason::HardTimeout)
     });
-    let idle = (rule.idle_timeout != 0).then(|| {
-        let at = after(rule.stats.used(), rule.idle_timeout);
+    let idle = (idle_timeout != 0).then(|| {
+        let at = after(rule.stats.used(), idle_timeout);
         (at, RemovedReason::IdleTimeout)
     });
     // At the same moment, the hard timeout is the reason.

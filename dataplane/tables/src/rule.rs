@@ -1,7 +1,7 @@
 //! Rules: flows as the tables hold them.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
 
 use net::{FlowKey, TableId};
 use openflow::{Field, Instructions, Match};
@@ -32,7 +32,35 @@ pub struct Rule {
     pub instructions: Arc<Instructions>,
     /// Its counters, which a modification keeps.
     pub stats: RuleStats,
+    pub(crate) clock: RuleClock,
     pub(crate) key: MaskedKey,
+}
+
+/// What moves a rule's timeouts.
+#[derive(Debug, Default)]
+pub(crate) struct RuleClock {
+    /// When the hard timeout began, in nanoseconds: the rule was added then, or learned again.
+    began: AtomicU64,
+    /// Timeouts after FIN or RST: idle in the upper half, hard in the lower one; 0: leave alone.
+    after_fin: AtomicU32,
+}
+
+impl RuleClock {
+    /// For a rule added at `now` nanoseconds.
+    pub fn new(now: u64) -> Self {
+        RuleClock {
+            began: AtomicU64::new(now),
+            after_fin: AtomicU32::new(0),
+        }
+    }
+
+    /// For a rule in the place of another.
+    pub fn of(earlier: &Rule) -> Self {
+        RuleClock {
+            began: AtomicU64::new(earlier.clock.began.load(Relaxed)),
+            after_fin: AtomicU32::new(earlier.clock.after_fin.load(Relaxed)),
+        }
+    }
 }
 
 /// A match in the form in which it is looked up.
@@ -64,6 +92,53 @@ impl Rule {
             matching.set(*field, field.info().slot.get(&value), *mask);
         }
         matching
+    }
+
+    /// Idle and hard timeout as they are now: `fin_timeout` may have shortened them.
+    pub fn timeouts(&self) -> (u16, u16) {
+        let after_fin = self.clock.after_fin.load(Relaxed);
+        let shorter = |timeout: u16, limit: u16| match (timeout, limit) {
+            (timeout, 0) => timeout,
+            (0, limit) => limit,
+            (timeout, limit) => timeout.min(limit),
+        };
+        (
+            shorter(self.idle_timeout, (after_fin >> 16) as u16),
+            shorter(self.hard_timeout, after_fin as u16),
+        )
+    }
+
+    /// Makes timeouts no longer than this; 0 leaves one alone. False if that changed nothing.
+    pub(crate) fn shorten(&self, idle: u16, hard: u16) -> bool {
+        if !self.would_shorten(idle, hard) {
+            return false;
+        }
+        let (idle_now, hard_now) = self.timeouts();
+        let limit = |wanted: u16, now: u16| match (wanted, now) {
+            (0, now) => now,
+            (wanted, 0) => wanted,
+            (wanted, now) => wanted.min(now),
+        };
+        let both = u32::from(limit(idle, idle_now)) << 16 | u32::from(limit(hard, hard_now));
+        self.clock.after_fin.store(both, Relaxed);
+        true
+    }
+
+    /// True if one of these timeouts is shorter than what the rule has.
+    pub fn would_shorten(&self, idle: u16, hard: u16) -> bool {
+        let (idle_now, hard_now) = self.timeouts();
+        let shorter = |limit: u16, now: u16| limit != 0 && (now == 0 || limit < now);
+        shorter(idle, idle_now) || shorter(hard, hard_now)
+    }
+
+    /// When the hard timeout began, in nanoseconds.
+    pub fn began(&self) -> u64 {
+        self.clock.began.load(Relaxed)
+    }
+
+    /// Begins the hard timeout again: the rule was learned once more.
+    pub fn begin_again(&self, now: u64) {
+        self.clock.began.fetch_max(now, Relaxed);
     }
 
     /// True where a packet's key agrees with the match.

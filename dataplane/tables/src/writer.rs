@@ -5,6 +5,7 @@ mod eviction;
 mod flows;
 mod forms;
 mod groups;
+mod learn;
 mod limits;
 mod meters;
 mod plan;
@@ -78,6 +79,7 @@ pub struct Tables {
     group_users: Users,
     chain_users: Users,
     meter_users: Users,
+    learners: learn::Learners,
     /// By table.
     limited: Vec<limits::Limited>,
     watches_vacancy: bool,
@@ -92,6 +94,7 @@ pub struct Saved {
     group_users: Users,
     chain_users: Users,
     meter_users: Users,
+    learners: learn::Learners,
 }
 
 impl Default for Tables {
@@ -117,6 +120,7 @@ impl Tables {
             group_users: Users::default(),
             chain_users: Users::default(),
             meter_users: Users::default(),
+            learners: learn::Learners::default(),
             limited: (0..TABLES).map(|_| limits::Limited::default()).collect(),
             watches_vacancy: false,
         }
@@ -166,6 +170,7 @@ impl Tables {
             group_users: self.group_users.clone(),
             chain_users: self.chain_users.clone(),
             meter_users: self.meter_users.clone(),
+            learners: self.learners.clone(),
         }
     }
 
@@ -184,6 +189,7 @@ impl Tables {
             }
         }
         self.meter_users = saved.meter_users;
+        self.learners = saved.learners;
         for limited in &mut self.limited {
             // Flows that are back were taken out of the order.
             limited.victims.forget();
@@ -212,6 +218,7 @@ impl Tables {
         loop {
             let next = &self.next;
             let Some((rule, reason)) = self.expiry.pop(now, |rule| is_installed(next, rule)) else {
+                self.drop_learned(&mut changes);
                 return changes;
             };
             self.take_out(&rule);

@@ -11,7 +11,7 @@ use smallvec::SmallVec;
 use super::select::Filter;
 use super::users::Used;
 use super::{Change, MatchPlan, RemovedReason, Tables};
-use crate::rule::MaskedKey;
+use crate::rule::{MaskedKey, RuleClock};
 use crate::{Refused, Rule, RuleStats};
 
 /// Flows that a request is about: mostly one.
@@ -55,7 +55,9 @@ impl Tables {
                 self.modify(head, &key, &instructions, changes)
             }
             FlowCommand::Delete | FlowCommand::DeleteStrict => self.delete(head, &key, changes),
-        }
+        }?;
+        self.drop_learned(changes);
+        Ok(())
     }
 
     fn add(
@@ -67,7 +69,7 @@ impl Tables {
         changes: &mut Vec<Change>,
     ) -> Result<(), Refused> {
         let table = head.table;
-        self.check(table, &instructions)?;
+        self.check_instructions(table, &instructions)?;
         let at = self.next.table(table).ok_or(Refused::NoSuchTable(table))?;
         if head.flags & FLOW_CHECK_OVERLAP != 0 && at.has_overlap(&key, head.priority) {
             return Err(Refused::Overlap(table));
@@ -95,6 +97,7 @@ impl Tables {
             created: now,
             instructions,
             stats,
+            clock: RuleClock::new(now),
             key,
         });
         if let Some(old) = &same {
@@ -127,10 +130,10 @@ impl Tables {
         let selected = self.selected(head, key, PortNo::ANY, GroupId::ANY)?;
         // What would be refused for a flow that is there is refused for one that is not.
         if head.table != TableId::ALL {
-            self.check(head.table, instructions)?;
+            self.check_instructions(head.table, instructions)?;
         } else {
             for rule in &selected {
-                self.check(rule.table, instructions)?;
+                self.check_instructions(rule.table, instructions)?;
             }
         }
         for old in selected {
@@ -150,6 +153,7 @@ impl Tables {
                 created: old.created,
                 instructions: instructions.clone(),
                 stats,
+                clock: RuleClock::of(&old),
                 key: old.key.clone(),
             });
             self.put(rule.clone());
@@ -204,7 +208,8 @@ impl Tables {
     }
 
     /// Adds or replaces.
-    fn put(&mut self, rule: Arc<Rule>) {
+    pub(super) fn put(&mut self, rule: Arc<Rule>) {
+        self.learners.add(&rule.instructions);
         let used = Used::by(&rule.instructions);
         for group in &used.groups {
             self.group_users.add(group.0);
@@ -221,6 +226,7 @@ impl Tables {
     }
 
     pub(super) fn forget_users(&mut self, rule: &Rule) {
+        self.learners.sub(&rule.instructions);
         let used = Used::by(&rule.instructions);
         for group in &used.groups {
             self.group_users.sub(group.0);
@@ -240,7 +246,11 @@ impl Tables {
     }
 
     /// Refuses instructions that point to what is not there.
-    fn check(&self, table: TableId, instructions: &Instructions) -> Result<(), Refused> {
+    pub(super) fn check_instructions(
+        &self,
+        table: TableId,
+        instructions: &Instructions,
+    ) -> Result<(), Refused> {
         if self.next.table(table).is_none() {
             return Err(Refused::NoSuchTable(table));
         }
@@ -297,6 +307,9 @@ impl Tables {
             Action::Resubmit {
                 table: Some(table), ..
             } if self.next.table(*table).is_none() => Err(Refused::NoSuchTable(*table)),
+            Action::Learn(learn) if self.next.table(learn.table).is_none() => {
+                Err(Refused::NoSuchTable(learn.table))
+            }
             Action::Clone(inner) => inner.iter().try_for_each(|a| self.check_action(a)),
             _ => Ok(()),
         }

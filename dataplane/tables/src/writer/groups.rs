@@ -135,7 +135,9 @@ impl Tables {
             self.take_out(&rule);
             Change::Removed(rule, reason)
         });
-        removed.collect()
+        let mut removed = removed.collect();
+        self.drop_learned(&mut removed);
+        removed
     }
 
     pub(super) fn check_group(&self, request: &GroupMod) -> Result<(), Refused> {
