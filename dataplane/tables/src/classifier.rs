@@ -1,59 +1,74 @@
-//! One table's rules, found by tuple space search.
+//! One table's rules, and how they are found.
 //!
-//! Rules of one mask form a subtable, a hash table over the masked key. Subtables are tried in the
-//! order of their highest priority, and the search ends at the first that cannot do better than
-//! what was found (Srinivasan et al., SIGCOMM 1999, with the pruning of Open vSwitch, NSDI 2015).
-//! Bits that are the same in all rules of a subtable are compared before anything is hashed: most
-//! subtables are left at a wrong ethertype or protocol, and the packet is then not said to depend
-//! on the rest of the mask.
+//! All rules are kept in subtables, hash tables under a mask ([`subtable`]): a tuple space
+//! (Srinivasan et al., SIGCOMM 1999), which is searched in the order of priority (as Open vSwitch
+//! does, NSDI 2015). Where there is something cheaper for the rules of a table it stands beside or
+//! in place of that: see [`Template`]. What is changed by a flow-mod is the path to one rule;
+//! larger rebuilding happens when a table has changed by half, or takes another template.
 
-// Word positions are below KEY_WORDS by construction.
+// Positions come from the lists themselves.
 #![allow(clippy::indexing_slicing)]
 
-use std::collections::BTreeMap;
+mod direct;
+mod filter;
+mod merge;
+mod plan;
+mod prefix;
+mod subtable;
+mod template;
+
 use std::sync::Arc;
 
-use net::{FlowKey, KEY_WORDS};
+use net::FlowKey;
 
 use crate::Mask;
 use crate::conjunction::{self, Floor, Matches};
-use crate::mask::{LATE, hash_packed};
 use crate::rule::{MaskedKey, Rule};
-use crate::trie::{self, Trie};
+use crate::trie::Trie;
+use direct::Direct;
+use prefix::Family;
+use subtable::Subtable;
+pub use template::{Shape, Template};
+
+/// Rules that differ in late bits only, under one hash.
+const LATE_RUN: usize = 16;
+/// Rules of several masks under one hash.
+const RUN: usize = 8;
+/// Subtables of several masks.
+const MERGED: usize = 24;
 
 /// The rules of one OpenFlow table, in one version.
 #[derive(Clone, Debug, Default)]
 pub struct Table {
     /// Highest priority first.
-    subtables: Vec<Entry>,
+    entries: Vec<Entry>,
+    /// Found by prefix rather than in their subtables.
+    families: Vec<Family>,
+    /// All rules, if they are few.
+    direct: Option<Arc<Direct>>,
+    /// How many rules have each mask, once subtables are of several masks.
+    masks: Option<Trie<(Arc<Mask>, u32)>>,
     len: usize,
     /// Rules that are clauses of conjunctive matches.
     clauses: usize,
+    /// Changes until the template is chosen anew.
+    patience: usize,
+    /// Rules that were removed since then.
+    removed: usize,
+    /// A family was given up since then.
+    no_families: bool,
+    /// Rules that stand where they make lookups longer than planned.
+    strained: usize,
+    forced: Option<Template>,
     pub(crate) generation: u64,
 }
 
 #[derive(Clone, Debug)]
 struct Entry {
     max_priority: u16,
+    /// Place of the family through which its rules are found.
+    family: Option<u8>,
     subtable: Arc<Subtable>,
-}
-
-#[derive(Clone, Debug)]
-struct Subtable {
-    mask: Arc<Mask>,
-    /// Bits that all rules have in common, fields of the flow cache's key first.
-    common: Vec<CommonWord>,
-    /// The key's hash, as long as all rules have the same key and differ in priority only.
-    one_key: Option<u64>,
-    rules: Trie<Arc<Rule>>,
-    priorities: BTreeMap<u16, u32>,
-}
-
-#[derive(Clone, Copy, Debug)]
-struct CommonWord {
-    at: u16,
-    bits: u64,
-    value: u64,
 }
 
 impl Table {
@@ -69,7 +84,57 @@ impl Table {
 
     /// Number of different masks.
     pub fn masks(&self) -> usize {
-        self.subtables.len()
+        let own = |entry: &&Entry| entry.family.is_some() || self.masks.is_none();
+        let merged = self.masks.as_ref().map_or(0, Trie::len);
+        // Masks that differ in late bits only share a subtable.
+        let several = |entry: &Entry| match entry.subtable.is_uniform() {
+            true => 1,
+            false => {
+                let masks = entry.subtable.rules().map(|rule| &**rule.key.mask());
+                masks.collect::<std::collections::HashSet<_>>().len()
+            }
+        };
+        merged + self.entries.iter().filter(own).map(several).sum::<usize>()
+    }
+
+    /// What the table looks like inside. Goes through all rules.
+    pub fn shape(&self) -> Shape {
+        let loose = self.loose();
+        let rules: usize = self.rules().map(|rule| memory_of(rule)).sum();
+        let entries: usize = self.entries.iter().map(|e| e.subtable.memory()).sum();
+        let families: usize = self.families.iter().map(Family::memory).sum();
+        let masks = self.masks.as_ref().map_or(0, |masks| {
+            masks.memory() + masks.iter().map(|(mask, _)| mask.memory()).sum::<usize>()
+        });
+        Shape {
+            template: self.template(),
+            entries: self.len,
+            masks: self.masks(),
+            probes: match self.direct {
+                Some(_) => self.len,
+                None => loose + self.families.len(),
+            },
+            memory: size_of::<Self>()
+                + self.entries.capacity() * size_of::<Entry>()
+                + self.direct.as_ref().map_or(0, |direct| direct.memory())
+                + rules
+                + entries
+                + families
+                + masks,
+        }
+    }
+
+    /// How the table is searched.
+    pub fn template(&self) -> Template {
+        let catch_all = |e: &Entry| e.family.is_none() && e.subtable.mask().words().is_empty();
+        let catch_alls = self.entries.iter().filter(|e| catch_all(e)).count();
+        match self.loose() {
+            _ if self.direct.is_some() => Template::Direct,
+            _ if !self.families.is_empty() => Template::Prefix,
+            _ if self.masks.is_some() => Template::Merged,
+            loose if loose <= 1 + catch_alls => Template::Exact,
+            _ => Template::Tuples,
+        }
     }
 
     /// Changes whenever a rule of the table does.
@@ -84,16 +149,28 @@ impl Table {
         if self.clauses != 0 {
             return conjunction::lookup(self, key, consulted);
         }
-        let words = key.words();
+        let (words, seen) = (key.words(), consulted.words_mut());
+        if let Some(direct) = &self.direct {
+            return direct.lookup(words, seen);
+        }
         let mut best: Option<&Arc<Rule>> = None;
-        for entry in &self.subtables {
-            if best.is_some_and(|rule| rule.priority >= entry.max_priority) {
+        for family in &self.families {
+            if best.is_some_and(|rule| rule.priority >= family.max_priority()) {
+                continue;
+            }
+            let found = family.lookup(key, seen);
+            if found.map(|rule| rule.priority) > best.map(|rule| rule.priority) {
+                best = found;
+            }
+        }
+        for entry in &self.entries {
+            let floor = best.map(|rule| rule.priority);
+            if floor >= Some(entry.max_priority) {
                 break;
             }
-            let Some(found) = entry.subtable.lookup(words, consulted) else {
-                continue;
-            };
-            if best.is_none_or(|rule| rule.priority < found.priority) {
+            if entry.family.is_none()
+                && let Some(found) = entry.subtable.lookup(words, floor, seen)
+            {
                 best = Some(found);
             }
         }
@@ -102,7 +179,7 @@ impl Table {
 
     /// Every rule, in no order that means anything.
     pub fn rules(&self) -> impl Iterator<Item = &Arc<Rule>> {
-        self.subtables.iter().flat_map(|e| e.subtable.rules.iter())
+        self.entries.iter().flat_map(|e| e.subtable.rules())
     }
 
     /// Rules that match nothing that `wider` does not match.
@@ -110,92 +187,205 @@ impl Table {
         &'a self,
         wider: &'a MaskedKey,
     ) -> impl Iterator<Item = &'a Arc<Rule>> + 'a {
-        self.subtables
-            .iter()
-            .filter(|entry| entry.subtable.mask.covers(wider.mask()))
-            .flat_map(|entry| entry.subtable.within(wider))
+        self.entries.iter().flat_map(|e| e.subtable.within(wider))
     }
 
     /// The rule of exactly this match and priority.
     pub(crate) fn exact(&self, key: &MaskedKey, priority: u16) -> Option<&Arc<Rule>> {
-        let entry = &self.subtables[self.position(key.mask())?];
-        let hash = hash_packed(&key.value);
-        let is_it = |r: &Arc<Rule>| r.priority == priority && r.key.value == key.value;
-        entry.subtable.rules.find(hash, is_it)
+        self.entries
+            .iter()
+            .find_map(|entry| entry.subtable.exact(key, priority))
     }
 
     /// True where another rule of this priority shares a packet with `key`.
     pub(crate) fn has_overlap(&self, key: &MaskedKey, priority: u16) -> bool {
-        self.subtables
-            .iter()
-            .filter(|entry| entry.subtable.priorities.contains_key(&priority))
-            .flat_map(|entry| entry.subtable.rules.iter())
-            .any(|rule| rule.priority == priority && rule.key.overlaps(key))
+        let mut entries = self.entries.iter();
+        entries.any(|entry| entry.subtable.has_overlap(key, priority))
     }
 
     /// Adds a rule, or puts it in the place of the one of the same match and priority.
     pub(crate) fn insert(&mut self, rule: Arc<Rule>) -> Option<Arc<Rule>> {
-        let at = match self.position(rule.key.mask()) {
-            Some(at) => at,
+        let (at, replaced, is_new) = match self.holder(&rule.key, rule.priority) {
+            Some(at) => {
+                let subtable = Arc::make_mut(&mut self.entries[at].subtable);
+                (at, subtable.replace(rule.clone()), false)
+            }
             None => {
-                let subtable = Arc::new(Subtable::new(&rule));
-                self.subtables.push(Entry {
-                    max_priority: 0,
-                    subtable,
-                });
-                self.subtables.len() - 1
+                let entries = self.entries.len();
+                let at = self.place_for(&rule);
+                Arc::make_mut(&mut self.entries[at].subtable).add(rule.clone());
+                self.len += 1;
+                self.count_mask(rule.key.mask(), self.entries[at].family, true);
+                (self.settle(at), None, self.entries.len() > entries)
             }
         };
-        let subtable = Arc::make_mut(&mut self.subtables[at].subtable);
+        match self.entries[at].family {
+            Some(family) => self.set_prefix(family, at, &rule),
+            None if is_new && self.masks.is_none() => self.plan(),
+            None => self.want_filter(at),
+        }
+        let was_clause = replaced.as_ref().is_some_and(|r| conjunction::is_clause(r));
         self.clauses += usize::from(conjunction::is_clause(&rule));
-        let replaced = subtable.insert(rule);
-        self.len += usize::from(replaced.is_none());
-        self.clauses -= usize::from(
-            replaced
-                .as_ref()
-                .is_some_and(|old| conjunction::is_clause(old)),
-        );
-        self.settle(at);
+        self.clauses -= usize::from(was_clause);
+        self.changed();
         replaced
     }
 
     /// Takes out the rule of exactly this match and priority.
     pub(crate) fn remove(&mut self, key: &MaskedKey, priority: u16) -> Option<Arc<Rule>> {
-        self.exact(key, priority)?;
-        let at = self.position(key.mask())?;
-        let removed = Arc::make_mut(&mut self.subtables[at].subtable).remove(key, priority)?;
+        let at = self.holder(key, priority)?;
+        let subtable = Arc::make_mut(&mut self.entries[at].subtable);
+        let removed = subtable.remove(key, priority)?;
+        let best = subtable.best(key).cloned();
+        let is_empty = subtable.len() == 0;
+        let family = self.entries[at].family;
         self.len -= 1;
+        self.removed += 1;
         self.clauses -= usize::from(conjunction::is_clause(&removed));
-        self.settle(at);
+        self.count_mask(key.mask(), family, false);
+        if let Some(family) = family {
+            self.families[usize::from(family)].set(key, best);
+        }
+        if is_empty {
+            self.entries.remove(at);
+        }
+        self.changed();
         Some(removed)
     }
 
-    fn position(&self, mask: &Mask) -> Option<usize> {
-        let with = |same: &dyn Fn(&Mask) -> bool| {
-            self.subtables
-                .iter()
-                .position(|entry| same(&entry.subtable.mask))
-        };
-        // Those who only ask whether a flow is there have a mask of their own.
-        with(&|known| std::ptr::eq(known, mask)).or_else(|| with(&|known| known == mask))
+    /// Makes the table keep to a template as far as its rules let it, or choose for itself again.
+    /// For tests and measurements.
+    pub(crate) fn force(&mut self, template: Option<Template>) {
+        self.forced = template;
+        self.rebuild();
+        self.changed();
     }
 
-    /// Puts a changed subtable in its place again.
-    fn settle(&mut self, at: usize) {
-        let max = self.subtables[at].subtable.priorities.last_key_value();
-        let Some(max) = max.map(|(priority, _)| *priority) else {
-            self.subtables.remove(at);
+    /// The subtable that holds the rule of exactly this match and priority.
+    fn holder(&self, key: &MaskedKey, priority: u16) -> Option<usize> {
+        let mut entries = self.entries.iter();
+        entries.position(|entry| entry.subtable.exact(key, priority).is_some())
+    }
+
+    /// The subtable that a new rule goes into, made if need be.
+    fn place_for(&mut self, rule: &Rule) -> usize {
+        let whole = rule.key.mask();
+        let mut mask = whole.early();
+        let is_family = |e: &Entry| e.family.is_some();
+        let own = |e: &Entry, mask: &Arc<Mask>| {
+            (is_family(e) || self.masks.is_none()) && e.subtable.mask() == mask
+        };
+        let mut at = self.entries.iter().position(|e| own(e, &mask));
+        if mask != *whole
+            && at.is_some_and(|at| self.entries[at].subtable.run(&rule.key) >= LATE_RUN)
+        {
+            mask = whole.clone();
+            at = self.entries.iter().position(|e| own(e, &mask));
+        }
+        if let Some(at) = at {
+            return at;
+        }
+        let family = match mask == *whole {
+            true => self.families.iter().position(|f| f.len(&mask).is_some()),
+            false => None,
+        };
+        match family {
+            Some(family) => self.add_entry(mask, rule, Some(family as u8)),
+            None if self.masks.is_some() => self.place_merged(mask, rule),
+            None => self.add_entry(mask, rule, None),
+        }
+    }
+
+    /// As [`Table::place_for`], where subtables are of several masks.
+    fn place_merged(&mut self, mask: Arc<Mask>, rule: &Rule) -> usize {
+        let entries = self.entries.iter().enumerate();
+        let fits = entries.filter(|(_, e)| e.family.is_none() && mask.covers(e.subtable.mask()));
+        let runs: Vec<(usize, usize, u32)> = fits
+            .map(|(at, e)| (at, e.subtable.run(&rule.key), e.subtable.mask().ones()))
+            .collect();
+        let short = runs.iter().filter(|(_, run, _)| *run < RUN);
+        if let Some((at, ..)) = short.max_by_key(|(.., ones)| *ones) {
+            return *at;
+        }
+        if self.loose() < MERGED {
+            return self.add_entry(mask, rule, None);
+        }
+        self.strained += 1;
+        match runs.iter().min_by_key(|(_, run, _)| *run) {
+            Some((at, ..)) => *at,
+            None => self.add_entry(Arc::new(Mask::of_words([].into_iter())), rule, None),
+        }
+    }
+
+    fn add_entry(&mut self, mask: Arc<Mask>, first: &Rule, family: Option<u8>) -> usize {
+        self.entries.push(Entry {
+            max_priority: 0,
+            family,
+            subtable: Arc::new(Subtable::new(mask, first)),
+        });
+        self.entries.len() - 1
+    }
+
+    fn count_mask(&mut self, mask: &Arc<Mask>, family: Option<u8>, more: bool) {
+        let Some(masks) = self.masks.as_mut().filter(|_| family.is_none()) else {
             return;
         };
-        if self.subtables[at].max_priority == max
-            && (at == 0 || self.subtables[at - 1].max_priority >= max)
-        {
-            return;
+        let hash = mask.own_hash();
+        match (masks.find_mut(hash, |(m, _)| m == mask), more) {
+            (Some((_, count)), true) => *count += 1,
+            (Some((_, count)), false) if *count > 1 => *count -= 1,
+            (Some(_), false) => drop(masks.remove(hash, |(m, _)| m == mask)),
+            (None, true) => masks.insert(hash, (mask.clone(), 1), |_| true),
+            (None, false) => {}
         }
-        let mut entry = self.subtables.remove(at);
+    }
+
+    /// Puts a changed subtable in its place again, and says where that is.
+    fn settle(&mut self, at: usize) -> usize {
+        let max = self.entries[at].subtable.max_priority();
+        let is_first = |at: usize| at == 0 || self.entries[at - 1].max_priority >= max;
+        if self.entries[at].max_priority == max && is_first(at) {
+            return at;
+        }
+        let mut entry = self.entries.remove(at);
         entry.max_priority = max;
-        let to = self.subtables.partition_point(|e| e.max_priority >= max);
-        self.subtables.insert(to, entry);
+        let to = self.entries.partition_point(|e| e.max_priority >= max);
+        self.entries.insert(to, entry);
+        to
+    }
+
+    /// A rule of a family has come or changed.
+    fn set_prefix(&mut self, family: u8, at: usize, rule: &Arc<Rule>) {
+        let of_rule = &mut self.families[usize::from(family)];
+        let len = of_rule.len(rule.key.mask());
+        if len.is_some_and(|len| of_rule.admit(len, (rule.priority, rule.priority))) {
+            let best = self.entries[at].subtable.best(&rule.key).cloned();
+            of_rule.set(&rule.key, best);
+        } else {
+            self.dissolve(family);
+        }
+    }
+
+    /// Gives up a family: a longer prefix is not always the better rule any more.
+    fn dissolve(&mut self, family: u8) {
+        self.families.remove(family.into());
+        for entry in &mut self.entries {
+            entry.family = match entry.family {
+                Some(at) if at == family => None,
+                Some(at) if at > family => Some(at - 1),
+                other => other,
+            };
+        }
+        self.no_families = true;
+        match self.masks.is_some() {
+            true => self.rebuild(),
+            false => self.plan(),
+        }
+    }
+
+    /// Subtables that are searched.
+    fn loose(&self) -> usize {
+        self.entries.iter().filter(|e| e.family.is_none()).count()
     }
 }
 
@@ -206,161 +396,24 @@ impl Matches for Table {
         consulted: &mut FlowKey,
         visit: &mut dyn FnMut(&'a Arc<Rule>) -> Floor,
     ) {
+        let (words, seen) = (key.words(), consulted.words_mut());
         let mut floor = None;
-        for entry in &self.subtables {
-            if floor.is_some_and(|floor| floor >= entry.max_priority) {
+        for entry in &self.entries {
+            if floor >= Some(entry.max_priority) {
                 break;
             }
-            for rule in entry.subtable.all(key.words(), consulted) {
-                if floor.is_some_and(|floor| floor >= rule.priority) {
-                    break;
-                }
-                floor = visit(rule);
-            }
+            floor = entry.subtable.each(words, floor, seen, visit);
         }
     }
 }
 
-impl Subtable {
-    fn new(first: &Rule) -> Self {
-        Subtable {
-            mask: first.key.mask().clone(),
-            common: common_words(&first.key),
-            one_key: Some(hash_packed(&first.key.value)),
-            rules: Trie::default(),
-            priorities: BTreeMap::new(),
+/// Bytes of a rule, without its instructions.
+fn memory_of(rule: &Rule) -> usize {
+    const COUNTS: usize = 2 * size_of::<usize>(); // of an Arc
+    COUNTS
+        + size_of::<Rule>()
+        + match rule.key.value.spilled() {
+            true => size_of_val(&*rule.key.value),
+            false => 0,
         }
-    }
-
-    /// True if the packet has the bits that all rules have in common.
-    #[inline]
-    fn has_common(&self, words: &[u64; KEY_WORDS], consulted: &mut FlowKey) -> bool {
-        let seen = consulted.words_mut();
-        self.common.iter().all(|common| {
-            let at = usize::from(common.at);
-            seen[at] |= common.bits;
-            (words[at] ^ common.value) & common.bits == 0
-        })
-    }
-
-    /// The rules that match, highest priority first.
-    fn all<'a, 'k>(
-        &'a self,
-        words: &'k [u64; KEY_WORDS],
-        consulted: &mut FlowKey,
-    ) -> impl Iterator<Item = &'a Arc<Rule>> + use<'a, 'k> {
-        let found = self.has_common(words, consulted).then(|| {
-            self.mask.add_to(consulted);
-            self.rules.all(self.mask.hash(words))
-        });
-        let agrees = |rule: &&'a Arc<Rule>| self.mask.agrees(words, &rule.key.value);
-        found.into_iter().flatten().filter(agrees)
-    }
-
-    #[inline]
-    fn lookup(&self, words: &[u64; KEY_WORDS], consulted: &mut FlowKey) -> Option<&Arc<Rule>> {
-        if !self.has_common(words, consulted) {
-            return None;
-        }
-        if let Some(hash) = self.one_key {
-            return self.rules.find(hash, |_| true);
-        }
-        self.mask.add_to(consulted);
-        let hash = self.mask.hash(words);
-        self.rules
-            .find(hash, |rule| self.mask.agrees(words, &rule.key.value))
-    }
-
-    fn within<'a>(&'a self, wider: &'a MaskedKey) -> Within<'a> {
-        if self.mask == *wider.mask() {
-            let hash = hash_packed(&wider.value);
-            return Within::Same(self.rules.all(hash), wider);
-        }
-        Within::Some(self.rules.iter(), wider)
-    }
-
-    fn insert(&mut self, rule: Arc<Rule>) -> Option<Arc<Rule>> {
-        let hash = hash_packed(&rule.key.value);
-        let same = |r: &Arc<Rule>| r.priority == rule.priority && r.key.value == rule.key.value;
-        if let Some(old) = self.rules.find_mut(hash, same) {
-            return Some(std::mem::replace(old, rule));
-        }
-        self.narrow_common(&rule.key);
-        *self.priorities.entry(rule.priority).or_default() += 1;
-        let priority = rule.priority;
-        self.rules
-            .insert(hash, rule, |other| other.priority >= priority);
-        None
-    }
-
-    fn remove(&mut self, key: &MaskedKey, priority: u16) -> Option<Arc<Rule>> {
-        let hash = hash_packed(&key.value);
-        let same = |r: &Arc<Rule>| r.priority == priority && r.key.value == key.value;
-        let removed = self.rules.remove(hash, same)?;
-        if let Some(count) = self.priorities.get_mut(&priority) {
-            *count -= 1;
-            if *count == 0 {
-                self.priorities.remove(&priority);
-            }
-        }
-        Some(removed)
-    }
-
-    /// Gives up the common bits in which a new rule differs.
-    fn narrow_common(&mut self, key: &MaskedKey) {
-        let value = self.mask.unpack(&key.value);
-        let words = value.words();
-        for common in &mut self.common {
-            let different = (words[usize::from(common.at)] ^ common.value) & common.bits;
-            if different != 0 {
-                common.bits &= !different;
-                common.value &= common.bits;
-                self.one_key = None;
-            }
-        }
-        self.common.retain(|common| common.bits != 0);
-    }
-}
-
-/// All bits of a key, those of [`LATE`] fields behind the others.
-fn common_words(key: &MaskedKey) -> Vec<CommonWord> {
-    let mut late = FlowKey::default();
-    for field in LATE {
-        let slot = field.info().slot;
-        slot.set(&mut late, slot.ones(), slot.ones());
-    }
-    let late = late.words();
-    let part = |is_late: bool| {
-        let words = key.mask().words().iter().zip(&key.value);
-        words.filter_map(move |(w, value)| {
-            let of_part = late[usize::from(w.at)] ^ if is_late { 0 } else { u64::MAX };
-            let bits = w.bits & of_part;
-            (bits != 0).then_some(CommonWord {
-                at: w.at,
-                bits,
-                value: value & bits,
-            })
-        })
-    };
-    // Ethertype and protocol stand near the end of the key and decide most often.
-    let mut words: Vec<CommonWord> = part(false).collect();
-    words.reverse();
-    words.extend(part(true));
-    words
-}
-
-enum Within<'a> {
-    Same(trie::OfHash<'a, Arc<Rule>>, &'a MaskedKey),
-    Some(trie::Iter<'a, Arc<Rule>>, &'a MaskedKey),
-}
-
-impl<'a> Iterator for Within<'a> {
-    type Item = &'a Arc<Rule>;
-
-    fn next(&mut self) -> Option<&'a Arc<Rule>> {
-        match self {
-            Within::Same(rules, key) => rules.find(|rule| rule.key.value == key.value),
-            Within::Some(rules, key) => rules.find(|rule| rule.key.is_within(key)),
-        }
-    }
 }

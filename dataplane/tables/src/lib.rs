@@ -32,7 +32,7 @@ mod rule;
 mod trie;
 mod writer;
 
-pub use classifier::Table;
+pub use classifier::{Shape, Table, Template};
 pub use error::Refused;
 pub use group::{Group, GroupBucket, GroupStats};
 pub use learn::Learned;

@@ -3,6 +3,8 @@
 // Positions of mask words are below KEY_WORDS by construction, and values are as long as masks.
 #![allow(clippy::indexing_slicing)]
 
+use std::sync::{Arc, LazyLock};
+
 use net::{FlowKey, KEY_WORDS};
 use openflow::Field;
 
@@ -12,6 +14,8 @@ use crate::rule::Words;
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Mask {
     words: Box<[MaskWord]>,
+    /// Some bit is of a [`LATE`] field.
+    has_late: bool,
 }
 
 /// One word of a mask: where, and which bits (in memory order, as [`FlowKey::words`]).
@@ -35,19 +39,72 @@ pub(crate) const LATE: &[Field] = &[
     Field::MplsTtl,
 ];
 
+/// The bits of [`LATE`] fields, by word.
+static LATE_WORDS: LazyLock<[u64; KEY_WORDS]> = LazyLock::new(|| {
+    let mut late = FlowKey::default();
+    for field in LATE {
+        let slot = field.info().slot;
+        slot.set(&mut late, slot.ones(), slot.ones());
+    }
+    *late.words()
+});
+
+/// The bits of a word that belong to [`LATE`] fields.
+#[inline]
+pub(crate) fn late_bits(at: u16) -> u64 {
+    LATE_WORDS[usize::from(at)]
+}
+
 impl Mask {
     /// Of a whole mask.
     pub fn new(mask: &FlowKey) -> Self {
         let words = mask.words().iter().enumerate();
+        Mask::of_words(words.map(|(at, bits)| (at as u16, *bits)))
+    }
+
+    /// Of words in ascending order.
+    pub(crate) fn of_words(words: impl Iterator<Item = (u16, u64)>) -> Self {
+        let words: Box<[MaskWord]> = words
+            .filter(|(_, bits)| *bits != 0)
+            .map(|(at, bits)| MaskWord { at, bits })
+            .collect();
         Mask {
-            words: words
-                .filter(|(_, bits)| **bits != 0)
-                .map(|(at, bits)| MaskWord {
-                    at: at as u16,
-                    bits: *bits,
-                })
-                .collect(),
+            has_late: words.iter().any(|w| w.bits & late_bits(w.at) != 0),
+            words,
         }
+    }
+
+    /// The mask without the bits of [`LATE`] fields.
+    pub(crate) fn early(self: &Arc<Self>) -> Arc<Self> {
+        if !self.has_late {
+            return self.clone();
+        }
+        let words = self.words.iter();
+        let early = words.map(|w| (w.at, w.bits & !late_bits(w.at)));
+        Arc::new(Mask::of_words(early))
+    }
+
+    /// The whole mask.
+    pub(crate) fn to_key(&self) -> FlowKey {
+        let mut key = FlowKey::default();
+        self.add_to(&mut key);
+        key
+    }
+
+    /// Hash of the mask itself.
+    pub(crate) fn own_hash(&self) -> u64 {
+        let words = self.words.iter();
+        finish(words.fold(SEED, |h, w| mix(mix(h, w.at.into()), w.bits)))
+    }
+
+    /// Number of bits.
+    pub(crate) fn ones(&self) -> u32 {
+        self.words.iter().map(|w| w.bits.count_ones()).sum()
+    }
+
+    /// Bytes on the heap.
+    pub(crate) fn memory(&self) -> usize {
+        size_of::<Self>() + size_of_val(&*self.words)
     }
 
     pub(crate) fn words(&self) -> &[MaskWord] {
@@ -81,7 +138,68 @@ impl Mask {
             .all(|(w, value)| words[usize::from(w.at)] & w.bits == *value)
     }
 
-    /// Hash of a key under this mask; equal to [`hash_packed`] of the packed key.
+    /// True where a key agrees with packed words under this mask. What decided is ORed into
+    /// `seen`: bits of [`LATE`] fields only if no other bit did.
+    #[inline]
+    pub(crate) fn judge(
+        &self,
+        words: &[u64; KEY_WORDS],
+        packed: &[u64],
+        seen: &mut [u64; KEY_WORDS],
+    ) -> bool {
+        if !self.has_late {
+            for (w, value) in self.words.iter().zip(packed) {
+                let at = usize::from(w.at);
+                if words[at] & w.bits != *value {
+                    seen[at] |= w.bits;
+                    return false;
+                }
+            }
+        } else {
+            let differs = |w: &MaskWord, value: &u64| (words[usize::from(w.at)] & w.bits) ^ value;
+            let pairs = || self.words.iter().zip(packed);
+            let early = pairs().find_map(|(w, value)| {
+                let early = !late_bits(w.at);
+                (differs(w, value) & early != 0).then_some((w.at, w.bits & early))
+            });
+            let decided = early.or_else(|| {
+                let late = pairs().find(|(w, value)| differs(w, value) != 0);
+                late.map(|(w, _)| (w.at, w.bits))
+            });
+            if let Some((at, bits)) = decided {
+                seen[usize::from(at)] |= bits;
+                return false;
+            }
+        }
+        for w in &self.words {
+            seen[usize::from(w.at)] |= w.bits;
+        }
+        true
+    }
+
+    /// Hash under this mask of a packed key whose mask has all bits of this one.
+    pub(crate) fn hash_packed(&self, mask: &Mask, packed: &[u64]) -> u64 {
+        let mut theirs = mask.words.iter().zip(packed);
+        let words = self.words.iter().map(|w| {
+            let same = theirs.find(|(their, _)| their.at >= w.at);
+            same.map_or(0, |(_, value)| value & w.bits)
+        });
+        finish(words.fold(SEED, mix))
+    }
+
+    /// [`Mask::hash`] and [`Mask::add_to`] in one.
+    #[inline]
+    pub(crate) fn hash_seen(&self, words: &[u64; KEY_WORDS], seen: &mut [u64; KEY_WORDS]) -> u64 {
+        let mut hash = SEED;
+        for w in &self.words {
+            let at = usize::from(w.at);
+            seen[at] |= w.bits;
+            hash = mix(hash, words[at] & w.bits);
+        }
+        finish(hash)
+    }
+
+    /// Hash of a key under this mask; equal to [`Mask::hash_packed`] of the packed key.
     #[inline]
     pub(crate) fn hash(&self, words: &[u64; KEY_WORDS]) -> u64 {
         let masked = self.words.iter();
@@ -109,11 +227,6 @@ impl Mask {
 
 const SEED: u64 = 0x243f_6a88_85a3_08d3; // fractional digits of pi
 const FACTOR: u64 = 0x9e37_79b9_7f4a_7c15; // 2^64 divided by the golden ratio
-
-/// Hash of packed words.
-pub(crate) fn hash_packed(packed: &[u64]) -> u64 {
-    finish(packed.iter().fold(SEED, |h, word| mix(h, *word)))
-}
 
 #[inline]
 fn mix(hash: u64, word: u64) -> u64 {
@@ -147,7 +260,11 @@ mod tests {
         assert!(wide.covers(&narrow) && wide.covers(&wide) && !narrow.covers(&wide));
         let packed = wide.pack(&value);
         assert_eq!(wide.unpack(&packed), value);
-        assert_eq!(wide.hash(value.words()), hash_packed(&packed));
+        assert_eq!(wide.hash(value.words()), wide.hash_packed(&wide, &packed));
+        assert_eq!(
+            narrow.hash(value.words()),
+            narrow.hash_packed(&wide, &packed)
+        );
         assert!(wide.agrees(value.words(), &packed));
         let mut all = FlowKey::default();
         wide.add_to(&mut all);

@@ -158,6 +158,11 @@ impl MaskedKey {
         &self.form.mask
     }
 
+    /// The same packets.
+    pub fn is_same(&self, other: &MaskedKey) -> bool {
+        self.value == other.value && self.mask() == other.mask()
+    }
+
     /// Every packet of this key is one of `wider`.
     pub fn is_within(&self, wider: &MaskedKey) -> bool {
         self.mask().covers(wider.mask()) && {

@@ -38,6 +38,20 @@ impl<T> Default for Trie<T> {
     }
 }
 
+/// Where the entries of a hash begin, or would: they lie evenly, so it is near its share.
+#[inline]
+fn first_of<T>(entries: &[(u64, T)], hash: u64) -> usize {
+    let share = u128::from(hash) * entries.len() as u128;
+    let mut at = (share >> 64) as usize;
+    while at > 0 && entries[at - 1].0 >= hash {
+        at -= 1;
+    }
+    while at < entries.len() && entries[at].0 < hash {
+        at += 1;
+    }
+    at
+}
+
 fn slot(hash: u64, depth: u32) -> usize {
     ((hash >> (depth * FAN_BITS)) as usize) % FAN
 }
@@ -51,18 +65,16 @@ impl<T> Trie<T> {
     /// The first value under `hash` that `wanted` accepts.
     #[inline]
     pub fn find(&self, hash: u64, mut wanted: impl FnMut(&T) -> bool) -> Option<&T> {
-        let entries = self.leaf(hash).iter();
-        entries
-            .filter(|(h, _)| *h == hash)
-            .map(|(_, value)| value)
-            .find(|value| wanted(value))
+        self.all(hash).find(|value| wanted(value))
     }
 
     /// The values under `hash`, in their order.
+    #[inline]
     pub fn all(&self, hash: u64) -> OfHash<'_, T> {
+        let leaf = self.leaf(hash);
         OfHash {
             hash,
-            leaf: self.leaf(hash).iter(),
+            leaf: leaf[first_of(leaf, hash)..].iter(),
         }
     }
 
@@ -88,6 +100,38 @@ impl<T> Trie<T> {
             leaf: [].iter(),
         }
     }
+
+    /// Every value's hash.
+    pub fn hashes(&self) -> impl Iterator<Item = u64> {
+        self.leaves().flatten().map(|(hash, _)| *hash)
+    }
+
+    fn leaves(&self) -> impl Iterator<Item = &[(u64, T)]> {
+        let mut stack = vec![&self.root];
+        std::iter::from_fn(move || {
+            loop {
+                match &**stack.pop()? {
+                    Node::Leaf(entries) => return Some(entries.as_slice()),
+                    Node::Branch(children) => stack.extend(children.iter()),
+                }
+            }
+        })
+    }
+
+    /// Bytes of its nodes; what values point to is not counted.
+    pub fn memory(&self) -> usize {
+        const NODE: usize = 2 * size_of::<usize>(); // the counts of an Arc
+        let mut stack = vec![&self.root];
+        let mut bytes = 0;
+        while let Some(node) = stack.pop() {
+            bytes += NODE + size_of::<Node<T>>();
+            match &**node {
+                Node::Leaf(entries) => bytes += entries.capacity() * size_of::<(u64, T)>(),
+                Node::Branch(children) => stack.extend(children.iter()),
+            }
+        }
+        bytes
+    }
 }
 
 impl<T: Clone> Trie<T> {
@@ -100,6 +144,8 @@ impl<T: Clone> Trie<T> {
             if let Node::Leaf(entries) = here
                 && entries.len() >= LEAF_MAX
                 && depth * FAN_BITS < u64::BITS
+                && (entries.first().map(|e| e.0) != entries.last().map(|e| e.0)
+                    || entries.first().map(|e| e.0) != Some(hash))
             {
                 *here = split(std::mem::take(entries), depth);
             }
@@ -212,9 +258,10 @@ pub(crate) struct OfHash<'a, T> {
 impl<'a, T> Iterator for OfHash<'a, T> {
     type Item = &'a T;
 
+    #[inline]
     fn next(&mut self) -> Option<&'a T> {
-        let hash = self.hash;
-        self.leaf.find(|(h, _)| *h == hash).map(|(_, value)| value)
+        let (hash, value) = self.leaf.next()?;
+        (*hash == self.hash).then_some(value)
     }
 }
 

@@ -24,7 +24,7 @@ use openflow::Match;
 
 use crate::expiry::Expiry;
 use crate::rule::{Form, MaskedKey};
-use crate::{Pipeline, Published, Rule, Table};
+use crate::{Pipeline, Published, Rule, Table, Template};
 use forms::Forms;
 use users::Users;
 
@@ -159,6 +159,14 @@ impl Tables {
     pub fn reclaim(&mut self) -> usize {
         self.retired.retain(|old| Arc::strong_count(old) > 1);
         self.retired.len()
+    }
+
+    /// Makes a table keep to a template as far as its rules let it, or (none) choose for itself.
+    /// For tests and measurements.
+    pub fn force_template(&mut self, table: TableId, template: Option<Template>) {
+        if let Some(table) = self.table_mut(table) {
+            table.force(template);
+        }
     }
 
     /// Remembers the state before a bundle.

@@ -8,7 +8,7 @@ use openflow::action::Conjunction;
 use openflow::model::{FlowCommand, FlowMod};
 use openflow::{Action, Field, Instructions, Match};
 use proptest::prelude::*;
-use tables::{Pipeline, Tables, reference};
+use tables::{Pipeline, Tables, Template, reference};
 
 /// Few values and masks, so that rules overlap and packets hit.
 fn field() -> impl Strategy<Value = (Field, u128, u128)> {
@@ -86,6 +86,11 @@ fn any_flow_mod() -> impl Strategy<Value = FlowMod> {
     })
 }
 
+fn any_template() -> impl Strategy<Value = Option<Template>> {
+    let forced = Template::ALL.map(Some).to_vec();
+    prop::sample::select([vec![None], forced].concat())
+}
+
 fn agree(pipeline: &Pipeline, keys: &[FlowKey]) -> Result<(), TestCaseError> {
     let table = pipeline.table(TableId(0)).unwrap();
     prop_assert_eq!(table.rules().count(), table.len());
@@ -116,10 +121,12 @@ fn agree(pipeline: &Pipeline, keys: &[FlowKey]) -> Result<(), TestCaseError> {
 proptest! {
     #[test]
     fn the_classifier_is_its_linear_twin_between_updates(
+        template in any_template(),
         mods in prop::collection::vec(any_flow_mod(), 1..120),
         keys in prop::collection::vec(any_key(), 1..12),
     ) {
         let mut tables = Tables::new();
+        tables.force_template(TableId(0), template);
         for (now, request) in mods.iter().enumerate() {
             tables.flow_mod(request, now as u64).unwrap();
             if now % 3 == 0 {
@@ -131,10 +138,12 @@ proptest! {
 
     #[test]
     fn a_published_pipeline_stays_as_it_was(
+        template in any_template(),
         mods in prop::collection::vec(any_flow_mod(), 1..120),
         keys in prop::collection::vec(any_key(), 1..12),
     ) {
         let mut tables = Tables::new();
+        tables.force_template(TableId(0), template);
         let mut kept = Vec::new();
         for request in &mods {
             tables.flow_mod(request, 0).unwrap();
