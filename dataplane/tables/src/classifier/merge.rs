@@ -53,14 +53,11 @@ pub(super) fn choose(rules: &[Arc<Rule>]) -> Mask {
         renumber(&mut left, word, bit);
         run = better;
     }
-    // Bits that nearly all of them have cost nothing, and split what the sample does not show.
-    for word in 0..used.len() {
-        for bit in 0..64 {
-            let have = left.iter().filter(|r| r.care[word] >> bit & 1 != 0).count();
-            if have == left.len() && have != 0 {
-                chosen[word] |= 1 << bit;
-            }
-        }
+    // Bits that all of them have cost nothing, and split what the sample does not show.
+    for (word, chosen) in chosen.iter_mut().enumerate() {
+        *chosen |= left
+            .iter()
+            .fold(u64::MAX, |all, rule| all & rule.care[word]);
     }
     Mask::of_words(used.into_iter().zip(chosen))
 }
