@@ -67,7 +67,8 @@ impl Table {
         match &self.masks {
             Some(masks) => {
                 let few_masks = masks.len() <= limits.tuples / 2;
-                if few_masks || may_form || self.strained > self.len / 8 + RUN {
+                let is_strained = self.strained > self.len / 8 + RUN;
+                if few_masks || may_form || is_strained {
                     self.rebuild();
                 }
             }
