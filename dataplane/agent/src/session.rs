@@ -152,7 +152,7 @@ async fn read_loop(
         // More input at once is taken before the modifications so far are published.
         let mut got = timeout(Duration::ZERO, reader.read(&mut buffer)).await;
         if got.is_err() {
-            switch.publish();
+            switch.publish_soon();
             let wait = match session.version.get() {
                 None => hello_by.saturating_duration_since(Instant::now()),
                 Some(_) if asked => patience.give_up,

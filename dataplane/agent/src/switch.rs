@@ -4,6 +4,7 @@ use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::time::Duration;
 
 use ::ports::{Port, PortError, PortSpec};
 use net::PortNo;
@@ -22,8 +23,9 @@ use crate::labels::Labels;
 use crate::ports::{PortRecord, Ports, state_of};
 use crate::session::Session;
 
-/// Modifications wait no longer than this (nanoseconds) for more of their kind.
-const PUBLISH_AFTER: u64 = 5_000_000;
+/// Modifications that nobody waits for are published at most so often (nanoseconds): each time,
+/// what is changed next has to be copied first.
+const PUBLISH_EVERY: u64 = 20_000_000;
 
 /// Who the switch is.
 #[derive(Clone, Debug, Default)]
@@ -65,6 +67,9 @@ pub struct Switch {
     opener: Opener,
     removed: RefCell<Vec<(Arc<Rule>, RemovedReason)>>,
     waiting_since: Cell<Option<u64>>,
+    published_at: Cell<u64>,
+    /// A task will publish in a moment.
+    publishing: Cell<bool>,
     next_session: Cell<u64>,
 }
 
@@ -94,6 +99,8 @@ impl Switch {
             opener,
             removed: RefCell::default(),
             waiting_since: Cell::new(None),
+            published_at: Cell::new(0),
+            publishing: Cell::new(false),
             next_session: Cell::new(1),
         })
     }
@@ -146,14 +153,35 @@ impl Switch {
 
     /// Makes all modifications so far visible to packets.
     pub fn publish(&self) {
-        self.waiting_since.set(None);
+        if self.waiting_since.take().is_some() {
+            self.published_at.set(self.engine.now());
+        }
         self.tables.borrow_mut().publish();
+    }
+
+    /// Likewise, at once or, if that happened a moment ago, a moment later. For when a controller
+    /// has nothing more to say for now; often it is only slower than we are.
+    pub(crate) fn publish_soon(self: &Rc<Self>) {
+        if self.waiting_since.get().is_none() {
+            return;
+        }
+        let (now, next) = (self.engine.now(), self.published_at.get() + PUBLISH_EVERY);
+        if now >= next {
+            self.publish();
+        } else if !self.publishing.replace(true) {
+            let switch = self.clone();
+            tokio::task::spawn_local(async move {
+                tokio::time::sleep(Duration::from_nanos(next - now)).await;
+                switch.publishing.set(false);
+                switch.publish();
+            });
+        }
     }
 
     /// Publishes if modifications have waited long enough.
     pub(crate) fn publish_if_overdue(&self) {
         let since = self.waiting_since.get();
-        if since.is_some_and(|since| self.engine.now() >= since + PUBLISH_AFTER) {
+        if since.is_some_and(|since| self.engine.now() >= since + PUBLISH_EVERY) {
             self.publish();
         }
     }
