@@ -79,6 +79,9 @@ pub trait Engine {
     /// Whether packets whose time to live runs out go to the controller, or are dropped.
     fn send_invalid_ttl(&self, wanted: bool);
 
+    /// Whether IP fragments are dropped before the tables see them.
+    fn drop_fragments(&self, drop: bool);
+
     /// Hands a port to the workers.
     ///
     /// # Errors

@@ -26,6 +26,11 @@ use crate::session::Session;
 /// Shortest packet that can be sent: an Ethernet header.
 const SHORTEST_PACKET: usize = 14;
 
+/// Fragments are handled as other packets (OFPC_FRAG_NORMAL).
+const FRAG_NORMAL: u16 = 0;
+/// Fragments are dropped (OFPC_FRAG_DROP).
+const FRAG_DROP: u16 = 1;
+
 /// Handles one message; an error is sent by the caller.
 pub(crate) async fn message(
     switch: &Rc<Switch>,
@@ -176,11 +181,12 @@ fn switch_features(switch: &Switch) -> SwitchFeatures {
 }
 
 fn set_config(switch: &Switch, session: &Session, config: SwitchConfig) -> Result<(), OfError> {
-    // Fragments are looked at as they come (OFPC_FRAG_NORMAL); neither dropped nor put together.
-    if config.flags != 0 {
+    // Fragments are looked at as they come, or dropped; they are not put together.
+    if !matches!(config.flags, FRAG_NORMAL | FRAG_DROP) {
         return Err(OFPSCFC_BAD_FLAGS);
     }
     switch.frag_flags.set(config.flags);
+    switch.engine.drop_fragments(config.flags == FRAG_DROP);
     session.miss_send_len.set(config.miss_send_len);
     Ok(())
 }
@@ -220,6 +226,7 @@ fn packet_out(switch: &Switch, request: PacketOut) -> Result<(), OfError> {
         in_port: request.in_port,
         actions: request.actions,
         data: request.data,
+        fields: request.matching,
     });
     Ok(())
 }

@@ -38,6 +38,10 @@ impl Engine for Workers {
         flag.store(wanted, Ordering::Relaxed);
     }
 
+    fn drop_fragments(&self, drop: bool) {
+        Workers::drop_fragments(self, drop);
+    }
+
     fn add_port(&self, port: NewPort) -> Result<(), String> {
         let added = match port.device {
             Device::Port(device) => {

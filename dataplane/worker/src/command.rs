@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 
 use net::{MacAddr, PortNo};
-use openflow::Action;
+use openflow::{Action, Match};
 use ports::Port;
 
 use crate::PortSlot;
@@ -91,6 +91,8 @@ pub struct PacketOut {
     pub actions: Vec<Action>,
     /// The frame.
     pub data: Vec<u8>,
+    /// Metadata, registers, tunnel fields that it begins with (1.5).
+    pub fields: Match,
 }
 
 /// What is known of an underlay next hop's link-layer address.

@@ -30,6 +30,8 @@ reasons! {
     Malformed "malformed",
     /// No flow matched in a table, and the table has no flow for misses.
     TableMiss "table_miss",
+    /// An IP fragment, while the switch is set to drop them (OFPC_FRAG_DROP).
+    Fragment "fragment",
     /// The flows that matched send the packet nowhere: dropped by rule.
     Rule "rule",
     /// More than 64 nested resubmits, groups or clones, or more than 4096 lookups for one packet.

@@ -102,6 +102,7 @@ pub struct PortMap {
     vteps: Vec<Vtep>,
     endpoints: Vec<Endpoint>,
     endpoints_changed: u64,
+    drops_fragments: bool,
 }
 
 /// Why a port could not be added or found.
@@ -179,6 +180,11 @@ impl PortMap {
     /// The generation in which the endpoints changed last.
     pub fn endpoints_changed(&self) -> u64 {
         self.endpoints_changed
+    }
+
+    /// IP fragments are dropped before the tables see them (OFPC_FRAG_DROP).
+    pub fn drops_fragments(&self) -> bool {
+        self.drops_fragments
     }
 
     /// The endpoint that reaches an address: the one on whose link it is, else the first with
@@ -289,6 +295,16 @@ impl PortMap {
     pub(crate) fn set_vteps(&mut self, vteps: Vec<Vtep>) {
         self.vteps = vteps;
         self.changed();
+    }
+
+    /// Says what becomes of IP fragments; true if that is different now.
+    pub(crate) fn drop_fragments(&mut self, drop: bool) -> bool {
+        let changes = self.drops_fragments != drop;
+        if changes {
+            self.drops_fragments = drop;
+            self.changed();
+        }
+        changes
     }
 
     fn changed(&mut self) {

@@ -195,6 +195,8 @@ pub(crate) struct Deps {
     pub all_ports: Option<u64>,
     /// Tunnel endpoints.
     pub endpoints: Option<u64>,
+    /// Fragments were to be dropped; every program depends on that.
+    pub drops_fragments: bool,
 }
 
 impl Deps {
@@ -232,6 +234,7 @@ impl Deps {
             && groups.all(|(id, seen)| pipeline.group(*id).map(|g| g.generation()) == *seen)
             && meters.all(|(id, seen)| pipeline.meter(*id).map(|m| m.generation()) == *seen)
             && used.all(|(id, seen)| ports.get(*id).map(|p| p.changed) == *seen)
+            && ports.drops_fragments() == self.drops_fragments
             && self.all_ports.is_none_or(|seen| ports.generation() == seen)
             && self
                 .endpoints

@@ -175,6 +175,14 @@ impl Workers {
         Ok(changed)
     }
 
+    /// Says whether IP fragments are dropped before the tables see them.
+    pub fn drop_fragments(&self, drop: bool) {
+        let mut ports = self.ports();
+        if ports.drop_fragments(drop) {
+            self.shared.publish_ports(ports.clone());
+        }
+    }
+
     /// Sets this node's tunnel endpoints. One whose uplink does not exist yet waits for it.
     pub fn set_vteps(&self, vteps: Vec<Vtep>) {
         let mut ports = self.ports();

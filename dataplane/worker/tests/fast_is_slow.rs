@@ -21,6 +21,7 @@ enum Event {
     Rule(u8, u16, Match, Instructions),
     Remove(u8, u16, Match),
     Later(u64),
+    DropFragments(bool),
 }
 
 fn small<T: Clone + std::fmt::Debug + 'static>(values: &[T]) -> impl Strategy<Value = T> + use<T> {
@@ -269,6 +270,7 @@ fn event() -> impl Strategy<Value = Event> {
         1 => rule().prop_map(|(t, p, m, i)| Event::Rule(t, p, m, i)),
         1 => (0..3u8, 0..4u16, matching()).prop_map(|(t, p, m)| Event::Remove(t, p, m)),
         1 => small(&[1u64, 31, 200]).prop_map(Event::Later),
+        1 => proptest::bool::ANY.prop_map(Event::DropFragments),
     ]
 }
 
@@ -297,6 +299,7 @@ fn play(rig: &mut Rig, event: &Event) -> Vec<(u32, Vec<u8>)> {
             rig.delete(*table, *priority, matching.clone());
         }
         Event::Later(seconds) => rig.advance(seconds * SECOND),
+        Event::DropFragments(drop) => rig.workers.drop_fragments(*drop),
     }
     rig.all_out()
 }

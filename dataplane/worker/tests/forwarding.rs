@@ -576,6 +576,50 @@ fn a_packet_out_goes_to_its_ports_or_through_the_tables() {
 }
 
 #[test]
+fn a_packet_out_begins_with_the_fields_it_brings() {
+    let mut rig = Rig::new(3);
+    rig.flow(0, 1, any().with(Field::Metadata, 7u64), vec![output(3)]);
+    let frame = udp(1, 2, (1, 2), b"out");
+    let fields = any().with(Field::Metadata, 7u64).with(Field::Reg3, 2u32);
+    let through = vec![output(PortNo::TABLE.0)];
+    rig.packet_out_with(PortNo(1), fields.clone(), through, &frame);
+    assert_eq!(rig.only(3), frame);
+    let by_register = vec![Action::OutputReg {
+        src: openflow::SubField::whole(Field::Reg3),
+        max_len: 0,
+    }];
+    rig.packet_out_with(PortNo(1), fields, by_register, &frame);
+    assert_eq!(rig.only(2), frame);
+}
+
+#[test]
+fn fragments_are_dropped_from_the_moment_that_this_is_asked_for() {
+    let mut rig = Rig::new(2);
+    rig.flow(0, 1, in_port(1), vec![output(2)]);
+    let whole = udp(1, 2, (1, 2), b"whole");
+    let mut first = whole.clone();
+    first[20] = 0x20;
+    let sum = {
+        first[24..26].copy_from_slice(&[0, 0]);
+        net::csum::ipv4_header(&first[14..34])
+    };
+    first[24..26].copy_from_slice(&sum.to_be_bytes());
+    let sends = |rig: &mut Rig| {
+        rig.send(1, &first);
+        rig.send(1, &whole);
+        rig.out(2)
+    };
+    // All packets of the port are alike, so that no header is read at all.
+    assert_eq!(sends(&mut rig), [first.clone(), whole.clone()]);
+    rig.workers.drop_fragments(true);
+    assert_eq!(sends(&mut rig), std::slice::from_ref(&whole));
+    assert_eq!(sends(&mut rig), std::slice::from_ref(&whole));
+    assert_eq!(rig.dropped(DropReason::Fragment), 2);
+    rig.workers.drop_fragments(false);
+    assert_eq!(sends(&mut rig), [first.clone(), whole.clone()]);
+}
+
+#[test]
 fn a_frame_without_ethernet_header_is_malformed_and_a_broken_ip_header_forwards_by_layer_2() {
     let mut rig = Rig::new(2);
     rig.flow(0, 1, any(), vec![output(2)]);

@@ -22,6 +22,7 @@ pub enum Told {
     Deleted(u32),
     Set(u32, u32),
     Flushed(Option<u16>),
+    DropFragments(bool),
     Neighbor(IpAddr, MacAddr),
 }
 
@@ -73,6 +74,10 @@ impl Engine for TwinEngine {
 
     fn send_invalid_ttl(&self, wanted: bool) {
         self.invalid_ttl.store(wanted, Relaxed);
+    }
+
+    fn drop_fragments(&self, drop: bool) {
+        self.tell(Told::DropFragments(drop));
     }
 
     fn add_port(&self, port: NewPort) -> Result<(), String> {

@@ -155,6 +155,10 @@ impl Worker {
         };
         key.in_port = out.in_port.0.into();
         key.in_phy_port = key.in_port;
+        for given in out.fields.iter() {
+            let slot = given.field.info().slot;
+            slot.set(&mut key, given.value, given.mask);
+        }
         let frame = Frame {
             head: packet.head(),
             layout: &layout,

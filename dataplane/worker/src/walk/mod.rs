@@ -58,7 +58,14 @@ pub(crate) struct Frame<'a> {
 /// Runs a packet through the tables from table 0 on.
 pub(crate) fn walk(world: World<'_>, frame: Frame<'_>, key: &FlowKey) -> Program {
     let mut walk = Walk::new(world, frame, key);
-    walk.table(TableId(0));
+    if world.ports.drops_fragments() {
+        walk.wanted.nw_frag = u8::MAX;
+        walk.deps.drops_fragments = true;
+    }
+    match walk.deps.drops_fragments && key.nw_frag != 0 {
+        true => walk.fail(DropReason::Fragment),
+        false => walk.table(TableId(0)),
+    }
     walk.finish()
 }
 

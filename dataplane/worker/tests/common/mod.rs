@@ -215,10 +215,22 @@ impl Rig {
     }
 
     pub fn packet_out(&mut self, in_port: PortNo, actions: Vec<Action>, data: &[u8]) {
+        self.packet_out_with(in_port, Match::any(), actions, data);
+    }
+
+    /// With pipeline fields.
+    pub fn packet_out_with(
+        &mut self,
+        in_port: PortNo,
+        fields: Match,
+        actions: Vec<Action>,
+        data: &[u8],
+    ) {
         self.workers.packet_out(PacketOut {
             in_port,
             actions,
             data: data.to_vec(),
+            fields,
         });
         self.poll();
     }
