@@ -11,11 +11,13 @@ mod meters;
 mod plan;
 mod select;
 mod users;
+mod watch;
 
 pub use limits::{EvictBy, TableLimits, Vacancy, VacancyEvent};
 pub use meters::MAX_BANDS;
 pub use plan::MatchPlan;
 pub use select::FlowFilter;
+pub use watch::Selector;
 
 use std::sync::Arc;
 

@@ -40,6 +40,17 @@ impl Default for FlowFilter {
     }
 }
 
+impl FlowFilter {
+    pub(super) fn filter(&self) -> Filter {
+        Filter {
+            cookie: self.cookie,
+            cookie_mask: self.cookie_mask,
+            out_port: self.out_port,
+            out_group: self.out_group,
+        }
+    }
+}
+
 /// What a request says of flows besides their match.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Filter {
@@ -70,12 +81,7 @@ impl Tables {
     /// highest priority first, then oldest first.
     pub fn flows(&self, request: &FlowFilter) -> Vec<Arc<Rule>> {
         let key = self.peek_key(&request.matching);
-        let filter = Filter {
-            cookie: request.cookie,
-            cookie_mask: request.cookie_mask,
-            out_port: request.out_port,
-            out_group: request.out_group,
-        };
+        let filter = request.filter();
         let found = self.within(request.table, &key, &filter);
         let mut found: Vec<Arc<Rule>> = found.cloned().collect();
         let order = |r: &Arc<Rule>| (r.table, Reverse(r.priority), r.created, r.cookie);
