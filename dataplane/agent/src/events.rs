@@ -1,16 +1,15 @@
 //! Messages nobody asked for: to each connection that wants them, by role and configuration.
 
 use openflow::msg::{
-    AsyncConfig, AsyncMasks, FlowRemoved, PacketIn, PacketIn2, PacketInFormat, PacketInReason,
-    PortReason, RemovedReason as WireReason, Role,
+    AsyncKind, FlowRemoved, PacketIn, PacketIn2, PacketInFormat, PacketInReason, PortReason,
+    RemovedReason as WireReason, Role,
 };
-use openflow::{Field, Match, Message};
+use openflow::{Field, Match, Message, Version};
 use tables::{RemovedReason, Rule};
 
 use crate::Switch;
+use crate::handle::multipart::flow_stats;
 use crate::session::Session;
-
-const NANOS: u64 = 1_000_000_000;
 
 /// Fields of a packet-in besides in_port, told when they are not zero.
 const PIPELINE_FIELDS: &[Field] = &[
@@ -45,44 +44,58 @@ const PIPELINE_FIELDS: &[Field] = &[
 
 /// Tells of a port.
 pub(crate) fn port_status(switch: &Switch, message: &Message, reason: PortReason) {
-    for session in wanting(switch, |wants| wants.port_status, reason as u32) {
+    for session in wanting(switch, AsyncKind::PortStatus, |_| reason as u32) {
         offer(&session, message);
     }
 }
 
 /// Tells of a flow that is gone. The workers have given up their counts of it.
 pub(crate) fn flow_removed(switch: &Switch, rule: &Rule, reason: RemovedReason) {
-    let reason = match reason {
-        RemovedReason::IdleTimeout => WireReason::IdleTimeout,
-        RemovedReason::HardTimeout => WireReason::HardTimeout,
-        // 1.3 has no reason of its own for meters.
-        RemovedReason::Delete | RemovedReason::MeterDelete | RemovedReason::Eviction => {
-            WireReason::Delete
-        }
-        RemovedReason::GroupDelete => WireReason::GroupDelete,
-    };
-    let sessions = wanting(switch, |wants| wants.flow_removed, reason as u32);
+    let reason = removed_reason(reason);
+    let by_version = |version| known_reason(version, reason);
+    let sessions = wanting(switch, AsyncKind::FlowRemoved, |v| by_version(v) as u32);
     if sessions.is_empty() {
         return;
     }
-    let age = switch.engine.now().saturating_sub(rule.created);
-    let counters = rule.stats.counters();
-    let message = Message::FlowRemoved(FlowRemoved {
-        cookie: rule.cookie,
-        priority: rule.priority,
-        reason,
-        table: rule.table,
-        duration_sec: (age / NANOS) as u32,
-        duration_nsec: (age % NANOS) as u32,
-        idle_timeout: rule.timeouts().0,
-        hard_timeout: rule.timeouts().1,
-        packet_count: counters.packets,
-        byte_count: counters.bytes,
-        matching: rule.matching(),
-        more: openflow::msg::MoreStats::default(),
-    });
+    let stats = flow_stats(rule, switch.engine.now());
     for session in sessions {
+        let message = Message::FlowRemoved(FlowRemoved {
+            cookie: stats.cookie,
+            priority: stats.priority,
+            reason: session.version.get().map_or(reason, by_version),
+            table: stats.table,
+            duration_sec: stats.duration_sec,
+            duration_nsec: stats.duration_nsec,
+            idle_timeout: stats.idle_timeout,
+            hard_timeout: stats.hard_timeout,
+            packet_count: stats.packet_count,
+            byte_count: stats.byte_count,
+            matching: stats.matching.clone(),
+            more: stats.more.clone(),
+        });
         offer(&session, &message);
+    }
+}
+
+/// The protocol's word for why a flow went.
+pub(crate) fn removed_reason(reason: RemovedReason) -> WireReason {
+    match reason {
+        RemovedReason::IdleTimeout => WireReason::IdleTimeout,
+        RemovedReason::HardTimeout => WireReason::HardTimeout,
+        RemovedReason::Delete => WireReason::Delete,
+        RemovedReason::GroupDelete => WireReason::GroupDelete,
+        RemovedReason::MeterDelete => WireReason::MeterDelete,
+        RemovedReason::Eviction => WireReason::Eviction,
+    }
+}
+
+/// 1.3 has no words of its own for meters and for eviction.
+fn known_reason(version: Version, reason: WireReason) -> WireReason {
+    match reason {
+        WireReason::MeterDelete | WireReason::Eviction if version < Version::V1_4 => {
+            WireReason::Delete
+        }
+        reason => reason,
     }
 }
 
@@ -93,7 +106,7 @@ pub(crate) fn packet_in(switch: &Switch, packet: &worker::PacketIn) {
         Some(reason @ (PacketInReason::NoMatch | PacketInReason::InvalidTtl)) => reason,
         _ => PacketInReason::Action,
     };
-    let sessions = wanting(switch, |wants| wants.packet_in, reason as u32);
+    let sessions = wanting(switch, AsyncKind::PacketIn, |_| reason as u32);
     let matching = pipeline_fields(packet);
     for session in sessions {
         if session.controller_id.get() != packet.controller_id {
@@ -129,7 +142,7 @@ pub(crate) fn packet_in(switch: &Switch, packet: &worker::PacketIn) {
 /// True if some controller wants packets whose time to live ran out.
 pub(crate) fn invalid_ttl_wanted(switch: &Switch) -> bool {
     let reason = PacketInReason::InvalidTtl as u32;
-    !wanting(switch, |wants| wants.packet_in, reason).is_empty()
+    !wanting(switch, AsyncKind::PacketIn, |_| reason).is_empty()
 }
 
 fn pipeline_fields(packet: &worker::PacketIn) -> Match {
@@ -148,24 +161,26 @@ fn pipeline_fields(packet: &worker::PacketIn) -> Match {
     matching
 }
 
-fn wanting(
+/// Connections that want a message of a kind, for its reason in their version.
+pub(crate) fn wanting(
     switch: &Switch,
-    masks: impl Fn(AsyncConfig) -> AsyncMasks,
-    reason: u32,
+    kind: AsyncKind,
+    reason: impl Fn(Version) -> u32,
 ) -> Vec<std::rc::Rc<Session>> {
     let sessions = switch.sessions.borrow();
     let wants = |session: &&std::rc::Rc<Session>| {
-        let masks = masks(session.wants.get());
+        let masks = session.wants.get().masks(kind);
         let mask = match session.role.get() {
             Role::Slave => masks.slave,
             _ => masks.master,
         };
-        session.version.get().is_some() && mask.checked_shr(reason).is_some_and(|m| m & 1 == 1)
+        let version = session.version.get();
+        version.is_some_and(|v| mask.checked_shr(reason(v)).is_some_and(|m| m & 1 == 1))
     };
     sessions.values().filter(wants).cloned().collect()
 }
 
-fn offer(session: &Session, message: &Message) {
+pub(crate) fn offer(session: &Session, message: &Message) {
     if let Some(version) = session.version.get()
         && !session.out.offer(version, message)
         && session.out.left_out().is_power_of_two()

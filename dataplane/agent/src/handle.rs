@@ -1,27 +1,32 @@
 //! What each message of a controller does.
 
+mod asynchronous;
 pub(crate) mod bundle;
+pub(crate) mod controllers;
 pub(crate) mod fast;
 mod features;
 pub(crate) mod multipart;
 mod role;
+pub(crate) mod table;
 
 use std::rc::Rc;
 
-use net::{PortNo, TableId};
-use openflow::Message;
+use net::PortNo;
 use openflow::error::*;
 use openflow::model::NO_BUFFER;
 use openflow::msg::{
-    CAP_FLOW_STATS, CAP_GROUP_STATS, CAP_PORT_STATS, CAP_TABLE_STATS, NICIRA, ONF, PacketOut,
-    PortMod, Role, SLUICE, SwitchConfig, SwitchFeatures,
+    CAP_BUNDLES, CAP_FLOW_MONITORING, CAP_FLOW_STATS, CAP_GROUP_STATS, CAP_PORT_STATS,
+    CAP_TABLE_STATS, MultipartRequest, NICIRA, ONF, PacketOut, PortMod, RequestBody, Role, SLUICE,
+    SwitchConfig, SwitchFeatures,
 };
+use openflow::{Message, Version};
 use tables::{Change, TABLES};
 
-use crate::Switch;
+use crate::monitors::Origin;
 use crate::ports::CONFIG_BITS;
 use crate::refusal::of_error;
 use crate::session::Session;
+use crate::{Switch, notices};
 
 /// Shortest packet that can be sent: an Ethernet header.
 const SHORTEST_PACKET: usize = 14;
@@ -40,6 +45,8 @@ pub(crate) async fn message(
     message: Message,
 ) -> Result<(), OfError> {
     use Message as M;
+    let version = session.version.get().unwrap_or(Version::V1_3);
+    message.unsupported()?;
     if session.role.get() == Role::Slave && changes_the_switch(&message) {
         return Err(OFPBRC_IS_SLAVE);
     }
@@ -49,7 +56,9 @@ pub(crate) async fn message(
             tracing::debug!(peer = %session.peer, "sent an error: {}", error.error);
         }
         M::EchoRequest(data) => session.reply(xid, &M::EchoReply(data)),
-        M::FeaturesRequest => session.reply(xid, &M::FeaturesReply(switch_features(switch))),
+        M::FeaturesRequest => {
+            session.reply(xid, &M::FeaturesReply(switch_features(switch, version)))
+        }
         M::GetConfigRequest => {
             let config = SwitchConfig {
                 flags: switch.frag_flags.get(),
@@ -68,17 +77,16 @@ pub(crate) async fn message(
             port_mod(switch, request);
         }
         M::TableMod(request) => {
-            // 1.3 has nothing to set there.
-            if request.table != TableId::ALL && request.table.0 >= TABLES {
-                return Err(OFPTMFC_BAD_TABLE);
-            }
+            table::modify(switch, version, &request)?;
+            switch.tell_vacancy();
         }
         M::FlowMod(_) | M::GroupMod(_) | M::MeterMod(_) => {
             let mut changes = modify(switch, &message)?;
-            switch.note(&mut changes);
-            if let (M::FlowMod(request), Some(version)) = (&message, session.version.get()) {
+            switch.note(Some(Origin::new(session, xid)), &mut changes);
+            if let M::FlowMod(request) = &message {
                 fast::learn(switch, version, frame, request);
             }
+            notices::forward_request(switch, session, xid, &message);
         }
         M::MultipartRequest(request) => {
             multipart::answer(switch, session, xid, request).await?;
@@ -97,13 +105,12 @@ pub(crate) async fn message(
         }
         M::GetAsyncRequest => session.reply(xid, &M::GetAsyncReply(session.wants.get().into())),
         M::SetAsync(settings) => {
-            let mut wants = session.wants.get();
-            wants.apply(&settings);
+            let wants = asynchronous::applied(session.wants.get(), version, &settings)?;
             session.wants.set(wants);
             switch.review_wishes();
         }
-        M::BundleControl(control) => bundle::control(switch, session, xid, control)?,
-        M::BundleAdd(add) => bundle::add(session, frame, add)?,
+        M::BundleControl(control) => bundle::control(switch, session, xid, frame, control)?,
+        M::BundleAdd(add) => bundle::add(switch, session, frame, add)?,
         M::SetPacketInFormat(format) => session.packet_in_format.set(format),
         M::SetControllerId(id) => session.controller_id.set(id),
         M::CtFlushZone(zone) => {
@@ -112,12 +119,15 @@ pub(crate) async fn message(
         M::CookieLabels(labels) => switch.labels.borrow_mut().update(labels),
         // Ages are in every reply that has a place for them.
         M::NxtFlowAge => {}
-        M::Resume(_)
-        | M::NxtRoleRequest(_)
-        | M::CtFlush(_)
-        | M::TlvTableMod(_)
-        | M::TlvTableRequest
-        | M::FlowMonitorCancel(_) => return Err(OFPBRC_BAD_EXP_TYPE),
+        M::NxtRoleRequest(request) => {
+            role::assume(switch, session, request);
+            switch.review_wishes();
+            session.reply(xid, &M::NxtRoleReply(session.role.get()));
+        }
+        M::FlowMonitorCancel(id) => session.monitors.cancel(id)?,
+        M::Resume(_) | M::CtFlush(_) | M::TlvTableMod(_) | M::TlvTableRequest => {
+            return Err(OFPBRC_BAD_EXP_TYPE);
+        }
         M::Experimenter { experimenter, .. } => {
             return Err(match experimenter {
                 NICIRA | ONF | SLUICE => OFPBRC_BAD_EXP_TYPE,
@@ -153,6 +163,13 @@ pub(crate) async fn message(
 /// What a slave may not do (OpenFlow 1.3.5, 6.3.4).
 fn changes_the_switch(message: &Message) -> bool {
     use Message as M;
+    let sets_features = |request: &MultipartRequest| match &request.body {
+        RequestBody::TableFeatures(wanted) => !wanted.is_empty(),
+        _ => false,
+    };
+    if matches!(message, M::MultipartRequest(request) if sets_features(request)) {
+        return true;
+    }
     matches!(
         message,
         M::PacketOut(_)
@@ -170,13 +187,20 @@ fn changes_the_switch(message: &Message) -> bool {
     )
 }
 
-fn switch_features(switch: &Switch) -> SwitchFeatures {
+fn switch_features(switch: &Switch, version: Version) -> SwitchFeatures {
     SwitchFeatures {
         datapath_id: switch.identity.dpid,
         n_buffers: 0,
         n_tables: TABLES,
         auxiliary_id: 0,
-        capabilities: CAP_FLOW_STATS | CAP_TABLE_STATS | CAP_PORT_STATS | CAP_GROUP_STATS,
+        capabilities: CAP_FLOW_STATS
+            | CAP_TABLE_STATS
+            | CAP_PORT_STATS
+            | CAP_GROUP_STATS
+            | match version {
+                Version::V1_3 => 0,
+                _ => CAP_BUNDLES | CAP_FLOW_MONITORING,
+            },
     }
 }
 

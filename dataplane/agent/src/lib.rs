@@ -25,6 +25,8 @@ mod events;
 mod handle;
 mod labels;
 mod metrics;
+mod monitors;
+mod notices;
 mod outbox;
 mod ports;
 mod refusal;

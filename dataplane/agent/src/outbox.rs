@@ -46,6 +46,11 @@ impl Outbox {
         self.left_out.get()
     }
 
+    /// Bytes that wait.
+    pub fn waiting(&self) -> usize {
+        self.bytes.borrow().len()
+    }
+
     /// Waits until there is room for more replies.
     pub async fn room(&self) {
         while self.bytes.borrow().len() >= REPLY_MARK && !self.closing.get() {

@@ -10,7 +10,7 @@ use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
 use tokio::time::{Instant, sleep, timeout};
 
 use crate::session::{self, Patience};
-use crate::{Switch, Target, events, socket};
+use crate::{Switch, Target, events, handle, socket};
 
 /// First and longest pause between attempts to connect.
 const BACKOFF: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(8));
@@ -238,6 +238,7 @@ pub async fn run_timers(switch: Rc<Switch>) {
         loop {
             sleep(BUSY_TICK).await;
             switch.read_busy();
+            handle::bundle::expire(&switch);
             // Finds a worker that has ended, see `Switch::worker_ended`.
             switch.barrier().await;
         }
@@ -245,7 +246,7 @@ pub async fn run_timers(switch: Rc<Switch>) {
     tokio::join!(flows, ports, load, forward_packets(&switch));
 }
 
-async fn expire_flows(switch: &Switch) {
+async fn expire_flows(switch: &Rc<Switch>) {
     switch.publish_if_overdue();
     let now = switch.engine.now();
     let next = switch.tables.borrow().next_expiry();
@@ -258,7 +259,7 @@ async fn expire_flows(switch: &Switch) {
     if due {
         let mut gone = switch.tables.borrow_mut().expire(switch.engine.now());
         if !gone.is_empty() {
-            switch.note(&mut gone);
+            switch.note(None, &mut gone);
             switch.settle().await;
         }
     }

@@ -14,6 +14,7 @@ use tokio::time::{Instant, timeout};
 
 use crate::Switch;
 use crate::handle::{self, bundle::Bundle};
+use crate::monitors::Monitors;
 use crate::outbox::Outbox;
 
 /// Time for the hello.
@@ -43,6 +44,10 @@ pub(crate) struct Session {
     pub controller_id: Cell<u16>,
     /// As set; only given back, since 1.3 names a length in each action.
     pub miss_send_len: Cell<u16>,
+    /// The controller's name for itself (1.5); 0: none.
+    pub short_id: Cell<u16>,
+    /// Flows that it follows.
+    pub monitors: Monitors,
     /// Bundles that are being filled.
     pub bundles: RefCell<HashMap<u32, Bundle>>,
 }
@@ -59,6 +64,8 @@ impl Session {
             packet_in_format: Cell::new(PacketInFormat::Standard),
             controller_id: Cell::new(0),
             miss_send_len: Cell::new(128),
+            short_id: Cell::new(0),
+            monitors: Monitors::default(),
             bundles: RefCell::default(),
         }
     }
@@ -228,6 +235,7 @@ fn hello(session: &Session, header: Header, frame: &[u8]) -> Result<(), String> 
     match offered.agree(header.version, Version::SUPPORTED) {
         Some(version) => {
             session.version.set(Some(version));
+            session.wants.set(AsyncConfig::initial(version));
             Ok(())
         }
         None => {

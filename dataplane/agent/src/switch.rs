@@ -7,10 +7,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ::ports::{Port, PortError, PortSpec};
-use net::PortNo;
+use net::{PortNo, TableId};
 use openflow::Message;
 use openflow::model::FLOW_SEND_REMOVED;
-use openflow::msg::{PortReason, PortStatus};
+use openflow::msg::{ControllerReason, PortReason, PortStatus};
 use tables::{Change, RemovedReason, Rule, Tables};
 use tokio::sync::{Notify, oneshot};
 
@@ -18,8 +18,11 @@ use crate::PortState;
 use crate::busy::Busy;
 use crate::engine::{Device, Engine, NewPort};
 use crate::events;
+use crate::handle::bundle::Held;
 use crate::handle::fast::Fast;
 use crate::labels::Labels;
+use crate::monitors::{self, Origin};
+use crate::notices;
 use crate::ports::{PortRecord, Ports, state_of};
 use crate::session::Session;
 
@@ -54,6 +57,10 @@ pub struct Switch {
     pub(crate) labels: RefCell<Labels>,
     pub(crate) fast: Fast,
     pub(crate) sessions: RefCell<BTreeMap<u64, Rc<Session>>>,
+    /// Bytes of messages in bundles.
+    pub(crate) bundled: Held,
+    /// Names that controllers gave to tables.
+    pub(crate) table_names: RefCell<BTreeMap<TableId, String>>,
     /// State of each configured target, in words.
     pub(crate) targets: RefCell<BTreeMap<String, String>>,
     /// Generation of the last master election (6.3.5).
@@ -90,6 +97,8 @@ impl Switch {
             labels: RefCell::default(),
             fast: Fast::default(),
             sessions: RefCell::default(),
+            bundled: Held::default(),
+            table_names: RefCell::default(),
             targets: RefCell::default(),
             election: Cell::new(None),
             frag_flags: Cell::new(0),
@@ -128,6 +137,7 @@ impl Switch {
 
     pub(crate) fn close_session(&self, session: &Session) {
         self.sessions.borrow_mut().remove(&session.id);
+        notices::controller_status(self, session, ControllerReason::ChannelStatus);
         self.review_wishes();
     }
 
@@ -137,11 +147,20 @@ impl Switch {
         self.engine.send_invalid_ttl(wanted);
     }
 
-    /// Remembers what controllers are to be told, and that there is something to publish.
-    pub(crate) fn note(&self, changes: &mut Vec<Change>) {
+    /// Tells controllers of changes, which are of this request; remembers what they are to be told
+    /// later, and that there is something to publish.
+    pub(crate) fn note(self: &Rc<Self>, origin: Option<Origin>, changes: &mut Vec<Change>) {
+        self.remember(origin, changes);
+        monitors::hold_back(self);
+    }
+
+    /// As [`Switch::note`], where there is more to come: [`monitors::hold_back`] is due afterwards.
+    pub(crate) fn remember(&self, origin: Option<Origin>, changes: &mut Vec<Change>) {
         if self.waiting_since.get().is_none() {
             self.waiting_since.set(Some(self.engine.now()));
         }
+        self.tell_vacancy();
+        monitors::tell(self, origin, changes);
         let removed = changes.drain(..).filter_map(|change| match change {
             Change::Removed(rule, reason) if rule.flags & FLOW_SEND_REMOVED != 0 => {
                 Some((rule, reason))
@@ -149,6 +168,12 @@ impl Switch {
             _ => None,
         });
         self.removed.borrow_mut().extend(removed);
+    }
+
+    /// Tells controllers of tables that have become full or empty enough.
+    pub(crate) fn tell_vacancy(&self) {
+        let passed = self.tables.borrow_mut().vacancy_events();
+        notices::table_status(self, passed);
     }
 
     /// Makes all modifications so far visible to packets.

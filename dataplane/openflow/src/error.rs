@@ -353,6 +353,9 @@ errors! {
     OFPBFC_MSG_FAILED (17, 13) "one of the messages failed";
     OFPBFC_TIMEOUT (17, 14) "the bundle took too long";
     OFPBFC_BUNDLE_IN_PROGRESS (17, 15) "another bundle holds the resource";
+    OFPBFC_SCHED_NOT_SUPPORTED (17, 16) "bundles cannot be scheduled";
+    OFPBFC_SCHED_FUTURE (17, 17) "scheduled too far ahead";
+    OFPBFC_SCHED_PAST (17, 18) "scheduled too far in the past";
 }
 
 #[cfg(test)]

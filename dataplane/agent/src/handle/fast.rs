@@ -1,16 +1,18 @@
 //! Flow-mods that are like one that came before: applied without being decoded.
 
 use std::cell::RefCell;
+use std::rc::Rc;
 
 use openflow::Version;
 use openflow::error::OfError;
 use openflow::model::{FlowMod, NO_BUFFER};
 use openflow::msg::Role;
-use openflow::wire::FlowModReader;
+use openflow::wire::{FlowModReader, Header};
 use tables::{Change, MatchPlan};
 
 use super::features;
 use crate::Switch;
+use crate::monitors::Origin;
 use crate::refusal::of_error;
 use crate::session::Session;
 
@@ -24,7 +26,7 @@ pub(crate) struct Fast {
 
 /// Applies a flow-mod of a known shape. None: it is another message, or has to be decoded.
 pub(crate) fn flow_mod(
-    switch: &Switch,
+    switch: &Rc<Switch>,
     session: &Session,
     version: Version,
     frame: &[u8],
@@ -43,7 +45,8 @@ pub(crate) fn flow_mod(
     let mut tables = switch.tables.borrow_mut();
     let done = tables.flow_mod_read(request, switch.engine.now(), &mut changes);
     drop(tables);
-    switch.note(&mut changes);
+    let xid = Header::read(frame).map_or(0, |header| header.xid);
+    switch.note(Some(Origin::new(session, xid)), &mut changes);
     Some(done.map_err(|refused| {
         tracing::debug!("flow-mod refused: {refused}");
         of_error(refused)

@@ -5,9 +5,10 @@ use openflow::action::Controller;
 use openflow::error::*;
 use openflow::model::{METER_BURST, METER_KBPS, METER_PKTPS, METER_STATS};
 use openflow::msg::{
-    FeatureAction, FeatureInstruction, FeatureOxm, GroupFeatures, MeterFeatures, TableFeatures,
+    FeatureAction, FeatureInstruction, FeatureOxm, GroupFeatures, MeterFeatures, TABLE_EVICTION,
+    TABLE_INGRESS, TABLE_VACANCY_EVENTS, TableFeatures,
 };
-use openflow::{Action, Field, Instructions, Match};
+use openflow::{Action, Field, Instructions, Match, Version};
 use tables::{MAX_FLOWS, MAX_GROUPS, MAX_METERS, TABLES};
 
 /// OFPAT_* that can be carried out: output, copy_ttl_out, copy_ttl_in, set_mpls_ttl, dec_mpls_ttl,
@@ -16,8 +17,12 @@ use tables::{MAX_FLOWS, MAX_GROUPS, MAX_METERS, TABLES};
 const ACTIONS: &[u16] = &[
     0, 11, 12, 15, 16, 17, 18, 19, 20, 21, 22, 23, 24, 25, 26, 27,
 ];
-/// OFPIT_*: goto_table, write_metadata, write_actions, apply_actions, clear_actions, meter.
-const INSTRUCTIONS: &[u16] = &[1, 2, 3, 4, 5, 6];
+/// Likewise what 1.5 adds: copy_field and meter.
+const ACTIONS_1_5: &[u16] = &[28, 29];
+/// OFPIT_*: goto_table, write_metadata, write_actions, apply_actions, clear_actions.
+const INSTRUCTIONS: &[u16] = &[1, 2, 3, 4, 5];
+/// OFPIT_METER, an action from 1.5 on.
+const METER: u16 = 6;
 
 /// True for fields that workers fill in.
 fn can_match(field: Field) -> bool {
@@ -75,7 +80,7 @@ fn check_action(action: &Action, packet_out: bool) -> Result<(), OfError> {
 }
 
 /// All tables are alike but for the tables that follow them.
-pub(crate) fn table_features(table: TableId) -> TableFeatures {
+pub(crate) fn table_features(version: Version, table: TableId) -> TableFeatures {
     let fields = || Field::ALL.iter().copied().filter(|f| can_match(*f));
     let oxms = |masked: bool| {
         let oxm = |field: Field| FeatureOxm::Field {
@@ -92,19 +97,28 @@ pub(crate) fn table_features(table: TableId) -> TableFeatures {
         let fields = fields().filter(|f| can_write(*f));
         Some(fields.map(oxm).collect::<Vec<_>>())
     };
+    let is_1_5 = version >= Version::V1_5;
+    let more: &[u16] = if is_1_5 { ACTIONS_1_5 } else { &[] };
     let actions: Vec<_> = ACTIONS
         .iter()
+        .chain(more)
         .map(|a| FeatureAction::Standard(*a))
         .collect();
     let instructions = INSTRUCTIONS
         .iter()
+        .chain((!is_1_5).then_some(&METER))
         .map(|i| FeatureInstruction::Standard(*i));
     TableFeatures {
         table,
         name: String::new(),
+        // No egress tables.
+        features: if is_1_5 { TABLE_INGRESS } else { 0 },
         metadata_match: u64::MAX,
         metadata_write: u64::MAX,
-        config: 0,
+        config: match version {
+            Version::V1_3 => 0,
+            _ => TABLE_EVICTION | TABLE_VACANCY_EVENTS,
+        },
         max_entries: MAX_FLOWS as u32,
         instructions: Some(instructions.collect()),
         next_tables: Some((table.0 + 1..TABLES).map(TableId).collect()),
@@ -114,6 +128,8 @@ pub(crate) fn table_features(table: TableId) -> TableFeatures {
         wildcards: Some(oxms(false)),
         write_setfield: writable(),
         apply_setfield: writable(),
+        write_copyfield: is_1_5.then(writable).flatten(),
+        apply_copyfield: is_1_5.then(writable).flatten(),
         ..TableFeatures::default()
     }
 }

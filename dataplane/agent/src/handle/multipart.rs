@@ -4,31 +4,36 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use net::{GroupId, MeterId, PortNo, TableId};
-use openflow::Message;
 use openflow::error::*;
+use openflow::model::{FLOW_NO_BYTE_COUNTS, FLOW_NO_PACKET_COUNTS};
 use openflow::msg::{
-    AggregateStats, BandStats, BucketStats, FlowStats, FlowStatsRequest, GroupDesc, GroupStats,
-    MeterConfig, MeterStats, MultipartReply, MultipartRequest, PortStats, ReplyBody, RequestBody,
-    SwitchDesc, TableStats,
+    AggregateStats, BUNDLE_ATOMIC, BUNDLE_ORDERED, BandStats, BucketStats, BundleFeatures,
+    FlowCounters, FlowStats, FlowStatsReason, FlowStatsRequest, GroupDesc, GroupStats, MeterConfig,
+    MeterStats, MoreStats, MultipartReply, MultipartRequest, PortStats, ReplyBody, RequestBody,
+    SwitchDesc, TableFeatures, TableStats,
 };
+use openflow::{Message, Version};
 use tables::{Counters, FlowFilter, Group, Meter, Pipeline, Rule, TABLES};
 
-use super::features;
-use crate::Switch;
+use super::{controllers, features, table};
 use crate::ports::PortRecord;
 use crate::session::Session;
+use crate::{Switch, monitors};
 
 const NANOS: u64 = 1_000_000_000;
+/// A request for bundle features asks about clocks (OFPBF_TIMESTAMP and OFPBF_TIME_SET_SCHED).
+const BUNDLE_FEATURES_TIME: u32 = 3;
 /// Flows encoded at once; between two such parts others get their turn.
 const PART: usize = 256;
 
 /// Answers a request. Counters in the answer are exact at some moment between request and reply.
 pub(crate) async fn answer(
     switch: &Rc<Switch>,
-    session: &Session,
+    session: &Rc<Session>,
     xid: u32,
     request: MultipartRequest,
 ) -> Result<(), OfError> {
+    let version = session.version.get().unwrap_or(Version::V1_3);
     let body = match request.body {
         RequestBody::Desc => ReplyBody::Desc(desc(switch)),
         RequestBody::Flow(request) => {
@@ -45,13 +50,7 @@ pub(crate) async fn answer(
         }
         RequestBody::PortStats(port) => ReplyBody::PortStats(port_stats(switch, port)?),
         RequestBody::Queue { port, queue } => {
-            let ports = switch.ports.borrow();
-            if port != PortNo::ANY && ports.get(port).is_none() {
-                return Err(OFPQOFC_BAD_PORT);
-            }
-            if queue != u32::MAX {
-                return Err(OFPQOFC_BAD_QUEUE);
-            }
+            check_queue(switch, port, queue)?;
             ReplyBody::Queue(Vec::new())
         }
         RequestBody::Group(id) => {
@@ -76,11 +75,11 @@ pub(crate) async fn answer(
         }
         RequestBody::MeterFeatures => ReplyBody::MeterFeatures(features::meter_features()),
         RequestBody::TableFeatures(wanted) => {
-            if !wanted.is_empty() {
-                return Err(OFPTFFC_EPERM);
-            }
+            table::set_features(switch, version, &wanted)?;
+            switch.tell_vacancy();
             let tables = (0..TABLES).map(TableId);
-            ReplyBody::TableFeatures(tables.map(features::table_features).collect())
+            let features = tables.map(|table| table_features(switch, version, table));
+            ReplyBody::TableFeatures(features.collect())
         }
         RequestBody::PortDesc(port) => {
             let ports = switch.ports.borrow();
@@ -91,12 +90,32 @@ pub(crate) async fn answer(
             let wanted = descs.filter(|desc| port == PortNo::ANY || desc.port == port);
             ReplyBody::PortDesc(wanted.collect())
         }
-        RequestBody::TableDesc
-        | RequestBody::QueueDesc { .. }
-        | RequestBody::FlowMonitor(_)
-        | RequestBody::FlowCounters(_)
-        | RequestBody::ControllerStatus
-        | RequestBody::BundleFeatures(_) => return Err(OFPBRC_BAD_MULTIPART),
+        RequestBody::TableDesc => {
+            let tables = switch.tables.borrow();
+            let descs = (0..TABLES).map(|id| table::describe(&tables, TableId(id)));
+            ReplyBody::TableDesc(descs.collect())
+        }
+        RequestBody::QueueDesc { port, queue } => {
+            check_queue(switch, port, queue)?;
+            ReplyBody::QueueDesc(Vec::new())
+        }
+        RequestBody::FlowMonitor(requests) => {
+            return monitors::request(switch, session, xid, requests).await;
+        }
+        RequestBody::FlowCounters(request) => {
+            switch.settle().await;
+            return flow_counters(switch, session, xid, &request).await;
+        }
+        RequestBody::ControllerStatus => ReplyBody::ControllerStatus(controllers::all(switch)),
+        RequestBody::BundleFeatures(request) => {
+            if request.flags & BUNDLE_FEATURES_TIME != 0 {
+                return Err(OFPBRC_MULTIPART_BAD_SCHED);
+            }
+            ReplyBody::BundleFeatures(BundleFeatures {
+                capabilities: BUNDLE_ATOMIC | BUNDLE_ORDERED,
+                properties: Vec::new(),
+            })
+        }
         RequestBody::Experimenter(_) => return Err(OFPBRC_BAD_EXPERIMENTER),
     };
     reply(session, xid, false, body);
@@ -119,6 +138,68 @@ fn desc(switch: &Switch) -> SwitchDesc {
         serial_num: "None".into(),
         dp_desc: switch.identity.name.clone(),
     }
+}
+
+/// Queues that a request may name: none exists.
+fn check_queue(switch: &Switch, port: PortNo, queue: u32) -> Result<(), OfError> {
+    if port != PortNo::ANY && switch.ports.borrow().get(port).is_none() {
+        return Err(OFPQOFC_BAD_PORT);
+    }
+    match queue {
+        u32::MAX => Ok(()),
+        _ => Err(OFPQOFC_BAD_QUEUE),
+    }
+}
+
+/// What a table can do, with the name and size that were set.
+fn table_features(switch: &Switch, version: Version, table: TableId) -> TableFeatures {
+    let limits = switch.tables.borrow().limits(table).unwrap_or_default();
+    TableFeatures {
+        name: switch
+            .table_names
+            .borrow()
+            .get(&table)
+            .cloned()
+            .unwrap_or_default(),
+        max_entries: limits.max_entries,
+        ..features::table_features(version, table)
+    }
+}
+
+/// Counters of flows without what they do (1.5).
+async fn flow_counters(
+    switch: &Switch,
+    session: &Session,
+    xid: u32,
+    request: &FlowStatsRequest,
+) -> Result<(), OfError> {
+    let rules = select(switch, request)?;
+    let now = switch.engine.now();
+    let mut parts = rules.chunks(PART).peekable();
+    if parts.peek().is_none() {
+        reply(session, xid, false, ReplyBody::FlowCounters(Vec::new()));
+    }
+    while let Some(part) = parts.next() {
+        let counters = part.iter().map(|rule| {
+            let stats = flow_stats(rule, now);
+            FlowCounters {
+                table: stats.table,
+                reason: FlowStatsReason::Request,
+                priority: stats.priority,
+                duration_sec: stats.duration_sec,
+                duration_nsec: stats.duration_nsec,
+                packet_count: stats.packet_count,
+                byte_count: stats.byte_count,
+                matching: stats.matching,
+                more: stats.more,
+            }
+        });
+        let body = ReplyBody::FlowCounters(counters.collect());
+        reply(session, xid, parts.peek().is_some(), body);
+        session.out.room().await;
+        tokio::task::yield_now().await;
+    }
+    Ok(())
 }
 
 async fn flows(
@@ -164,7 +245,7 @@ pub(crate) fn filter(request: &FlowStatsRequest) -> FlowFilter {
 /// A flow with its counters at `now`.
 pub(crate) fn flow_stats(rule: &Rule, now: u64) -> FlowStats {
     let (duration_sec, duration_nsec) = age(rule.created, now);
-    let counters = rule.stats.counters();
+    let counters = counters_of(rule);
     FlowStats {
         table: rule.table,
         duration_sec,
@@ -179,7 +260,23 @@ pub(crate) fn flow_stats(rule: &Rule, now: u64) -> FlowStats {
         byte_count: counters.bytes,
         matching: rule.matching(),
         instructions: (*rule.instructions).clone(),
-        more: openflow::msg::MoreStats::default(),
+        more: MoreStats {
+            idle: Some(age(rule.stats.used(), now)),
+            flow_count: None,
+        },
+    }
+}
+
+/// A flow's counters; all ones where it is not to be counted (OpenFlow 1.3.5, 5.8).
+fn counters_of(rule: &Rule) -> Counters {
+    let counters = rule.stats.counters();
+    let unless = |flag: u16, count: u64| match rule.flags & flag {
+        0 => count,
+        _ => u64::MAX,
+    };
+    Counters {
+        packets: unless(FLOW_NO_PACKET_COUNTS, counters.packets),
+        bytes: unless(FLOW_NO_BYTE_COUNTS, counters.bytes),
     }
 }
 
@@ -191,10 +288,12 @@ fn age(created: u64, now: u64) -> (u32, u32) {
 
 fn aggregate(rules: &[Arc<Rule>]) -> AggregateStats {
     let sum = rules.iter().fold(Counters::default(), |sum, rule| {
+        // What is not to be counted counts as nothing here.
         let counters = rule.stats.counters();
+        let unless = |flag: u16, count| if rule.flags & flag == 0 { count } else { 0 };
         Counters {
-            packets: sum.packets + counters.packets,
-            bytes: sum.bytes + counters.bytes,
+            packets: sum.packets + unless(FLOW_NO_PACKET_COUNTS, counters.packets),
+            bytes: sum.bytes + unless(FLOW_NO_BYTE_COUNTS, counters.bytes),
         }
     });
     AggregateStats {
