@@ -22,7 +22,7 @@ use crate::headers::{Ethernet, Icmp, Ipv4, Ipv6, Sctp, Tcp, Udp, VlanTag, ethert
 use crate::key::{FRAG_ANY, FRAG_LATER};
 use crate::parse::{
     Fragment, HEADER_BYTES, ICMP_QUERIES, ICMPV6_QUERIES, Layout, Network, Transport, echo_id,
-    is_vlan,
+    is_vlan, snap,
 };
 
 /// Most words an [`ExactKey`] uses: IPv6 in a tunnel over IPv6.
@@ -115,7 +115,7 @@ fn split(address: IpAddr) -> (U32, [u8; 16]) {
 pub enum Uncacheable {
     /// Something is cut off or inconsistent; the complete parser says what.
     Malformed,
-    /// ARP, MPLS, PBB or three tags: matchable fields that the key lacks.
+    /// ARP, MPLS, PBB, SNAP or three tags: matchable fields that the key lacks.
     Ethertype,
     /// IPv6 extension headers.
     Extension,
@@ -193,6 +193,9 @@ fn read_any(
             layout.l4 = layout.l3;
             layout.payload = layout.l3;
             if other < ethertype::FIRST {
+                if snap(head, at).is_some() {
+                    return Err(Uncacheable::Ethertype);
+                }
                 ethertype = ethertype::NONE;
             }
         }

@@ -122,6 +122,19 @@ pub(crate) const fn is_vlan(ethertype: u16) -> bool {
     matches!(ethertype, ethertype::VLAN | ethertype::QINQ)
 }
 
+/// Bytes of an LLC header and the SNAP header behind it (IEEE 802, 9.2).
+const SNAP_LEN: usize = 8;
+
+/// The ethertype that a SNAP header carries, where there is one behind an 802.3 length: LLC says
+/// SNAP, the organization is 0, and the protocol is an ethertype (RFC 1042).
+pub(crate) fn snap(head: &[u8], at: usize) -> Option<u16> {
+    let [0xaa, 0xaa, 0x03, 0, 0, 0, high, low] = *head.get(at..)?.first_chunk::<SNAP_LEN>()? else {
+        return None;
+    };
+    let ethertype = u16::from_be_bytes([high, low]);
+    (ethertype >= ethertype::FIRST).then_some(ethertype)
+}
+
 /// Tags and ethertype; says which network header follows.
 fn link(
     reader: &mut Reader<'_>,
@@ -155,7 +168,14 @@ fn link(
         layout.vlan_tags = tag + 1;
     }
     if ethertype < ethertype::FIRST {
-        ethertype = ethertype::NONE;
+        ethertype = match snap(reader.head, at) {
+            Some(encapsulated) => {
+                at += SNAP_LEN;
+                place(at);
+                encapsulated
+            }
+            None => ethertype::NONE,
+        };
     }
     key.eth_type = U16::new(ethertype);
     Ok(match ethertype {

@@ -47,6 +47,31 @@ fn tcp_frame() -> Frame {
 }
 
 #[test]
+fn snap_carries_an_ethertype_and_other_802_3_frames_have_none() {
+    let ip = tcp_frame().build();
+    let (plain, _) = parse(&ip);
+    let framed = |llc: &[u8]| {
+        let mut frame = ip[..12].to_vec();
+        frame.extend_from_slice(&((llc.len() + ip.len() - 14) as u16).to_be_bytes());
+        frame.extend_from_slice(llc);
+        frame.extend_from_slice(&ip[14..]);
+        frame
+    };
+    let (key, layout) = parse(&framed(&[0xaa, 0xaa, 3, 0, 0, 0, 8, 0]));
+    assert_eq!(key, plain);
+    assert_eq!((layout.l3, layout.network), (22, Network::Ipv4));
+    for llc in [
+        [0xaa, 0xab, 3, 0, 0, 0, 8, 0],    // not SNAP
+        [0xaa, 0xaa, 3, 0, 0, 0xc, 8, 0],  // another organization's protocols
+        [0xaa, 0xaa, 3, 0, 0, 0, 5, 0xff], // no ethertype
+    ] {
+        let (key, layout) = parse(&framed(&llc));
+        assert_eq!(key.eth_type.get(), 0x05ff, "{llc:x?}");
+        assert_eq!(layout.network, Network::None);
+    }
+}
+
+#[test]
 fn a_tagged_tcp_segment_fills_its_fields_and_no_others() {
     let mut frame = tcp_frame();
     frame.tags = vec![(0x88a8, 0x6064), (0x8100, 0x00c8)];

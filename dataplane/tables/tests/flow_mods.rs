@@ -369,6 +369,26 @@ fn chains_of_groups_never_close() {
 }
 
 #[test]
+fn weights_are_for_select_groups_and_one_of_them_must_count() {
+    let mut tables = Tables::new();
+    let output = |port| Action::Output {
+        port: PortNo(port),
+        max_len: 0,
+    };
+    let mut add = |kind, weights: &[u16]| {
+        let buckets: Vec<_> = weights.iter().map(|w| (*w, output(1))).collect();
+        tables
+            .group_mod(&group(GroupCommand::Add, kind, 9, &buckets), 0)
+            .map(|_| ())
+    };
+    let refused = Err(Refused::InvalidGroup(GroupId(9)));
+    assert_eq!(add(GroupType::All, &[0, 1]), refused);
+    assert_eq!(add(GroupType::Indirect, &[1]), refused);
+    assert_eq!(add(GroupType::Select, &[0, 0]), refused);
+    assert_eq!(add(GroupType::Select, &[0, 3]), Ok(()));
+}
+
+#[test]
 fn a_select_group_splits_by_weight() {
     let mut tables = Tables::new();
     let out = |port| Action::Output {

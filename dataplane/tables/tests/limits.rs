@@ -189,7 +189,11 @@ const ALL: u32 = 0xffff_ffff;
 fn buckets(command: GroupCommand, command_bucket_id: u32, ids: &[u32]) -> GroupMod {
     let bucket = |id: &u32| Bucket {
         id: *id,
-        weight: 1,
+        weight: match command {
+            // Who inserts a bucket need not know what kind of group it is.
+            GroupCommand::InsertBucket => 1,
+            _ => 0,
+        },
         watch_port: PortNo::ANY,
         watch_group: GroupId::ANY,
         actions: vec![Action::Output {

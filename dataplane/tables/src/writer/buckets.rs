@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 
-use openflow::model::{Bucket, GroupCommand, GroupMod};
+use openflow::model::{Bucket, GroupCommand, GroupMod, GroupType};
 
 use super::{Change, Tables};
 use crate::Refused;
@@ -25,7 +25,7 @@ impl Tables {
         let old = old.clone();
         let held = old.buckets.iter().map(|b| b.bucket.clone()).collect();
         let inserts = request.command == GroupCommand::InsertBucket;
-        let changed = GroupMod {
+        let mut changed = GroupMod {
             command: GroupCommand::Modify,
             kind: old.kind,
             group: id,
@@ -41,6 +41,10 @@ impl Tables {
                 .or_else(|| old.selection.clone()),
             properties: Vec::new(),
         };
+        // The request does not say the group's type, so its weights may mean nothing.
+        if old.kind != GroupType::Select {
+            changed.buckets.iter_mut().for_each(|b| b.weight = 0);
+        }
         self.check_group(&changed)?;
         let mut group = Group::new(&changed, old.created);
         group.stats = old.stats.clone();

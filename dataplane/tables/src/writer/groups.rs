@@ -149,6 +149,13 @@ impl Tables {
         if buckets.len() > MAX_BUCKETS {
             return Err(Refused::OutOfBuckets(id));
         }
+        // "includes fields such as weight that are undefined for the specified group type"
+        // (OpenFlow 1.3.5, 6.5); and a select group without any weight could never select.
+        let weighted = buckets.iter().any(|bucket| bucket.weight != 0);
+        let select = request.kind == GroupType::Select;
+        if weighted != select && !buckets.is_empty() {
+            return Err(Refused::InvalidGroup(id));
+        }
         check_ids(request)?;
         for bucket in buckets {
             if request.kind == GroupType::FastFailover
