@@ -261,10 +261,12 @@ fn check_packet_out(switch: &Switch, request: &PacketOut) -> Result<(), OfError>
     }
     let from = request.in_port;
     let reserved = matches!(from, PortNo::CONTROLLER | PortNo::LOCAL | PortNo::ANY);
-    if !reserved && !from.is_ordinary() {
+    // 0 is no port, but controllers send it where they mean none.
+    if !reserved && from.0 != 0 && !from.is_ordinary() {
         return Err(OFPBRC_BAD_PORT);
     }
-    if request.data.len() < SHORTEST_PACKET {
+    // Without actions there is nothing to send, however short it is.
+    if request.data.len() < SHORTEST_PACKET && !request.actions.is_empty() {
         return Err(OFPBRC_BAD_PACKET);
     }
     features::check_actions(&request.actions, true)?;

@@ -125,7 +125,8 @@ impl Rig {
             buckets: buckets
                 .map(|(at, (weight, actions))| Bucket {
                     id: at as u32,
-                    weight,
+                    // Only a select group has weights.
+                    weight: if kind == GroupType::Select { weight } else { 0 },
                     watch_port: PortNo::ANY,
                     watch_group: GroupId::ANY,
                     actions,
