@@ -208,7 +208,7 @@ fn refusals_have_the_specified_errors() {
             OFPPMFC_BAD_HW_ADDR,
         ),
         (
-            Message::PacketOut(PacketOut::new(Vec::new(), vec![1, 2, 3])),
+            Message::PacketOut(PacketOut::new(vec![Action::Exit], vec![1, 2, 3])),
             OFPBRC_BAD_PACKET,
         ),
         (
