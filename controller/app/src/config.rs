@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use clap::Parser;
 use serde::Deserialize;
-use session::Target;
+use session::{Target, TlsFiles};
 use watch::SourceSpec;
 
 /// What the program runs with.
@@ -13,6 +13,7 @@ use watch::SourceSpec;
 pub struct Config {
     pub source: SourceSpec,
     pub listen: Vec<Target>,
+    pub tls: Option<TlsFiles>,
     pub metrics: Option<SocketAddr>,
     pub socket: PathBuf,
     pub state: PathBuf,
@@ -42,6 +43,15 @@ struct Values {
     #[arg(long, value_name = "TARGET")]
     #[serde(default, deserialize_with = "one_or_many")]
     listen: Vec<String>,
+    /// Our private key for pssl:, PEM; read again when it changes
+    #[arg(long, value_name = "FILE")]
+    private_key: Option<PathBuf>,
+    /// Our certificate for pssl:, PEM, and those between it and the CA's
+    #[arg(long, value_name = "FILE")]
+    certificate: Option<PathBuf>,
+    /// Certificate of the CA that must have signed the switches', PEM
+    #[arg(long, value_name = "FILE")]
+    ca_cert: Option<PathBuf>,
     /// Where metrics are read, or none [default: 127.0.0.1:9652]
     #[arg(long, value_name = "HOST:PORT")]
     metrics: Option<String>,
@@ -105,7 +115,13 @@ impl Flags {
         if listen.is_empty() {
             listen.push("ptcp:6653:127.0.0.1".into());
         }
-        let listen: Result<Vec<Target>, _> = listen.iter().map(|text| text.parse()).collect();
+        let listen = listen.iter().map(|text| passive(text));
+        let listen: Vec<Target> = listen.collect::<Result<_, _>>()?;
+        let tls = TlsFiles::from_options(
+            given.private_key.or(file.private_key),
+            given.certificate.or(file.certificate),
+            given.ca_cert.or(file.ca_cert),
+        );
         let metrics = given.metrics.or(file.metrics);
         let metrics = metrics.unwrap_or_else(|| "127.0.0.1:9652".into());
         let metrics = match metrics.as_str() {
@@ -123,7 +139,8 @@ impl Flags {
         let state = given.state.or(file.state);
         Ok(Config {
             source,
-            listen: listen.map_err(|e| usage("listen", &e))?,
+            listen,
+            tls: tls.map_err(UsageError)?,
             metrics,
             socket: socket.unwrap_or_else(|| cluster::podapi::DEFAULT_SOCKET.into()),
             state: state.unwrap_or_else(|| "/var/lib/sluice".into()),
@@ -133,6 +150,16 @@ impl Flags {
             },
             log: given.log.or(file.log).unwrap_or_else(|| "info".into()),
         })
+    }
+}
+
+fn passive(text: &str) -> Result<Target, UsageError> {
+    let target: Target = text.parse().map_err(|e| usage("listen", &e))?;
+    match target.is_passive() {
+        true => Ok(target.or_loopback()),
+        false => Err(UsageError(format!(
+            "--listen {text}: the switch connects to us, not we to it; write p{text}"
+        ))),
     }
 }
 
@@ -221,6 +248,10 @@ mod tests {
             (
                 vec!["--source", "dir:/a", "--listen", "tcp:1.2.3.4:5"],
                 "the switch connects to us",
+            ),
+            (
+                vec!["--source", "dir:/a", "--ca-cert", "x"],
+                "give --private-key and --certificate too",
             ),
             (
                 vec!["--source", "dir:/a", "--metrics", "9652"],

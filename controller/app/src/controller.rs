@@ -7,7 +7,7 @@ use std::time::Duration;
 use ::watch::{Folder, Snapshot};
 use anyhow::Context as _;
 use cluster::{DesiredState, State};
-use session::{Event, Intent, Listener, Registry, Timing};
+use session::{Event, Intent, Listener, Registry, Timing, Tls};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
@@ -27,12 +27,14 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
     let (store, state) = Store::open(&config.state)?;
     let source = config.source.open()?;
     let pods = PodSocket::bind(&config.socket)?;
+    let tls = config.tls.clone().map(Tls::load).transpose()?;
     let mut listeners = Vec::new();
     for target in &config.listen {
-        let listener = Listener::bind(target).await;
-        listeners.push(listener.with_context(|| {
-            format!("--listen {target}: cannot listen there; is another controller running?")
-        })?);
+        listeners.push(
+            Listener::bind(target, tls.as_ref())
+                .await
+                .context("--listen")?,
+        );
     }
     let metrics = Metrics::new()?;
     if let Some(address) = config.metrics {

@@ -115,7 +115,7 @@ impl Daemon {
     }
 
     fn target(&self) -> session::Target {
-        format!("ptcp:{}", self.port).parse().unwrap()
+        format!("ptcp:{}:127.0.0.1", self.port).parse().unwrap()
     }
 
     /// SIGTERM; gives the exit status.
@@ -286,7 +286,7 @@ fn wrong_use_ends_with_2_and_one_line_and_what_cannot_be_done_with_1() {
     let nowhere = run(&[&common[..], &["dir:/nowhere/at/all"]].concat());
     let in_use = format!("ptcp:{port}");
     let in_use = run(&[&common[..], &[source.as_str(), "--listen", in_use.as_str()]].concat());
-    for ((status, said), says) in [(nowhere, "name a folder"), (in_use, "cannot listen there")] {
+    for ((status, said), says) in [(nowhere, "name a folder"), (in_use, "stop who has it")] {
         assert_eq!((status, said.lines().count()), (Some(1), 1), "{said}");
         assert!(said.contains(says), "{said}");
     }

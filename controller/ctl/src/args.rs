@@ -8,12 +8,21 @@ use clap::{Args, Parser, Subcommand};
 #[derive(Debug, Parser)]
 #[command(name = "sluicectl", version)]
 pub struct Cli {
-    /// Speak OpenFlow 1.3 to a switch instead: tcp:HOST[:PORT], unix:PATH
+    /// Speak OpenFlow to a switch instead: tcp:HOST[:PORT], ssl:HOST[:PORT], unix:PATH
     #[arg(long, value_name = "TARGET", global = true, conflicts_with = "admin")]
     pub target: Option<String>,
     /// Admin socket of the dataplane
     #[arg(long, value_name = "PATH", global = true, default_value = admin::DEFAULT_PATH)]
     pub admin: PathBuf,
+    /// Our private key for ssl: targets, PEM
+    #[arg(long, value_name = "FILE", global = true)]
+    pub private_key: Option<PathBuf>,
+    /// Our certificate for ssl: targets, PEM
+    #[arg(long, value_name = "FILE", global = true)]
+    pub certificate: Option<PathBuf>,
+    /// Certificate of the CA that must have signed the switch's, PEM
+    #[arg(long, value_name = "FILE", global = true)]
+    pub ca_cert: Option<PathBuf>,
     /// Print JSON
     #[arg(long, global = true)]
     pub json: bool,
@@ -23,6 +32,17 @@ pub struct Cli {
     /// What to do
     #[command(subcommand)]
     pub command: Command,
+}
+
+impl Cli {
+    /// Certificates, where they are given.
+    pub fn tls_files(&self) -> Result<Option<transport::TlsFiles>, String> {
+        transport::TlsFiles::from_options(
+            self.private_key.clone(),
+            self.certificate.clone(),
+            self.ca_cert.clone(),
+        )
+    }
 }
 
 /// Every command.

@@ -279,11 +279,12 @@ pub fn show(show: &Show, objects: &Objects) -> String {
     fact("holds", contents.join(", "));
 
     if !show.sessions.is_empty() {
-        let mut sessions = Columns::new(&["OPENFLOW", "STATE", "ROLE"]);
+        let mut sessions = Columns::new(&["OPENFLOW", "STATE", "VERSION", "ROLE"]);
         for session in sessions_once(&show.sessions) {
             sessions.row([
                 session.target.clone(),
                 session.state.clone(),
+                session.version.clone().unwrap_or_default(),
                 session.role.clone().unwrap_or_default(),
             ]);
         }
@@ -558,6 +559,7 @@ mod tests {
                 .map(|role| Session {
                     target: "tcp:127.0.0.1:6653".into(),
                     state: "connected".into(),
+                    version: role.is_some().then(|| "1.3".into()),
                     role,
                 })
                 .into(),
@@ -583,8 +585,8 @@ workers on   cpu 1
 vtep         172.30.0.1/24 on uplink0
 holds        42 flows, 1 group, 0 meters, 0 connections
 
-OPENFLOW            STATE      ROLE
-tcp:127.0.0.1:6653  connected  equal
+OPENFLOW            STATE      VERSION  ROLE
+tcp:127.0.0.1:6653  connected  1.3      equal
 
 PORT  NAME     KIND  STATE  MAC                OBJECT          DEVICE
    1  uplink0  dpdk  open   02:00:00:00:00:01  Pod bank/web-1  net_af_packet0,iface=eth1

@@ -13,7 +13,7 @@ use crate::target::Switch;
 pub enum Source {
     /// The dataplane's own socket: everything, with the names of objects.
     Admin(Client),
-    /// Any OpenFlow 1.3 switch: what the protocol tells.
+    /// Any OpenFlow switch: what the protocol tells.
     OpenFlow(Switch),
 }
 
@@ -22,7 +22,10 @@ impl Source {
     pub fn open(cli: &Cli) -> Result<Self, Failure> {
         let timeout = Duration::from_secs(cli.timeout.max(1));
         Ok(match &cli.target {
-            Some(target) => Source::OpenFlow(Switch::connect(target, timeout)?),
+            Some(target) => {
+                let tls = cli.tls_files().map_err(Failure::Usage)?;
+                Source::OpenFlow(Switch::connect(target, tls, timeout)?)
+            }
             None => Source::Admin(Client::connect(&cli.admin, timeout)?),
         })
     }

@@ -61,6 +61,7 @@ impl Switch {
                 target: self.target().to_owned(),
                 state: "connected".into(),
                 role: None,
+                version: Some(self.version().to_string()),
             }],
             ports: self.ports()?,
             ..Show::default()

@@ -1,8 +1,6 @@
 //! The little of a controller that reading a switch over OpenFlow 1.3 needs.
 
 use std::io::{Read, Write};
-use std::net::{TcpStream, ToSocketAddrs};
-use std::os::unix::net::UnixStream;
 use std::time::Duration;
 
 use openflow::model::{PORT_DOWN, PORT_NO_FWD, PORT_NO_RECV, PORT_STATE_LINK_DOWN, PortDesc};
@@ -12,59 +10,68 @@ use openflow::msg::{
 use openflow::wire::{Framer, Header};
 use openflow::{Message, Version, wire};
 
+use transport::blocking::Stream;
+use transport::{ConnectError, Target, TargetError, Tls, TlsFiles, explain};
+
 use crate::Failure;
 
-/// IANA's port of OpenFlow.
-const DEFAULT_PORT: u16 = 6653;
+/// Versions that we read, best first: Sluice and others describe flows alike in all of them.
+const VERSIONS: &[Version] = &[Version::V1_3];
 
 /// A connection to a switch, greetings exchanged.
 pub struct Switch {
     target: String,
-    stream: Box<dyn Stream>,
+    stream: Stream,
     framer: Framer,
     xid: u32,
+    version: Version,
 }
 
-trait Stream: Read + Write {}
-impl<T: Read + Write> Stream for T {}
-
 impl Switch {
-    /// Connects to `tcp:HOST[:PORT]` or `unix:PATH`.
-    pub fn connect(target: &str, timeout: Duration) -> Result<Self, Failure> {
-        let failed = |e: std::io::Error| {
-            let text = format!("cannot reach the switch at {target}: {e}; does it listen there?");
-            Failure::Failed(text)
-        };
-        let stream: Box<dyn Stream> = match target.split_once(':') {
-            Some(("tcp", address)) => Box::new(tcp(address, timeout).map_err(failed)?),
-            Some(("unix", path)) => {
-                let stream = UnixStream::connect(path).map_err(failed)?;
-                stream.set_read_timeout(Some(timeout)).map_err(failed)?;
-                stream.set_write_timeout(Some(timeout)).map_err(failed)?;
-                Box::new(stream)
+    /// Connects to `tcp:HOST[:PORT]`, `ssl:HOST[:PORT]` or `unix:PATH`.
+    pub fn connect(text: &str, tls: Option<TlsFiles>, limit: Duration) -> Result<Self, Failure> {
+        let target: Target = text.parse().map_err(usage)?;
+        let tls = tls.map(Tls::load).transpose();
+        let tls = tls.map_err(|e| Failure::Failed(e.to_string()))?;
+        let failed = |e: ConnectError| match e {
+            ConnectError::NoCertificates | ConnectError::Passive => {
+                Failure::Usage(format!("target {text}: {e}"))
             }
-            _ => {
-                let text = format!("target {target:?} is neither tcp:HOST[:PORT] nor unix:PATH");
-                return Err(Failure::Usage(text));
-            }
+            ConnectError::Tls(_) => Failure::Failed(format!("switch at {text}: {e}")),
+            e => Failure::Failed(format!(
+                "cannot reach the switch at {text}: {e}; does it listen there?"
+            )),
         };
+        let stream = transport::blocking::connect(&target, tls.as_ref(), limit).map_err(failed)?;
         let mut switch = Switch {
-            target: target.to_owned(),
+            target: text.to_owned(),
             stream,
             framer: Framer::new(),
             xid: 0,
+            version: Version::V1_3,
         };
         switch.greet()?;
         Ok(switch)
     }
 
     fn greet(&mut self) -> Result<(), Failure> {
-        self.send(&Message::Hello(Hello::offering(&[Version::V1_3])))?;
+        self.send(&Message::Hello(Hello::offering(VERSIONS)))?;
         match self.receive()? {
-            (_, Message::Hello(_)) => Ok(()),
-            (_, Message::Error(e)) => Err(self.failed(format!("it refused version 1.3: {e:?}"))),
+            (header, Message::Hello(hello)) => match hello.agree(header.version, VERSIONS) {
+                Some(version) => {
+                    self.version = version;
+                    Ok(())
+                }
+                None => Err(self.failed("it does not speak OpenFlow 1.3; enable it there")),
+            },
+            (_, Message::Error(e)) => Err(self.failed(format!("it refused us: {}", e.error))),
             (_, other) => Err(self.failed(format!("it greeted with {other:?}"))),
         }
+    }
+
+    /// The version agreed on.
+    pub fn version(&self) -> Version {
+        self.version
     }
 
     fn failed(&self, what: impl std::fmt::Display) -> Failure {
@@ -74,16 +81,17 @@ impl Switch {
     fn send(&mut self, message: &Message) -> Result<u32, Failure> {
         self.xid += 1;
         let mut bytes = Vec::new();
-        wire::encode(Version::V1_3, self.xid, message, &mut bytes)
-            .map_err(|e| self.failed(format!("cannot ask in OpenFlow 1.3: {e}")))?;
+        wire::encode(self.version, self.xid, message, &mut bytes)
+            .map_err(|e| self.failed(format!("cannot ask in OpenFlow {}: {e}", self.version)))?;
         self.stream
             .write_all(&bytes)
-            .map_err(|e| self.failed(format!("connection lost: {e}")))?;
+            .and_then(|()| self.stream.flush())
+            .map_err(|e| self.failed(format!("connection lost: {}", explain(&e))))?;
         Ok(self.xid)
     }
 
     /// The next message that is not an echo request, which is answered here.
-    fn receive(&mut self) -> Result<(u32, Message), Failure> {
+    fn receive(&mut self) -> Result<(Header, Message), Failure> {
         loop {
             let frame = match self.framer.next_frame() {
                 Ok(Some(frame)) => frame,
@@ -93,13 +101,15 @@ impl Switch {
                 }
                 Err(e) => return Err(self.failed(e)),
             };
-            let xid = Header::read(frame).map_or(0, |header| header.xid);
-            match wire::decode(Version::V1_3, frame) {
+            let Some(header) = Header::read(frame) else {
+                continue;
+            };
+            match wire::decode(self.version, frame) {
                 Ok(Message::EchoRequest(data)) => {
                     self.send(&Message::EchoReply(data))?;
                 }
-                Ok(message) => return Ok((xid, message)),
-                Err(e) => return Err(self.failed(format!("cannot read its answer: {e:?}"))),
+                Ok(message) => return Ok((header, message)),
+                Err(e) => return Err(self.failed(format!("cannot read its answer: {e}"))),
             }
         }
     }
@@ -113,7 +123,7 @@ impl Switch {
                 Ok(())
             }
             Err(e) if e.kind() == std::io::ErrorKind::Interrupted => Ok(()),
-            Err(e) => Err(self.failed(format!("no answer: {e}"))),
+            Err(e) => Err(self.failed(format!("no answer: {}", explain(&e)))),
         }
     }
 
@@ -122,10 +132,10 @@ impl Switch {
         let asked = self.send(request)?;
         loop {
             match self.receive()? {
-                (xid, Message::Error(e)) if xid == asked => {
+                (h, Message::Error(e)) if h.xid == asked => {
                     return Err(self.failed(format!("it refused: {}", e.error)));
                 }
-                (xid, message) if xid == asked => return Ok(message),
+                (h, message) if h.xid == asked => return Ok(message),
                 _ => {}
             }
         }
@@ -138,13 +148,13 @@ impl Switch {
         let mut parts = Vec::new();
         loop {
             match self.receive()? {
-                (xid, Message::MultipartReply(MultipartReply { more, body })) if xid == asked => {
+                (h, Message::MultipartReply(MultipartReply { more, body })) if h.xid == asked => {
                     parts.push(body);
                     if !more {
                         return Ok(parts);
                     }
                 }
-                (xid, Message::Error(e)) if xid == asked => {
+                (h, Message::Error(e)) if h.xid == asked => {
                     return Err(self.failed(format!("it refused: {}", e.error)));
                 }
                 _ => {}
@@ -166,23 +176,8 @@ impl Switch {
     }
 }
 
-fn tcp(address: &str, timeout: Duration) -> std::io::Result<TcpStream> {
-    let with_port = address.rsplit_once(':').is_some_and(|(host, port)| {
-        let whole_v6 = host.contains(':') && !host.starts_with('[');
-        !whole_v6 && port.parse::<u16>().is_ok()
-    });
-    let resolved = if with_port {
-        address.to_socket_addrs()?.next()
-    } else {
-        let host = address.trim_start_matches('[').trim_end_matches(']');
-        (host, DEFAULT_PORT).to_socket_addrs()?.next()
-    };
-    let nowhere = || std::io::Error::other("the name has no address");
-    let stream = TcpStream::connect_timeout(&resolved.ok_or_else(nowhere)?, timeout)?;
-    stream.set_read_timeout(Some(timeout))?;
-    stream.set_write_timeout(Some(timeout))?;
-    stream.set_nodelay(true)?;
-    Ok(stream)
+fn usage(error: TargetError) -> Failure {
+    Failure::Usage(error.to_string())
 }
 
 /// What a port's description and counters tell, as the admin socket would.

@@ -10,9 +10,9 @@ use openflow::msg::{
 use openflow::{Version, wire};
 use tokio::sync::mpsc;
 use tokio::time::{Instant, timeout_at};
+use transport::{Stream, explain};
 
 use crate::stream::{read_messages, write_messages};
-use crate::target::Stream;
 
 /// Time limits of a session.
 #[derive(Clone, Copy, Debug)]
@@ -45,7 +45,7 @@ impl Default for Timing {
 #[derive(Debug, thiserror::Error)]
 pub enum ConnectionError {
     /// The other side closed, or the system said no.
-    #[error("the connection broke: {0}")]
+    #[error("the connection broke: {}", explain(.0))]
     Io(#[from] std::io::Error),
     /// It closed.
     #[error("the switch closed the connection")]
@@ -102,7 +102,7 @@ const UNWRITTEN: usize = 8;
 
 impl Connection {
     /// Starts reading.
-    pub fn new(stream: Box<dyn Stream>, timing: Timing) -> Self {
+    pub fn new(stream: Stream, timing: Timing) -> Self {
         let (read, write) = tokio::io::split(stream);
         let (sender, received) = mpsc::channel(UNREAD);
         let (outgoing, to_write) = mpsc::channel(UNWRITTEN);

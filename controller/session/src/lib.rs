@@ -16,19 +16,23 @@ mod ports;
 mod registry;
 mod stream;
 mod switch;
-mod target;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use flows::{FlowSet, Ports};
 use tokio::sync::watch;
+use transport::Incoming;
 
 pub use connection::{ConnectionError, Timing};
 pub use event::{Applied, Event, Rejected};
 pub use inventory::Inventory;
 pub use plan::{Plan, plan, plan_after};
 pub use registry::Registry;
-pub use target::{Listener, ParseTargetError, Target};
+pub use transport::{ListenError, Listener, Target, TargetError, Tls, TlsFiles};
+
+/// Time for TLS.
+const HANDSHAKE: Duration = Duration::from_secs(5);
 
 /// What switches shall hold.
 pub trait Intent: Send + Sync + 'static {
@@ -60,17 +64,29 @@ pub struct Context {
 pub async fn listen(listener: Listener, context: Context) {
     loop {
         match listener.accept().await {
-            Ok((stream, peer)) => {
-                let context = context.clone();
-                tokio::spawn(async move { switch::serve(stream, peer, context).await });
+            Ok(incoming) => {
+                tokio::spawn(welcome(incoming, context.clone()));
             }
             // Out of file descriptors, for instance: others may end, so wait and go on.
             Err(error) => {
                 tracing::error!(
                     "a switch could not be accepted: {error}; trying again in a second"
                 );
-                tokio::time::sleep(std::time::Duration::from_secs(1)).await;
+                tokio::time::sleep(Duration::from_secs(1)).await;
             }
         }
+    }
+}
+
+/// TLS first, where it is asked for, then the session.
+async fn welcome(incoming: Incoming, context: Context) {
+    let peer = incoming.peer().to_owned();
+    match tokio::time::timeout(HANDSHAKE, incoming.open()).await {
+        Ok(Ok(stream)) => switch::serve(stream, peer, context).await,
+        Ok(Err(why)) => tracing::warn!("connection from {peer} refused: {why}"),
+        Err(_) => tracing::warn!(
+            "connection from {peer} refused: TLS was not agreed on within {} s",
+            HANDSHAKE.as_secs()
+        ),
     }
 }

@@ -4,13 +4,13 @@ use openflow::msg::{ErrorMsg, Message};
 use openflow::{Version, wire};
 use tokio::io::{AsyncReadExt, AsyncWriteExt, ReadHalf, WriteHalf};
 use tokio::sync::mpsc;
+use transport::Stream;
 
 use crate::connection::{ConnectionError, Received, VERSION};
-use crate::target::Stream;
 
 /// Takes messages from the stream until it ends; the last thing sent is why.
 pub(crate) async fn read_messages(
-    mut read: ReadHalf<Box<dyn Stream>>,
+    mut read: ReadHalf<Stream>,
     sender: mpsc::Sender<Result<Received, ConnectionError>>,
 ) {
     let mut framer = wire::Framer::new();
@@ -42,12 +42,12 @@ pub(crate) async fn read_messages(
 
 /// Writes batches until there are no more, or nobody reads.
 pub(crate) async fn write_messages(
-    mut write: WriteHalf<Box<dyn Stream>>,
+    mut write: WriteHalf<Stream>,
     mut batches: mpsc::Receiver<Vec<u8>>,
 ) {
     while let Some(bytes) = batches.recv().await {
         // Reading will find the connection broken too, and say so.
-        if write.write_all(&bytes).await.is_err() {
+        if write.write_all(&bytes).await.is_err() || write.flush().await.is_err() {
             return;
         }
     }

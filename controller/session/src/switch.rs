@@ -6,6 +6,7 @@ use std::time::Duration;
 use flows::{FlowSet, Ports};
 use openflow::msg::{Message, ReplyBody, RequestBody};
 use tokio::time::Instant;
+use transport::Stream;
 
 use crate::apply::{Bundles, apply};
 use crate::connection::{Connection, ConnectionError};
@@ -14,11 +15,10 @@ use crate::inventory::Inventory;
 use crate::labels::Labels;
 use crate::plan::plan_after;
 use crate::ports::PortTable;
-use crate::target::Stream;
 use crate::{Context, Intent};
 
 /// Serves a switch until its connection ends.
-pub(crate) async fn serve(stream: Box<dyn Stream>, peer: String, context: Context) {
+pub(crate) async fn serve(stream: Stream, peer: String, context: Context) {
     let mut connection = Connection::new(stream, context.timing);
     let (node, datapath) = match greet(&mut connection).await {
         Ok(greeted) => greeted,

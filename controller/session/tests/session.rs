@@ -334,9 +334,7 @@ async fn what_is_not_openflow_1_3_is_turned_away() {
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
     let mut controller = Controller::start(Timing::default()).await;
     controller.want(some_flows(1..3), true);
-    let session::Target::Tcp(address) = controller.target else {
-        panic!()
-    };
+    let address = controller.target.local_address().unwrap();
     let only_1_0: &[u8] = &[1, 0, 0, 8, 0, 0, 0, 1];
     for hello in [
         only_1_0,

@@ -278,6 +278,9 @@ pub struct Session {
     /// `equal`, `master`, `slave`, for a connection.
     #[serde(default)]
     pub role: Option<String>,
+    /// OpenFlow version agreed on, as `1.3`, for a connection.
+    #[serde(default)]
+    pub version: Option<String>,
 }
 
 /// One direction of a connection.

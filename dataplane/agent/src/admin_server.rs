@@ -14,7 +14,7 @@ use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::UnixStream;
 use tokio::time::{Instant, sleep, timeout_at};
 
-use crate::{ListenError, Switch, Target, socket};
+use crate::{ListenError, Switch, Target};
 
 /// Serves the admin socket until the runtime ends. Needs a `LocalSet`.
 ///
@@ -22,7 +22,8 @@ use crate::{ListenError, Switch, Target, socket};
 /// When the path cannot be listened on.
 pub async fn serve_admin(switch: &Rc<Switch>, path: &Path) -> Result<(), ListenError> {
     let target = Target::PassiveUnix(path.to_path_buf());
-    let listener = socket::listen(path).map_err(|source| ListenError::new(&target, source))?;
+    let listener =
+        transport::listen_unix(path).map_err(|cause| ListenError::new(&target, &cause))?;
     let switch = switch.clone();
     tokio::task::spawn_local(async move {
         loop {

@@ -1,5 +1,7 @@
 //! Messages nobody asked for: to each connection that wants them, by role and configuration.
 
+use std::rc::Rc;
+
 use openflow::msg::{
     AsyncKind, FlowRemoved, PacketIn, PacketIn2, PacketInFormat, PacketInReason, PortReason,
     RemovedReason as WireReason, Role,
@@ -9,6 +11,7 @@ use tables::{RemovedReason, Rule};
 
 use crate::Switch;
 use crate::handle::multipart::flow_stats;
+use crate::pacer::Packet;
 use crate::session::Session;
 
 /// Fields of a packet-in besides in_port, told when they are not zero.
@@ -99,44 +102,78 @@ fn known_reason(version: Version, reason: WireReason) -> WireReason {
     }
 }
 
-/// Hands a packet to the controllers.
-pub(crate) fn packet_in(switch: &Switch, packet: &worker::PacketIn) {
-    // 1.3 has three reasons; whatever is newer is an action's.
-    let reason = match PacketInReason::from_wire(packet.reason) {
-        Some(reason @ (PacketInReason::NoMatch | PacketInReason::InvalidTtl)) => reason,
-        _ => PacketInReason::Action,
-    };
-    let sessions = wanting(switch, AsyncKind::PacketIn, |_| reason as u32);
-    let matching = pipeline_fields(packet);
+/// Hands a packet to the controllers: at once, or when its turn comes ([`release_packets`]).
+pub(crate) fn packet_in(switch: &Switch, packet: &Packet) {
+    let sessions = wanting(switch, AsyncKind::PacketIn, |v| reason_of(v, packet) as u32);
+    let now = switch.engine.now();
     for session in sessions {
-        if session.controller_id.get() != packet.controller_id {
-            continue;
+        if session.controller_id.get() == packet.controller_id
+            && session.pacer.borrow_mut().admit(packet, now)
+        {
+            send_packet(&session, packet);
         }
-        let message = match session.packet_in_format.get() {
-            PacketInFormat::Standard | PacketInFormat::Nxt => Message::PacketIn(PacketIn {
-                buffer_id: openflow::model::NO_BUFFER,
-                total_len: u16::try_from(packet.total_len).unwrap_or(u16::MAX),
-                reason,
-                table: packet.table,
-                cookie: packet.cookie,
-                matching: matching.clone(),
-                data: packet.data.clone(),
-            }),
-            PacketInFormat::Nxt2 => Message::PacketIn2(PacketIn2 {
-                data: packet.data.clone(),
-                full_len: (packet.total_len != packet.data.len())
-                    .then_some(packet.total_len as u32),
-                buffer_id: None,
-                table: Some(packet.table),
-                cookie: (packet.cookie != u64::MAX).then_some(packet.cookie),
-                reason: Some(reason),
-                matching: matching.clone(),
-                userdata: packet.userdata.to_vec(),
-                continuation: None,
-            }),
-        };
-        offer(&session, &message);
     }
+}
+
+/// Sends the packets whose turn has come; true if others still wait.
+pub(crate) fn release_packets(switch: &Switch) -> bool {
+    let waiting = |session: &&Rc<Session>| session.pacer.borrow().waiting() > 0;
+    let sessions: Vec<_> = {
+        let sessions = switch.sessions.borrow();
+        sessions.values().filter(waiting).cloned().collect()
+    };
+    let now = switch.engine.now();
+    for session in &sessions {
+        let due = session.pacer.borrow_mut().due(now);
+        due.iter().for_each(|packet| send_packet(session, packet));
+    }
+    sessions.iter().any(|session| waiting(&session))
+}
+
+/// 1.3 has three reasons; whatever is newer is an action's there.
+fn reason_of(version: Version, packet: &worker::PacketIn) -> PacketInReason {
+    match PacketInReason::from_wire(packet.reason) {
+        Some(reason @ (PacketInReason::NoMatch | PacketInReason::InvalidTtl)) => reason,
+        Some(reason) if version >= Version::V1_4 => reason,
+        _ => PacketInReason::Action,
+    }
+}
+
+fn send_packet(session: &Session, packet: &worker::PacketIn) {
+    let Some(version) = session.version.get() else {
+        return;
+    };
+    let reason = reason_of(version, packet);
+    let matching = pipeline_fields(packet);
+    // No action has said how much of it is wanted.
+    let most = match reason {
+        PacketInReason::InvalidTtl => usize::from(session.miss_send_len.get()),
+        _ => usize::MAX,
+    };
+    let data: Vec<u8> = packet.data.iter().take(most).copied().collect();
+    let message = match session.packet_in_format.get() {
+        PacketInFormat::Standard | PacketInFormat::Nxt => Message::PacketIn(PacketIn {
+            buffer_id: openflow::model::NO_BUFFER,
+            total_len: u16::try_from(packet.total_len).unwrap_or(u16::MAX),
+            reason,
+            table: packet.table,
+            cookie: packet.cookie,
+            matching,
+            data,
+        }),
+        PacketInFormat::Nxt2 => Message::PacketIn2(PacketIn2 {
+            full_len: (packet.total_len != data.len()).then_some(packet.total_len as u32),
+            data,
+            buffer_id: None,
+            table: Some(packet.table),
+            cookie: (packet.cookie != u64::MAX).then_some(packet.cookie),
+            reason: Some(reason),
+            matching,
+            userdata: packet.userdata.to_vec(),
+            continuation: None,
+        }),
+    };
+    offer(session, &message);
 }
 
 /// True if some controller wants packets whose time to live ran out.
@@ -166,15 +203,15 @@ pub(crate) fn wanting(
     switch: &Switch,
     kind: AsyncKind,
     reason: impl Fn(Version) -> u32,
-) -> Vec<std::rc::Rc<Session>> {
+) -> Vec<Rc<Session>> {
     let sessions = switch.sessions.borrow();
-    let wants = |session: &&std::rc::Rc<Session>| {
+    let wants = |session: &&Rc<Session>| {
         let masks = session.wants.get().masks(kind);
         let mask = match session.role.get() {
             Role::Slave => masks.slave,
             _ => masks.master,
         };
-        let version = session.version.get();
+        let version = session.version.get().filter(|_| session.hears());
         version.is_some_and(|v| mask.checked_shr(reason(v)).is_some_and(|m| m & 1 == 1))
     };
     sessions.values().filter(wants).cloned().collect()

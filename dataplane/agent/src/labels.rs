@@ -25,6 +25,11 @@ impl Labels {
         }
     }
 
+    /// Names a cookie of our own.
+    pub fn set(&mut self, cookie: u64, name: &str) {
+        self.names.insert(cookie, name.to_owned());
+    }
+
     /// The name of the object with that cookie.
     pub fn get(&self, cookie: u64) -> Option<&str> {
         self.names.get(&cookie).map(String::as_str)

@@ -19,26 +19,34 @@
 )]
 
 mod admin_server;
+mod admission;
 mod busy;
+mod converse;
 mod engine;
 mod events;
 mod handle;
 mod labels;
+mod links;
 mod metrics;
 mod monitors;
 mod notices;
+mod options;
 mod outbox;
+mod pacer;
+mod parts;
 mod ports;
 mod refusal;
 mod serve;
 mod session;
-mod socket;
+mod standalone;
 mod switch;
-mod target;
+mod timers;
 mod workers;
 
 pub use admin_server::serve_admin;
 pub use engine::{Device, Done, Engine, NewPort, PortState, WorkerView};
-pub use serve::{ListenError, run_timers, serve};
+pub use options::{FailMode, Options, PacketInLimit, parse_protocols};
+pub use serve::serve;
 pub use switch::{Identity, Opener, Switch};
-pub use target::{DEFAULT_PORT, Target, TargetError};
+pub use timers::run_timers;
+pub use transport::{DEFAULT_PORT, ListenError, Target, TargetError};

@@ -1,6 +1,7 @@
 //! What `/metrics` shows.
 
-use openflow::msg::Role;
+mod connections;
+
 use prometheus::{
     CounterVec, GaugeVec, IntCounterVec, IntGaugeVec, Opts, Registry, Result, TextEncoder,
 };
@@ -48,6 +49,7 @@ impl Switch {
     pub fn metrics(&self) -> Result<String> {
         let page = Page(Registry::new());
         identity(&page, self)?;
+        connections::connections(&page, self)?;
         ports(&page, self)?;
         workers(&page, self)?;
         tables(&page, self)?;
@@ -76,20 +78,6 @@ fn identity(page: &Page, switch: &Switch) -> Result<()> {
     )?
     .with_label_values::<&str>(&[])
     .set(seconds(uptime));
-    let sessions = page.gauge(
-        "sluice_openflow_sessions",
-        "OpenFlow connections, by role.",
-        &["role"],
-    )?;
-    for (role, name) in [
-        (Role::Equal, "equal"),
-        (Role::Master, "master"),
-        (Role::Slave, "slave"),
-    ] {
-        let connected = switch.sessions.borrow();
-        let count = connected.values().filter(|s| s.role.get() == role).count();
-        sessions.with_label_values(&[name]).set(count as i64);
-    }
     Ok(())
 }
 
@@ -285,13 +273,6 @@ fn tables(page: &Page, switch: &Switch) -> Result<()> {
         let metric = page.gauge(name, help, &[])?;
         metric.with_label_values::<&str>(&[]).set(value as i64);
     }
-    page.counter(
-        "sluice_packet_in_drops_total",
-        "Packets for the controller that were dropped because the queue was full.",
-        &[],
-    )?
-    .with_label_values::<&str>(&[])
-    .inc_by(switch.engine.packet_ins().dropped());
     Ok(())
 }
 

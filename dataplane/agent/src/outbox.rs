@@ -5,16 +5,14 @@ use std::cell::{Cell, RefCell};
 use openflow::{Message, Version, wire};
 use tokio::sync::Notify;
 
-/// Bytes above which a session stops to read requests until its peer has read the replies.
-const REPLY_MARK: usize = 1 << 20;
-/// Bytes above which messages nobody asked for are left out.
-const ASYNC_MARK: usize = 1 << 20;
-
 /// Encoded messages in their order. Bounded: replies by not reading further requests, messages
 /// nobody asked for by leaving them out.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Outbox {
     bytes: RefCell<Vec<u8>>,
+    /// Bytes above which messages nobody asked for are left out; half of it is where a session
+    /// stops to read requests.
+    mark: usize,
     filled: Notify,
     drained: Notify,
     closing: Cell<bool>,
@@ -22,6 +20,18 @@ pub(crate) struct Outbox {
 }
 
 impl Outbox {
+    /// An empty one, for so many bytes.
+    pub fn new(mark: usize) -> Self {
+        Outbox {
+            bytes: RefCell::default(),
+            mark,
+            filled: Notify::new(),
+            drained: Notify::new(),
+            closing: Cell::new(false),
+            left_out: Cell::new(0),
+        }
+    }
+
     /// Appends a reply.
     pub fn reply(&self, version: Version, xid: u32, message: &Message) {
         let encoded = wire::encode(version, xid, message, &mut self.bytes.borrow_mut());
@@ -33,7 +43,7 @@ impl Outbox {
 
     /// Appends a message nobody asked for, unless the peer is slow to read; false: left out.
     pub fn offer(&self, version: Version, message: &Message) -> bool {
-        if self.bytes.borrow().len() >= ASYNC_MARK {
+        if self.bytes.borrow().len() >= self.mark {
             self.left_out.set(self.left_out.get() + 1);
             return false;
         }
@@ -53,7 +63,7 @@ impl Outbox {
 
     /// Waits until there is room for more replies.
     pub async fn room(&self) {
-        while self.bytes.borrow().len() >= REPLY_MARK && !self.closing.get() {
+        while self.bytes.borrow().len() >= self.mark / 2 && !self.closing.get() {
             self.drained.notified().await;
         }
     }

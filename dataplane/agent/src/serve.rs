@@ -1,281 +1,173 @@
-//! Targets: listening, connecting, trying again; and what happens by the clock.
+//! Targets: listening, and connecting again and again.
 
-use std::io;
-use std::net::{IpAddr, Ipv6Addr, SocketAddr};
+use std::cell::RefCell;
 use std::rc::Rc;
 use std::time::Duration;
 
-use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
-use tokio::time::{Instant, sleep, timeout};
+use tokio::time::{Instant, sleep, timeout_at};
+use transport::{Backoff, CONNECT_TIME, Incoming, ListenError, Listener, Origin, Target, connect};
 
-use crate::session::{self, Patience};
-use crate::{Switch, Target, events, handle, socket};
+use crate::admission::{Admission, Place, Refusal};
+use crate::converse::converse;
+use crate::links::Primary;
+use crate::{Switch, standalone};
 
-/// First and longest pause between attempts to connect.
-const BACKOFF: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(8));
-/// Time for a connection to be made.
-const CONNECT_TIME: Duration = Duration::from_secs(5);
-/// Most connections at a time.
-const MOST_SESSIONS: usize = 512;
-/// How often flows' timeouts are looked at.
-const EXPIRY_TICK: Duration = Duration::from_millis(100);
-/// How often it is looked whether ports have changed.
-const PORT_TICK: Duration = Duration::from_millis(250);
-
-/// How often it is read how busy workers are.
-const BUSY_TICK: Duration = Duration::from_secs(1);
-
-/// A target that cannot be listened on.
-#[derive(Debug, thiserror::Error)]
-#[error("cannot listen on {target}: {cause}{hint}")]
-pub struct ListenError {
-    target: Target,
-    cause: io::Error,
-    hint: &'static str,
-}
-
-impl ListenError {
-    pub(crate) fn new(target: &Target, source: io::Error) -> Self {
-        ListenError {
-            target: target.clone(),
-            hint: match source.kind() {
-                io::ErrorKind::AddrInUse => "; choose another port or path, or stop who has it",
-                io::ErrorKind::PermissionDenied => "; run as root or choose another port or path",
-                _ => "",
-            },
-            cause: source,
-        }
-    }
-}
+/// Least silence after which somebody on a Unix socket is asked for a sign of life: only to find
+/// those that hang, since the system tells of those that end.
+const LOCAL_PROBE: Duration = Duration::from_secs(60);
 
 /// Listens on a target, or connects to it, again and again; until the runtime ends. Needs a
 /// `LocalSet`.
 ///
 /// # Errors
-/// When a passive target cannot be listened on.
+/// When a passive target cannot be listened on, or certificates are needed and not given.
 pub async fn serve(switch: &Rc<Switch>, target: &Target) -> Result<(), ListenError> {
-    let failed = |source| ListenError::new(target, source);
+    let options = switch.options();
     let switch = switch.clone();
-    match target {
-        Target::PassiveTcp { host, port } => {
-            let listener = listen_tcp(*host, *port).await.map_err(failed)?;
-            state(&switch, target, "listening");
-            tokio::task::spawn_local(accept_tcp(switch, target.clone(), listener));
+    if target.is_passive() {
+        let listener = Listener::bind(target, options.tls.as_ref()).await?;
+        let admission = switch.links.listen(target);
+        tokio::task::spawn_local(accept(switch, listener, admission));
+    } else {
+        if target.is_tls() && options.tls.is_none() {
+            let why = "it needs certificates; give --private-key, --certificate and --ca-cert";
+            return Err(ListenError::new(target, &std::io::Error::other(why)));
         }
-        Target::PassiveUnix(path) => {
-            let listener = socket::listen(path).map_err(failed)?;
-            state(&switch, target, "listening");
-            tokio::task::spawn_local(accept_unix(switch, target.clone(), listener));
-        }
-        Target::Tcp { .. } | Target::Unix(_) => {
-            tokio::task::spawn_local(keep_connected(switch, target.clone()));
-        }
+        let primary = switch.links.primary(target);
+        tokio::task::spawn_local(keep_connected(switch, target.clone(), primary));
     }
     Ok(())
 }
 
-fn state(switch: &Switch, target: &Target, state: &str) {
-    switch
-        .targets
-        .borrow_mut()
-        .insert(target.to_string(), state.to_owned());
-}
-
-async fn listen_tcp(host: Option<IpAddr>, port: u16) -> io::Result<TcpListener> {
-    // The unspecified IPv6 address takes IPv4 connections too, where the system has IPv6.
-    let any = SocketAddr::from((Ipv6Addr::UNSPECIFIED, port));
-    let listener = match host {
-        Some(host) => TcpListener::bind((host, port)).await?,
-        None => match TcpListener::bind(any).await {
-            Ok(listener) => listener,
-            Err(error) if error.kind() == io::ErrorKind::AddrInUse => return Err(error),
-            Err(_) => TcpListener::bind(("0.0.0.0", port)).await?,
-        },
-    };
-    if !host.is_some_and(|host| host.is_loopback()) {
-        tracing::warn!("ptcp:{port}: reachable from other machines, and not encrypted");
-    }
-    Ok(listener)
-}
-
-async fn accept_tcp(switch: Rc<Switch>, target: Target, listener: TcpListener) {
+async fn accept(switch: Rc<Switch>, listener: Listener, admission: Rc<RefCell<Admission>>) {
+    let target = listener.target().clone();
     loop {
         match listener.accept().await {
-            Ok((stream, peer)) => {
-                // Replies are small and waited for.
-                drop(stream.set_nodelay(true));
-                accepted(&switch, format!("tcp:{peer}"), stream);
+            Ok(incoming) => admit(&switch, &target, &admission, incoming),
+            Err(error) => {
+                // Out of file descriptors, mostly: waits for better times.
+                tracing::warn!("{target}: cannot accept a connection: {error}");
+                sleep(Duration::from_millis(200)).await;
             }
-            Err(error) => cannot_accept(&target, &error).await,
         }
+        // A flood of connections must not keep those that are there waiting.
+        tokio::task::consume_budget().await;
     }
 }
 
-async fn accept_unix(switch: Rc<Switch>, target: Target, listener: UnixListener) {
-    loop {
-        match listener.accept().await {
-            Ok((stream, _)) => accepted(&switch, target.to_string(), stream),
-            Err(error) => cannot_accept(&target, &error).await,
-        }
-    }
-}
-
-/// Out of file descriptors, mostly: waits for better times.
-async fn cannot_accept(target: &Target, error: &io::Error) {
-    tracing::warn!("{target}: cannot accept a connection: {error}");
-    sleep(Duration::from_millis(200)).await;
-}
-
-fn accepted(
+fn admit(
     switch: &Rc<Switch>,
-    peer: String,
-    stream: impl AsyncRead + AsyncWrite + Unpin + 'static,
+    target: &Target,
+    admission: &Rc<RefCell<Admission>>,
+    incoming: Incoming,
 ) {
-    if switch.sessions.borrow().len() >= MOST_SESSIONS {
-        tracing::warn!("{peer}: refused, there are {MOST_SESSIONS} connections already");
-        return;
+    let options = switch.options();
+    let place = Admission::enter(
+        admission,
+        incoming.origin(),
+        options.per_listener,
+        options.per_peer,
+    );
+    match place {
+        Ok(place) => {
+            let task = welcome(switch.clone(), target.clone(), incoming, place);
+            tokio::task::spawn_local(task);
+        }
+        Err(why) => {
+            let limit = match why {
+                Refusal::Peer => format!("{} connections from there", options.per_peer),
+                _ => format!("{} connections", options.per_listener),
+            };
+            refuse(
+                switch,
+                target,
+                why,
+                &format!("{}: refused, there are {limit} already", incoming.peer()),
+            );
+        }
     }
-    let switch = switch.clone();
-    tokio::task::spawn_local(async move {
-        run(&switch, peer, stream, Patience::PASSIVE).await;
-    });
 }
 
-async fn run(
-    switch: &Rc<Switch>,
-    peer: String,
-    stream: impl AsyncRead + AsyncWrite + Unpin,
-    patience: Patience,
-) -> String {
-    let session = switch.open_session(peer);
-    let why = session::serve(switch, &session, stream, patience).await;
+/// Counts; says so for the 1st, 2nd, 4th, 8th ... time, so that a flood does not fill the log.
+fn refuse(switch: &Switch, target: &Target, why: Refusal, text: &str) {
+    let count = switch.links.refuse(target, why);
+    if count.is_power_of_two() {
+        tracing::warn!("{target}: {text} ({count} so far)");
+    }
+}
+
+async fn welcome(switch: Rc<Switch>, target: Target, incoming: Incoming, _place: Place) {
+    let options = switch.options();
+    let peer = incoming.peer().to_owned();
+    let hello_by = Instant::now() + options.handshake;
+    let probe = match incoming.origin() {
+        Origin::User(_) if !options.inactivity_probe.is_zero() => {
+            options.inactivity_probe.max(LOCAL_PROBE)
+        }
+        _ => options.inactivity_probe,
+    };
+    let stream = match timeout_at(hello_by, incoming.open()).await {
+        Ok(Ok(stream)) => stream,
+        Ok(Err(why)) => {
+            return refuse(
+                &switch,
+                &target,
+                Refusal::Handshake,
+                &format!("{peer}: {why}"),
+            );
+        }
+        Err(_) => {
+            let why = format!("{peer}: TLS was not agreed on in time");
+            return refuse(&switch, &target, Refusal::Handshake, &why);
+        }
+    };
+    let session = switch.open_session(peer, None);
+    let why = converse(&switch, &session, stream, probe, hello_by).await;
     switch.close_session(&session);
+    if session.version.get().is_none() {
+        refuse(
+            &switch,
+            &target,
+            Refusal::Handshake,
+            &format!("{}: {why}", session.peer),
+        );
+    }
     tracing::debug!("{}: ended: {why}", session.peer);
-    why
 }
 
-async fn keep_connected(switch: Rc<Switch>, target: Target) {
-    let (first, longest) = BACKOFF;
-    let mut pause = first;
+async fn keep_connected(switch: Rc<Switch>, target: Target, primary: Rc<Primary>) {
+    let options = switch.options();
+    let mut backoff = Backoff::new(options.max_backoff);
     let mut said = String::new();
     loop {
-        let began = Instant::now();
-        let why = match connect(&target).await {
+        primary.attempts.set(primary.attempts.get() + 1);
+        let limit = options.max_backoff.max(CONNECT_TIME);
+        let (why, held) = match connect(&target, options.tls.as_ref(), limit).await {
             Ok(stream) => {
                 tracing::info!("{target}: connected");
                 said.clear();
-                state(&switch, &target, "connected");
-                let why = run_any(&switch, &target, stream).await;
-                tracing::warn!("{target}: connection ended: {why}");
-                why
+                let began = Instant::now();
+                let session = switch.open_session(target.to_string(), Some(primary.clone()));
+                let hello_by = began + options.handshake;
+                let probe = options.inactivity_probe;
+                let why = converse(&switch, &session, stream, probe, hello_by).await;
+                switch.close_session(&session);
+                primary.connected.set(false);
+                // From here on the time without a controller counts.
+                standalone::review(&switch);
+                (why, began.elapsed() > options.max_backoff)
             }
-            Err(error) => error.to_string(),
+            Err(error) => (error.to_string(), false),
         };
-        state(&switch, &target, &format!("trying: {why}"));
         // The same reason is told once, not every few seconds.
         if why != said {
             tracing::warn!("{target}: {why}; trying again");
-            said = why;
+            said.clone_from(&why);
         }
-        pause = match began.elapsed() > longest {
-            true => first,
-            false => (pause * 2).min(longest),
-        };
-        sleep(pause).await;
-    }
-}
-
-enum Stream {
-    Tcp(TcpStream),
-    Unix(UnixStream),
-}
-
-async fn connect(target: &Target) -> io::Result<Stream> {
-    let connecting = async {
-        match target {
-            Target::Tcp { host, port } => {
-                let stream = TcpStream::connect((host.as_str(), *port)).await?;
-                drop(stream.set_nodelay(true));
-                Ok(Stream::Tcp(stream))
-            }
-            Target::Unix(path) | Target::PassiveUnix(path) => {
-                Ok(Stream::Unix(UnixStream::connect(path).await?))
-            }
-            Target::PassiveTcp { .. } => Err(io::Error::other("is listened on")),
+        *primary.why.borrow_mut() = why;
+        if held {
+            backoff.reset();
         }
-    };
-    let late = || io::Error::new(io::ErrorKind::TimedOut, "no connection within 5 s");
-    timeout(CONNECT_TIME, connecting)
-        .await
-        .unwrap_or_else(|_| Err(late()))
-}
-
-async fn run_any(switch: &Rc<Switch>, target: &Target, stream: Stream) -> String {
-    let peer = target.to_string();
-    match stream {
-        Stream::Tcp(stream) => run(switch, peer, stream, Patience::ACTIVE).await,
-        Stream::Unix(stream) => run(switch, peer, stream, Patience::ACTIVE).await,
-    }
-}
-
-/// What happens by the clock: timeouts of flows, changes of ports, packets for controllers,
-/// modifications that nobody published. Does not return.
-pub async fn run_timers(switch: Rc<Switch>) {
-    let flows = async {
-        loop {
-            sleep(EXPIRY_TICK).await;
-            expire_flows(&switch).await;
-        }
-    };
-    let ports = async {
-        loop {
-            sleep(PORT_TICK).await;
-            switch.check_ports();
-        }
-    };
-    let load = async {
-        loop {
-            sleep(BUSY_TICK).await;
-            switch.read_busy();
-            handle::bundle::expire(&switch);
-            // Finds a worker that has ended, see `Switch::worker_ended`.
-            switch.barrier().await;
-        }
-    };
-    tokio::join!(flows, ports, load, forward_packets(&switch));
-}
-
-async fn expire_flows(switch: &Rc<Switch>) {
-    switch.publish_if_overdue();
-    let now = switch.engine.now();
-    let next = switch.tables.borrow().next_expiry();
-    let due = next.is_some_and(|at| at <= now);
-    if !due && !switch.has_removed() {
-        return;
-    }
-    // With the workers' counts in, idle flows can be told from busy ones.
-    switch.settle().await;
-    if due {
-        let mut gone = switch.tables.borrow_mut().expire(switch.engine.now());
-        if !gone.is_empty() {
-            switch.note(None, &mut gone);
-            switch.settle().await;
-        }
-    }
-}
-
-async fn forward_packets(switch: &Switch) {
-    let queue = switch.engine.packet_ins();
-    let ready = std::sync::Arc::new(tokio::sync::Notify::new());
-    let wake = ready.clone();
-    queue.on_push(move || wake.notify_one());
-    loop {
-        while let Some(packet) = queue.pop() {
-            events::packet_in(switch, &packet);
-            // A flood of packets must not keep requests waiting.
-            tokio::task::consume_budget().await;
-        }
-        ready.notified().await;
+        sleep(backoff.pause()).await;
     }
 }

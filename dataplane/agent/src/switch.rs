@@ -14,21 +14,25 @@ use openflow::msg::{ControllerReason, PortReason, PortStatus};
 use tables::{Change, RemovedReason, Rule, Tables};
 use tokio::sync::{Notify, oneshot};
 
-use crate::PortState;
 use crate::busy::Busy;
 use crate::engine::{Device, Engine, NewPort};
 use crate::events;
 use crate::handle::bundle::Held;
 use crate::handle::fast::Fast;
 use crate::labels::Labels;
+use crate::links::{Links, Primary};
 use crate::monitors::{self, Origin};
 use crate::notices;
 use crate::ports::{PortRecord, Ports, state_of};
 use crate::session::Session;
+use crate::standalone::{self, Acting};
+use crate::{Options, PortState};
 
 /// Modifications that nobody waits for are published at most so often (nanoseconds): each time,
 /// what is changed next has to be copied first.
 const PUBLISH_EVERY: u64 = 20_000_000;
+/// Bytes read at once.
+const READ: usize = 1 << 16;
 
 /// Who the switch is.
 #[derive(Clone, Debug, Default)]
@@ -61,8 +65,15 @@ pub struct Switch {
     pub(crate) bundled: Held,
     /// Names that controllers gave to tables.
     pub(crate) table_names: RefCell<BTreeMap<TableId, String>>,
-    /// State of each configured target, in words.
-    pub(crate) targets: RefCell<BTreeMap<String, String>>,
+    /// The configured targets.
+    pub(crate) links: Links,
+    /// What the fail mode has done, while it acts.
+    pub(crate) acting: RefCell<Option<Acting>>,
+    /// All connections read through it, one at a time.
+    pub(crate) read_buffer: RefCell<Box<[u8]>>,
+    options: RefCell<Rc<Options>>,
+    /// What connections that have ended had lost.
+    lost_before: Cell<(u64, u64)>,
     /// Generation of the last master election (6.3.5).
     pub(crate) election: Cell<Option<u64>>,
     pub(crate) frag_flags: Cell<u16>,
@@ -99,7 +110,11 @@ impl Switch {
             sessions: RefCell::default(),
             bundled: Held::default(),
             table_names: RefCell::default(),
-            targets: RefCell::default(),
+            links: Links::default(),
+            acting: RefCell::default(),
+            read_buffer: RefCell::new(vec![0; READ].into()),
+            options: RefCell::default(),
+            lost_before: Cell::default(),
             election: Cell::new(None),
             frag_flags: Cell::new(0),
             port_changed: Notify::new(),
@@ -127,17 +142,53 @@ impl Switch {
         )
     }
 
-    pub(crate) fn open_session(&self, peer: String) -> Rc<Session> {
+    /// How connections are kept, from now on; to be said before targets are served.
+    pub fn configure(&self, options: Options) {
+        *self.options.borrow_mut() = Rc::new(options);
+    }
+
+    pub(crate) fn options(&self) -> Rc<Options> {
+        self.options.borrow().clone()
+    }
+
+    pub(crate) fn open_session(&self, peer: String, primary: Option<Rc<Primary>>) -> Rc<Session> {
         let id = self.next_session.get();
         self.next_session.set(id + 1);
-        let session = Rc::new(Session::new(id, peer));
+        let session = Rc::new(Session::new(id, peer, primary, &self.options.borrow()));
         self.sessions.borrow_mut().insert(id, session.clone());
         session
+    }
+
+    /// Packets that rate limits have dropped, and messages left out for slow readers, on all
+    /// connections there ever were.
+    pub(crate) fn lost(&self) -> (u64, u64) {
+        let sessions = self.sessions.borrow();
+        sessions
+            .values()
+            .fold(self.lost_before.get(), |(limited, unread), session| {
+                let dropped = session.pacer.borrow().dropped();
+                (limited + dropped, unread + session.out.left_out())
+            })
+    }
+
+    /// A connection is through hello.
+    pub(crate) fn agreed(self: &Rc<Self>, session: &Session) {
+        if let Some(primary) = &session.primary {
+            primary.connected.set(true);
+            // Its messages find the tables as they were without it.
+            standalone::review(self);
+        }
+        self.review_wishes();
     }
 
     pub(crate) fn close_session(&self, session: &Session) {
         self.sessions.borrow_mut().remove(&session.id);
         notices::controller_status(self, session, ControllerReason::ChannelStatus);
+        let (limited, unread) = self.lost_before.get();
+        self.lost_before.set((
+            limited + session.pacer.borrow().dropped(),
+            unread + session.out.left_out(),
+        ));
         self.review_wishes();
     }
 

@@ -39,6 +39,11 @@ impl Controller {
         };
         assert!(matches!(controller.read().1, Message::Hello(_)));
         controller.send(&Message::Hello(Hello::offering(&[Version::V1_3])));
+        // Who connects to the switch hears nothing unasked before.
+        controller.send(&Message::SetConfig(SwitchConfig {
+            flags: 0,
+            miss_send_len: 0xffff,
+        }));
         controller
     }
 

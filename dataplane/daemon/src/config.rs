@@ -3,12 +3,14 @@
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
-use agent::Target;
+use agent::{Options, Target};
 use clap::Parser;
 use ports::PortSpec;
 use serde::Deserialize;
+use transport::TlsFiles;
 use worker::{Poll, Vtep};
 
+use crate::connections::Connections;
 use crate::cpus;
 
 /// The switch of a node: forwards packets between ports by OpenFlow tables, on DPDK.
@@ -32,11 +34,11 @@ struct Flags {
     /// This node's tunnel endpoint: ADDRESS/LEN,port=UPLINK[,vlan=N][,gateway=IP][,mac=MAC]
     #[arg(long, value_name = "SPEC")]
     vtep: Vec<String>,
-    /// Listen for OpenFlow controllers: ptcp:[PORT][:HOST] or punix:PATH
+    /// Listen for OpenFlow controllers: ptcp:[PORT][:HOST], pssl:[PORT][:HOST] or punix:PATH
     /// [default: punix:/run/sluice/br.mgmt, unless there is a controller]
     #[arg(long, value_name = "TARGET")]
     listen: Vec<String>,
-    /// Connect to an OpenFlow controller: tcp:HOST[:PORT] or unix:PATH
+    /// Connect to an OpenFlow controller: tcp:HOST[:PORT], ssl:HOST[:PORT] or unix:PATH
     #[arg(long, value_name = "TARGET")]
     controller: Vec<String>,
     /// Cores for workers, e.g. 1 or 2-5; by default one worker that is not pinned
@@ -60,6 +62,8 @@ struct Flags {
     /// Serve /metrics there, or none [default: 127.0.0.1:9651]
     #[arg(long, value_name = "HOST:PORT")]
     metrics: Option<String>,
+    #[command(flatten)]
+    connections: Connections,
 }
 
 /// One value or a list of them.
@@ -94,6 +98,36 @@ struct File {
     eal: Option<String>,
     admin: Option<PathBuf>,
     metrics: Option<String>,
+    protocols: Option<String>,
+    private_key: Option<PathBuf>,
+    certificate: Option<PathBuf>,
+    ca_cert: Option<PathBuf>,
+    inactivity_probe: Option<u64>,
+    max_backoff: Option<u64>,
+    fail_mode: Option<String>,
+    controller_rate_limit: Option<u32>,
+    controller_burst_limit: Option<u32>,
+    max_connections: Option<usize>,
+    max_connections_per_peer: Option<usize>,
+}
+
+impl File {
+    /// What it says about OpenFlow connections.
+    fn connections(&mut self) -> Connections {
+        Connections {
+            protocols: self.protocols.take(),
+            private_key: self.private_key.take(),
+            certificate: self.certificate.take(),
+            ca_cert: self.ca_cert.take(),
+            inactivity_probe: self.inactivity_probe.take(),
+            max_backoff: self.max_backoff.take(),
+            fail_mode: self.fail_mode.take(),
+            controller_rate_limit: self.controller_rate_limit.take(),
+            controller_burst_limit: self.controller_burst_limit.take(),
+            max_connections: self.max_connections.take(),
+            max_connections_per_peer: self.max_connections_per_peer.take(),
+        }
+    }
 }
 
 /// What to run.
@@ -109,6 +143,10 @@ pub struct Config {
     pub vteps: Vec<Vtep>,
     /// OpenFlow targets, passive and active.
     pub targets: Vec<Target>,
+    /// How OpenFlow connections are kept.
+    pub openflow: Options,
+    /// Certificates for those through TLS.
+    pub tls: Option<TlsFiles>,
     /// Cores of workers; empty: one worker, not pinned.
     pub cpus: Vec<usize>,
     /// How workers wait.
@@ -180,7 +218,8 @@ fn read_file(path: &Path) -> Result<File, Usage> {
     })
 }
 
-fn merge(flags: Flags, file: File) -> Result<Config, String> {
+fn merge(flags: Flags, mut file: File) -> Result<Config, String> {
+    let (openflow, tls) = flags.connections.or(file.connections()).resolve()?;
     let name = match flags.name.or(file.name) {
         Some(name) => name,
         None => host_name(),
@@ -230,6 +269,8 @@ fn merge(flags: Flags, file: File) -> Result<Config, String> {
         ports,
         vteps,
         targets,
+        openflow,
+        tls,
         cpus,
         poll,
         memory,
@@ -397,7 +438,12 @@ mod tests {
             ("--vtep 1.2.3.4,port=up", "vtep"),
             ("--listen tcp:a", "one for --controller"),
             ("--controller ptcp:", "one for --listen"),
-            ("--controller pssl:", "not built in"),
+            ("--controller pssl:", "one for --listen"),
+            ("--private-key k", "give --certificate and --ca-cert too"),
+            ("--protocols OpenFlow10", "speaks OpenFlow13"),
+            ("--fail-mode open", "secure or standalone"),
+            ("--max-connections 0", "nobody could connect"),
+            ("--max-backoff 5", "at least 100 ms"),
             ("--cpus 1-", "cpus '1-'"),
             ("--poll lazy", "poll 'lazy'"),
             ("--memory 1", "at least 64"),
@@ -432,11 +478,18 @@ mod tests {
             eal = "--no-pci -v"
             admin = "/tmp/x"
             metrics = "none"
+            protocols = "OpenFlow13"
+            inactivity-probe = 0
+            max-backoff = 4000
+            fail-mode = "standalone"
+            controller-rate-limit = 400
+            max-connections = 9
+            max-connections-per-peer = 3
         "#;
         let config = with_file(
             "all",
             text,
-            "--name flag --port r,dev=tap --vtep 1.1.1.1/8,port=r",
+            "--name flag --port r,dev=tap --vtep 1.1.1.1/8,port=r --max-connections 10",
         )
         .unwrap();
         assert_eq!((config.dpid, config.name.as_str()), (2, "flag"));
@@ -444,6 +497,15 @@ mod tests {
         assert_eq!(config.eal, ["--no-pci", "-v"]);
         assert_eq!((config.cpus, config.memory), (vec![1], 100));
         assert!(config.no_huge && config.metrics.is_none());
+        let openflow = config.openflow;
+        assert_eq!((openflow.per_listener, openflow.per_peer), (10, 3));
+        assert_eq!(
+            (openflow.packet_in.rate, openflow.packet_in.burst),
+            (400, 100)
+        );
+        assert_eq!(openflow.fail_mode, agent::FailMode::Standalone);
+        assert!(openflow.inactivity_probe.is_zero());
+        assert_eq!(openflow.max_backoff.as_secs(), 4);
     }
 
     #[test]

@@ -5,6 +5,7 @@
 //! and `worker`.
 
 mod config;
+mod connections;
 mod cpus;
 mod eal;
 mod http;

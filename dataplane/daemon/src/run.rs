@@ -8,12 +8,13 @@ use std::io::IsTerminal;
 use std::rc::Rc;
 use std::sync::Arc;
 
-use agent::{Identity, Opener, Switch, Target};
+use agent::{Identity, Opener, Options, Switch, Target};
 use anyhow::{Context, Result};
 use conntrack::ConnTable;
 use tables::Tables;
 use tokio::signal::unix::{SignalKind, signal};
 use tracing_subscriber::EnvFilter;
+use transport::Tls;
 use worker::{Shared, Workers};
 
 use crate::config::Config;
@@ -79,6 +80,10 @@ pub fn run(config: Config) -> Result<()> {
     };
     let served = tokio::task::LocalSet::new().block_on(&runtime, async {
         let switch = Switch::new(identity, tables, Box::new(workers), opener);
+        switch.configure(Options {
+            tls: config.tls.clone().map(Tls::load).transpose()?,
+            ..config.openflow.clone()
+        });
         serve(&switch, &config).await?;
         // Only now it is certain that they are ours, and not those of another process.
         remove_sockets(&config);

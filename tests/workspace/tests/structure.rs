@@ -10,6 +10,7 @@ use std::process::Command;
 const MAY_USE: &[(&str, &[&str])] = &[
     ("sluice-net", &[]),
     ("sluice-openflow", &["sluice-net"]),
+    ("sluice-transport", &[]),
     ("sluice-dpdk-sys", &[]),
     ("sluice-packet", &["sluice-dpdk-sys"]),
     ("sluice-os", &[]),
@@ -44,6 +45,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
             "sluice-conntrack",
             "sluice-worker",
             "sluice-admin",
+            "sluice-transport",
         ],
     ),
     (
@@ -59,6 +61,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
             "sluice-conntrack",
             "sluice-worker",
             "sluice-admin",
+            "sluice-transport",
             "sluice-agent",
         ],
     ),
@@ -70,7 +73,12 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("sluice-watch", &["sluice-net", "sluice-cluster"]),
     (
         "sluice-session",
-        &["sluice-net", "sluice-openflow", "sluice-flows"],
+        &[
+            "sluice-net",
+            "sluice-openflow",
+            "sluice-transport",
+            "sluice-flows",
+        ],
     ),
     (
         "sluice-controller",
@@ -89,7 +97,12 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ),
     (
         "sluicectl",
-        &["sluice-net", "sluice-openflow", "sluice-admin"],
+        &[
+            "sluice-net",
+            "sluice-openflow",
+            "sluice-transport",
+            "sluice-admin",
+        ],
     ),
     ("sluice-flowmod", &["sluice-net", "sluice-openflow"]),
     ("sluice-workspace-tests", &[]),

@@ -225,9 +225,7 @@ pub struct Switch {
 
 impl Switch {
     pub async fn connect(target: &Target, state: Arc<Mutex<State>>) -> Switch {
-        let Target::Tcp(address) = target else {
-            panic!("tests use TCP")
-        };
+        let address = target.local_address().expect("tests use TCP");
         let stream = TcpStream::connect(address).await.unwrap();
         let (unasked, queue) = mpsc::unbounded_channel();
         let task = tokio::spawn(serve(stream, state.clone(), queue));

@@ -58,7 +58,9 @@ impl Controller {
             registry: Registry::default(),
             timing,
         };
-        let listener = Listener::bind(&"ptcp:0".parse().unwrap()).await.unwrap();
+        let listener = Listener::bind(&"ptcp:0:127.0.0.1".parse().unwrap(), None)
+            .await
+            .unwrap();
         let target = listener.local().unwrap();
         let listening = tokio::spawn(session::listen(listener, context));
         Controller {

@@ -261,16 +261,18 @@ pub(super) fn switch(switch: &Switch) -> Show {
 }
 
 fn sessions(switch: &Switch) -> Vec<Session> {
-    let targets = switch.targets.borrow();
-    let targets = targets.iter().map(|(target, state)| Session {
-        target: target.clone(),
-        state: state.clone(),
+    let targets = switch.links.each().into_iter();
+    let targets = targets.map(|(target, link)| Session {
+        target,
+        state: link.state(),
         role: None,
+        version: None,
     });
     let connected = switch.sessions.borrow();
     let connected = connected.values().map(|session| Session {
         target: session.peer.clone(),
         state: "connected".to_owned(),
+        version: session.version.get().map(|version| version.to_string()),
         role: Some(
             match session.role.get() {
                 Role::Equal | Role::NoChange => "equal",

@@ -15,7 +15,7 @@ const GROUP: &str = "sluice";
 ///
 /// # Errors
 /// What the system says; `AddrInUse` for a socket in use.
-pub(crate) fn listen(path: &Path) -> io::Result<UnixListener> {
+pub fn listen(path: &Path) -> io::Result<UnixListener> {
     if let Some(folder) = path.parent() {
         std::fs::create_dir_all(folder)?;
     }
