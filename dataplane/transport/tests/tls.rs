@@ -42,8 +42,8 @@ fn files(folder: &Path, name: &str, signed_by: &Ca, trusts: &Ca) -> TlsFiles {
 
 async fn listen(files: TlsFiles) -> (Listener, Target) {
     let tls = Tls::load(files).unwrap();
-    let listener = Listener::bind(&"pssl:0:127.0.0.1".parse().unwrap(), Some(&tls));
-    let listener = listener.await.unwrap();
+    let any = "pssl:0:127.0.0.1".parse().unwrap();
+    let listener = Listener::bind(&any, Some(&tls)).await.unwrap();
     let port = listener.local().unwrap().local_address().unwrap().port();
     (listener, format!("ssl:127.0.0.1:{port}").parse().unwrap())
 }
