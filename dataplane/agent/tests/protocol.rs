@@ -454,8 +454,9 @@ fn the_switch_connects_again_to_a_controller_that_went_away() {
 #[test]
 fn connections_can_be_flushed_by_zone() {
     let twin = Twin::start("flush", &[]);
-    drop(twin.told());
     let mut c = Controller::connect(&twin);
+    c.barrier();
+    drop(twin.told());
     c.send(&Message::CtFlushZone(9));
     c.barrier();
     assert_eq!(twin.told(), [Told::Flushed(Some(9))]);
