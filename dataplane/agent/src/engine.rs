@@ -4,6 +4,7 @@
 use std::net::IpAddr;
 use std::sync::Arc;
 
+use net::options::OptionMap;
 use net::{MacAddr, PortNo};
 use ports::{Port, TunnelSpec};
 use worker::{CountersSnapshot, NeighborEntry, PacketInQueue, PacketOut};
@@ -81,6 +82,9 @@ pub trait Engine {
 
     /// Whether IP fragments are dropped before the tables see them.
     fn drop_fragments(&self, drop: bool);
+
+    /// Says which tunnel options are fields.
+    fn set_tunnel_options(&self, map: OptionMap);
 
     /// Hands a port to the workers.
     ///

@@ -188,6 +188,13 @@ fn pipeline_fields(packet: &worker::PacketIn) -> Match {
     if physical.get() != 0 && physical != packet.key.in_port {
         matching.set(Field::InPhyPort, physical.get().into(), u32::MAX.into());
     }
+    for field in Field::ALL {
+        let there = |bit| packet.key.tun_present & bit != 0;
+        if field.presence().is_some_and(there) {
+            let slot = field.info().slot;
+            matching.set(*field, slot.get(&packet.key), slot.ones());
+        }
+    }
     for field in PIPELINE_FIELDS {
         let slot = field.info().slot;
         let value = slot.get(&packet.key);

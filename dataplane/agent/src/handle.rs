@@ -8,6 +8,7 @@ mod features;
 pub(crate) mod multipart;
 mod role;
 pub(crate) mod table;
+mod tlv;
 
 use std::rc::Rc;
 
@@ -117,6 +118,11 @@ pub(crate) async fn message(
             switch.engine.flush_connections(Some(zone));
         }
         M::CookieLabels(labels) => switch.labels.borrow_mut().update(labels),
+        M::TlvTableMod(request) => tlv::modify(switch, &request)?,
+        M::TlvTableRequest => {
+            let table = tlv::table(&switch.tunnel_options.get());
+            session.reply(xid, &M::TlvTableReply(table));
+        }
         // Ages are in every reply that has a place for them.
         M::NxtFlowAge => {}
         M::NxtRoleRequest(request) => {
@@ -125,7 +131,7 @@ pub(crate) async fn message(
             session.reply(xid, &M::NxtRoleReply(session.role.get()));
         }
         M::FlowMonitorCancel(id) => session.monitors.cancel(id)?,
-        M::Resume(_) | M::CtFlush(_) | M::TlvTableMod(_) | M::TlvTableRequest => {
+        M::Resume(_) | M::CtFlush(_) => {
             return Err(OFPBRC_BAD_EXP_TYPE);
         }
         M::Experimenter { experimenter, .. } => {
@@ -225,11 +231,14 @@ fn modify(switch: &Switch, message: &Message) -> Result<Vec<Change>, OfError> {
                 return Err(OFPBRC_BUFFER_UNKNOWN);
             }
             features::check_flow(&request.matching, &request.instructions)?;
+            let options = switch.tunnel_options.get();
+            tlv::check_flow(&options, &request.matching, &request.instructions)?;
             tables.flow_mod(request, now)
         }
         Message::GroupMod(request) => {
             for bucket in &request.buckets {
                 features::check_actions(&bucket.actions, false)?;
+                tlv::check_actions(&switch.tunnel_options.get(), &bucket.actions)?;
             }
             tables.group_mod(request, now)
         }
@@ -270,6 +279,7 @@ fn check_packet_out(switch: &Switch, request: &PacketOut) -> Result<(), OfError>
         return Err(OFPBRC_BAD_PACKET);
     }
     features::check_actions(&request.actions, true)?;
+    tlv::check_actions(&switch.tunnel_options.get(), &request.actions)?;
     let tables = switch.tables.borrow();
     tables.check_actions(&request.actions).map_err(of_error)
 }

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ::ports::{Port, PortError, PortSpec};
+use net::options::OptionMap;
 use net::{PortNo, TableId};
 use openflow::Message;
 use openflow::model::FLOW_SEND_REMOVED;
@@ -77,6 +78,7 @@ pub struct Switch {
     /// Generation of the last master election (6.3.5).
     pub(crate) election: Cell<Option<u64>>,
     pub(crate) frag_flags: Cell<u16>,
+    pub(crate) tunnel_options: Cell<OptionMap>,
     /// Woken when a port comes, goes or changes.
     pub(crate) port_changed: Notify,
     pub(crate) started: u64,
@@ -117,6 +119,7 @@ impl Switch {
             lost_before: Cell::default(),
             election: Cell::new(None),
             frag_flags: Cell::new(0),
+            tunnel_options: Cell::default(),
             port_changed: Notify::new(),
             worker_ended: Notify::new(),
             busy: RefCell::default(),

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use conntrack::{Conn, Filter, Tuple};
+use net::options::OptionMap;
 use net::{MacAddr, PortNo};
 use worker::{
     NeighborEntry, PacketInQueue, PacketOut, PortKind, Reply, Shared, TunnelPort, Workers,
@@ -19,6 +20,10 @@ impl Engine for Workers {
 
     fn barrier(&self, done: Done<()>) {
         Workers::barrier(self, Reply::to(done));
+    }
+
+    fn set_tunnel_options(&self, map: OptionMap) {
+        Workers::set_tunnel_options(self, map);
     }
 
     fn settle(&self, done: Done<()>) {

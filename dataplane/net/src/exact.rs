@@ -20,6 +20,7 @@ use zerocopy::big_endian::{U16, U32, U64};
 use crate::FlowKey;
 use crate::headers::{Ethernet, Icmp, Ipv4, Ipv6, Sctp, Tcp, Udp, VlanTag, ethertype, proto, view};
 use crate::key::{FRAG_ANY, FRAG_LATER};
+use crate::options::{self, Options};
 use crate::parse::{
     Fragment, HEADER_BYTES, ICMP_QUERIES, ICMPV6_QUERIES, Layout, Network, Transport, echo_id,
     is_vlan, snap,
@@ -38,6 +39,7 @@ pub const WORDS: usize = 13;
 /// | 3 | source port 16, destination port 16, ICMP identifier 16, shape 16 |
 /// | 4.. | IPv4 source 32 and destination 32; or IPv6 source 128 and destination 128 |
 /// | then, from a tunnel | tunnel id 64; source and destination as above |
+/// | then, with tunnel options | which of them 64; the value of each 64 |
 #[derive(Clone, Copy, Debug, Default)]
 pub struct ExactKey {
     words: [u64; WORDS],
@@ -81,6 +83,7 @@ mod shape {
     pub const IPV6: u16 = 0x80;
     pub const TUNNEL_IPV4: u16 = 0x100;
     pub const TUNNEL_IPV6: u16 = 0x200;
+    pub const TUNNEL_OPTIONS: u16 = 0x400;
 }
 
 /// What a packet's outer headers said, for a packet that came out of a tunnel.
@@ -92,6 +95,8 @@ pub struct TunnelKey {
     pub src: IpAddr,
     /// Outer destination, of the same family.
     pub dst: IpAddr,
+    /// Options.
+    pub options: Options,
 }
 
 impl TunnelKey {
@@ -100,6 +105,7 @@ impl TunnelKey {
         key.tun_id = U64::new(self.id);
         (key.tun_src, key.tun_ipv6_src) = split(self.src);
         (key.tun_dst, key.tun_ipv6_dst) = split(self.dst);
+        self.options.apply(key);
     }
 }
 
@@ -121,6 +127,8 @@ pub enum Uncacheable {
     Extension,
     /// Neighbour discovery.
     NeighbourDiscovery,
+    /// More tunnel options than there is room for.
+    Options,
 }
 
 /// Packs the key of a packet whose first bytes are `head`; see [`HEADER_BYTES`].
@@ -220,6 +228,21 @@ fn read_any(
             }
         }
     }
+    if let Some(options) = tunnel.map(|tunnel| &tunnel.options)
+        && options.present != 0
+    {
+        fields.shape |= shape::TUNNEL_OPTIONS;
+        let needed = 1 + options.present.count_ones() as usize;
+        if usize::from(key.len) + needed > WORDS {
+            return Err(Uncacheable::Options);
+        }
+        key.push(options.present.into());
+        for (at, value) in options.values.iter().enumerate() {
+            if options.present & 1 << at != 0 {
+                key.push(*value);
+            }
+        }
+    }
     key.words[0] = (u64::from(in_port) << 32)
         | (u64::from(ethertype) << 16)
         | (u64::from(fields.proto) << 8)
@@ -269,6 +292,8 @@ pub fn covered() -> FlowKey {
         tun_dst: U32::MAX_VALUE,
         tun_ipv6_src: [0xff; 16],
         tun_ipv6_dst: [0xff; 16],
+        tun_metadata: [U64::MAX_VALUE; options::FIELDS],
+        tun_present: 0xff,
         ..FlowKey::default()
     }
 }

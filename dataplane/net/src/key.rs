@@ -10,7 +10,7 @@
 use zerocopy::big_endian::{U16, U32, U64, U128};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
-use crate::MacAddr;
+use crate::{MacAddr, options};
 
 /// Bit of [`FlowKey::vlan_tci`] that says that a tag is there. It stands where the tag's drop
 /// eligible indicator is on the wire, as `OFPVID_PRESENT` does (OpenFlow 1.3.5, 7.2.3.8).
@@ -39,6 +39,8 @@ pub struct FlowKey {
     pub tun_id: U64,
     /// Label of the connection, 128 bits.
     pub ct_label: U128,
+    /// Tunnel options, each at the low end; see [`crate::options`].
+    pub tun_metadata: [U64; options::FIELDS],
     /// Registers; pairs and quadruples of them are the xregs and xxregs.
     pub regs: [U32; 16],
     /// Source of the connection's original direction, IPv6.
@@ -151,8 +153,10 @@ pub struct FlowKey {
     pub nw_ttl: u8,
     /// [`FRAG_ANY`] and [`FRAG_LATER`].
     pub nw_frag: u8,
+    /// A bit for each of `tun_metadata` that is there.
+    pub tun_present: u8,
     /// Fills up to eight bytes.
-    pub pad1: [u8; 4],
+    pub pad1: [u8; 3],
 }
 
 /// 64-bit words in a [`FlowKey`].

@@ -24,6 +24,7 @@ pub mod ids;
 pub mod key;
 pub mod mac;
 pub mod nd;
+pub mod options;
 pub mod parse;
 pub mod reshape;
 pub mod tcp;

@@ -13,14 +13,15 @@ use crate::headers::{
     Ethernet, Geneve, Ipv4, Ipv6, Udp, VlanTag, Vxlan, ethertype, proto, view, view_mut,
 };
 use crate::parse::{Layout, Transport};
-use crate::{MacAddr, Vni, csum};
+use crate::{MacAddr, Vni, csum, options};
 
 /// UDP port of Geneve (RFC 8926 3.3).
 pub const GENEVE_PORT: u16 = 6081;
 /// UDP port of VXLAN (RFC 7348 5).
 pub const VXLAN_PORT: u16 = 4789;
-/// Most bytes of outer headers: Ethernet, one tag, IPv6, UDP, Geneve with 48 bytes of options.
-pub const TEMPLATE_BYTES: usize = 122;
+/// Most bytes of outer headers: Ethernet, one tag, IPv6, UDP, Geneve with as many options as there are
+/// fields for.
+pub const TEMPLATE_BYTES: usize = 74 + options::MAX_BYTES;
 
 /// The encapsulation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -64,7 +65,8 @@ pub struct Outer<'a> {
     pub dont_fragment: bool,
     /// Virtual network.
     pub vni: Vni,
-    /// Geneve options as they are on the wire, a multiple of 4 bytes, at most 48; empty for VXLAN.
+    /// Geneve options as they are on the wire, a multiple of 4 bytes, at most [`options::MAX_BYTES`];
+    /// empty for VXLAN.
     pub options: &'a [u8],
 }
 
@@ -100,7 +102,7 @@ impl Template {
     pub fn new(outer: &Outer<'_>) -> Result<Self, BadOuter> {
         let options = outer.options.len();
         let options_allowed = match outer.encapsulation {
-            Encapsulation::Geneve => 48,
+            Encapsulation::Geneve => options::MAX_BYTES,
             Encapsulation::Vxlan => 0,
         };
         if options > options_allowed || !options.is_multiple_of(4) {
@@ -166,7 +168,7 @@ impl Template {
             Encapsulation::Geneve => {
                 writer.put(&Geneve {
                     version_options: (options / 4) as u8,
-                    flags: 0,
+                    flags: critical_flag(outer.options),
                     protocol: ethertype::BRIDGED.into(),
                     vni,
                 });
@@ -290,6 +292,18 @@ impl Template {
     }
 }
 
+/// The header's flag that says that one of the options is critical.
+fn critical_flag(mut options: &[u8]) -> u8 {
+    let mut critical = 0;
+    while let Some((&[_, _, kind, units], rest)) = options.split_first_chunk() {
+        critical |= kind & options::CRITICAL;
+        options = rest
+            .get(usize::from(units & 0x1f) * 4..)
+            .unwrap_or_default();
+    }
+    critical >> 1
+}
+
 struct Writer {
     bytes: [u8; TEMPLATE_BYTES],
     len: usize,
@@ -333,6 +347,8 @@ pub struct Arrived {
     pub vni: Vni,
     /// Where the inner Ethernet frame begins, from the first byte of the outer packet.
     pub inner: u16,
+    /// Bytes of Geneve options right before it.
+    pub options: u16,
     /// Geneve's control bit: the packet is for the tunnel's end, not for who is behind it.
     pub oam: bool,
 }
@@ -342,7 +358,8 @@ pub struct Arrived {
 pub enum TunnelFault {
     /// The headers are cut off or not of this encapsulation.
     Malformed,
-    /// A Geneve option that we do not know is critical (RFC 8926 3.5: must be dropped).
+    /// A Geneve option that we do not know is critical (RFC 8926 3.5: must be dropped); see
+    /// [`Options::read`](crate::options::Options::read).
     CriticalOption,
     /// The payload is not Ethernet.
     NotEthernet,
@@ -368,27 +385,29 @@ pub fn arrived(
     }
     let at = usize::from(layout.payload);
     let head = head.get(..layout.end as usize).unwrap_or(head);
-    let (vni, len, oam) = match encapsulation {
+    let (vni, len, options, oam) = match encapsulation {
         Encapsulation::Geneve => {
             let geneve: &Geneve = view(head, at).ok_or(TunnelFault::Malformed)?;
             if geneve.version_options >> 6 != 0 {
                 return Err(TunnelFault::Malformed);
             }
-            if geneve.flags & 0x40 != 0 {
-                return Err(TunnelFault::CriticalOption);
-            }
             if geneve.protocol.get() != ethertype::BRIDGED {
                 return Err(TunnelFault::NotEthernet);
             }
             let options = usize::from(geneve.version_options & 0x3f) * 4;
-            (geneve.vni, Geneve::LEN + options, geneve.flags & 0x80 != 0)
+            // It says that there are critical options, and has none.
+            if geneve.flags & 0x40 != 0 && options == 0 {
+                return Err(TunnelFault::CriticalOption);
+            }
+            let oam = geneve.flags & 0x80 != 0;
+            (geneve.vni, Geneve::LEN + options, options, oam)
         }
         Encapsulation::Vxlan => {
             let vxlan: &Vxlan = view(head, at).ok_or(TunnelFault::Malformed)?;
             if vxlan.flags & 0x08 == 0 {
                 return Err(TunnelFault::Malformed);
             }
-            (vxlan.vni, Vxlan::LEN, false)
+            (vxlan.vni, Vxlan::LEN, 0, false)
         }
     };
     let inner = at + len;
@@ -398,6 +417,7 @@ pub fn arrived(
     Ok(Arrived {
         vni: Vni::new(vni.get() >> 8).map_err(|_| TunnelFault::Malformed)?,
         inner: inner as u16,
+        options: options as u16,
         oam,
     })
 }

@@ -296,6 +296,7 @@ proptest! {
             Arrived {
                 vni: outer.vni,
                 inner: template.len() as u16,
+                options: options.len() as u16,
                 oam: false,
             }
         );

@@ -8,6 +8,7 @@ use common::{Frame, Ip, L4, bytes, frames};
 use etherparse::{LinkExtSlice, NetSlice, SlicedPacket, TransportSlice};
 use net::exact::{self, ExactKey, HashKey, TunnelKey, Uncacheable};
 use net::key::{FRAG_ANY, FRAG_LATER, VLAN_PRESENT};
+use net::options::Options;
 use net::parse::{Fragment, Layout, Malformed, Network, Transport, extract};
 use net::{FlowKey, MacAddr};
 use proptest::prelude::*;
@@ -342,7 +343,14 @@ fn tunnels_make_keys_differ_and_fill_the_flow_key() {
     };
     let v4 = |last: u8| -> IpAddr { [172, 30, 0, last].into() };
     let v6 = |last: u16| -> IpAddr { [0xfd00, 0, 0, 0, 0, 0, 0, last].into() };
-    let tunnel = |id, src, dst| Some(TunnelKey { id, src, dst });
+    let tunnel = |id, src, dst| {
+        Some(TunnelKey {
+            id,
+            src,
+            dst,
+            options: Options::default(),
+        })
+    };
     let keys = [
         read(None),
         read(tunnel(7, v4(1), v4(2))),

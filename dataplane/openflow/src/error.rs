@@ -142,8 +142,16 @@ macro_rules! nicira_errors {
 
 nicira_errors! {
     NXBAC_BAD_CONJUNCTION 15 "conjunction stands with other actions, or its clauses are not 2 to 64";
+    NXTTMFC_BAD_COMMAND 16 "unknown command for the table of tunnel options";
+    NXTTMFC_BAD_OPT_LEN 17 "length of a tunnel option that is no multiple of 4, or above 124";
+    NXTTMFC_BAD_FIELD_IDX 18 "no such tun_metadata field";
+    NXTTMFC_TABLE_FULL 19 "tunnel options longer than the switch has room for";
+    NXTTMFC_ALREADY_MAPPED 20 "the tun_metadata field is another option already";
+    NXTTMFC_DUP_ENTRY 21 "the tunnel option is another field already";
     NXR_NOT_SUPPORTED 34 "packets cannot be resumed";
     NXR_STALE 35 "the continuation is not one that this switch made";
+    NXFMFC_INVALID_TLV_FIELD 37 "no tunnel option is said to be that tun_metadata field";
+    NXTTMFC_INVALID_TLV_DEL 38 "flows use the tun_metadata field";
 }
 
 /// Names of the types.

@@ -125,6 +125,11 @@ impl Match {
             let slot = f.field.info().slot;
             slot.set(&mut value, f.value, f.mask);
             slot.set(&mut mask, f.mask, f.mask);
+            // A tunnel option is matched only where it is there.
+            if let Some(bit) = f.field.presence() {
+                value.tun_present |= bit;
+                mask.tun_present |= bit;
+            }
         }
         (value, mask)
     }

@@ -44,7 +44,13 @@ pub fn lookup<'a>(
 fn matches(rule: &Rule, key: &FlowKey) -> bool {
     let matching = rule.matching();
     let mut fields = matching.iter();
-    fields.all(|f| f.field.info().slot.get(key) & f.mask == f.value)
+    fields.all(|f| {
+        let there = f
+            .field
+            .presence()
+            .is_none_or(|bit| key.tun_present & bit != 0);
+        there && f.field.info().slot.get(key) & f.mask == f.value
+    })
 }
 
 /// Those of the highest priority that match.

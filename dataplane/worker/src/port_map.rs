@@ -4,6 +4,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use hashbrown::HashMap;
+use net::options::OptionMap;
 use net::{MacAddr, PortNo};
 use openflow::model::{PORT_DOWN, PORT_NO_FWD, PORT_NO_RECV};
 use ports::{TunnelKind, TunnelSpec};
@@ -103,6 +104,7 @@ pub struct PortMap {
     endpoints: Vec<Endpoint>,
     endpoints_changed: u64,
     drops_fragments: bool,
+    tunnel_options: OptionMap,
 }
 
 /// Why a port could not be added or found.
@@ -177,7 +179,12 @@ impl PortMap {
         &self.endpoints
     }
 
-    /// The generation in which the endpoints changed last.
+    /// Which tunnel options are fields.
+    pub fn tunnel_options(&self) -> &OptionMap {
+        &self.tunnel_options
+    }
+
+    /// The generation in which the endpoints, or the tunnel options, changed last.
     pub fn endpoints_changed(&self) -> u64 {
         self.endpoints_changed
     }
@@ -305,6 +312,13 @@ impl PortMap {
             self.changed();
         }
         changes
+    }
+
+    /// Says which tunnel options are fields.
+    pub(crate) fn set_tunnel_options(&mut self, map: OptionMap) {
+        self.tunnel_options = map;
+        self.changed();
+        self.endpoints_changed = self.generation;
     }
 
     fn changed(&mut self) {

@@ -7,6 +7,7 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use crossbeam_channel::Sender;
+use net::options::OptionMap;
 use net::{MacAddr, PortNo};
 use packet::Pool;
 use ports::Port;
@@ -187,6 +188,13 @@ impl Workers {
     pub fn set_vteps(&self, vteps: Vec<Vtep>) {
         let mut ports = self.ports();
         ports.set_vteps(vteps);
+        self.shared.publish_ports(ports.clone());
+    }
+
+    /// Says which tunnel options are fields.
+    pub fn set_tunnel_options(&self, map: OptionMap) {
+        let mut ports = self.ports();
+        ports.set_tunnel_options(map);
         self.shared.publish_ports(ports.clone());
     }
 

@@ -5,8 +5,9 @@ mod common;
 use std::net::IpAddr;
 
 use common::*;
+use net::options::GeneveOption;
 use net::{FlowKey, MacAddr, PortNo};
-use openflow::{Action, Field, Instructions};
+use openflow::{Action, Field, Instructions, SubField};
 use packet::{Csum, Gso, Packet};
 use ports::{Caps, TunnelKind};
 use worker::{Counter, DropReason, NeighborState};
@@ -436,4 +437,84 @@ fn a_large_frame_goes_whole_to_a_port_that_takes_it() {
     bytes[50..52].copy_from_slice(&sum.to_be_bytes());
     check_sums(&bytes);
     assert_eq!(bytes[30..34], [10, 0, 0, 9]);
+}
+
+#[test]
+fn options_are_fields_on_both_ends_of_a_tunnel() {
+    let ovn = GeneveOption {
+        class: 0x0102,
+        kind: 0x80,
+        len: 4,
+    };
+    let wide = GeneveOption {
+        class: 7,
+        kind: 1,
+        len: 8,
+    };
+    let map = [Some(ovn), None, Some(wide), None, None, None, None, None];
+    let (mut a, mut b) = pair(
+        "10.0.0.1/24,port=p1",
+        "10.0.0.2/24,port=p1",
+        TunnelKind::Geneve,
+    );
+    for rig in [&mut a, &mut b] {
+        rig.workers.set_tunnel_options(map);
+        rig.poll();
+    }
+    // The logical ports travel in one option, where the packet came from in the other.
+    let to_b = vec![
+        set(Field::TunId, 77u64),
+        set(Field::TunDst, 0x0a00_0002u32),
+        set(Field::TunMetadata0, 0x0003_8004u32),
+        Action::Move {
+            src: SubField::whole(Field::EthSrc),
+            dst: SubField::range(Field::TunMetadata2, 0, 47),
+        },
+        output(TUNNEL),
+    ];
+    a.flow(0, 2, in_port(POD), to_b);
+    let port = |port: u16| in_port(TUNNEL).with_masked(Field::TunMetadata0, port, 0xffffu16);
+    let show = vec![
+        Action::Move {
+            src: SubField::range(Field::TunMetadata2, 0, 47),
+            dst: SubField::whole(Field::EthDst),
+        },
+        output(POD),
+    ];
+    b.flow(0, 3, port(0x8004), show);
+    b.flow(0, 2, port(0x8005), vec![]);
+    for number in 0..4u16 {
+        let request = udp(1, 2, (1000, 7), &number.to_be_bytes());
+        a.send(POD, &request);
+        exchange(&mut a, &mut b);
+        let shown = [&request[6..12], &request[6..]].concat();
+        assert_eq!(b.only(POD), shown, "{}{}", a.why(), b.why());
+    }
+    assert_eq!(
+        b.count(Counter::CacheHits),
+        3,
+        "tunnel options are in the cache's key"
+    );
+    // Without the option, and where it is another, the flow does not match.
+    a.flow(
+        0,
+        2,
+        in_port(POD),
+        vec![set(Field::TunDst, 0x0a00_0002u32), output(TUNNEL)],
+    );
+    a.send(POD, &udp(1, 2, (1000, 7), b"none"));
+    exchange(&mut a, &mut b);
+    assert_eq!((b.out(POD).len(), b.dropped(DropReason::TableMiss)), (0, 1));
+    // One that the other end does not know is critical.
+    b.workers.set_tunnel_options([None; 8]);
+    b.poll();
+    let critical = vec![
+        set(Field::TunDst, 0x0a00_0002u32),
+        set(Field::TunMetadata0, 1u8),
+        output(TUNNEL),
+    ];
+    a.flow(0, 2, in_port(POD), critical);
+    a.send(POD, &udp(1, 2, (1000, 7), b"critical"));
+    exchange(&mut a, &mut b);
+    assert_eq!(b.dropped(DropReason::TunnelMalformed), 1);
 }

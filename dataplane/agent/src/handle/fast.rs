@@ -10,7 +10,7 @@ use openflow::msg::Role;
 use openflow::wire::{FlowModReader, Header};
 use tables::{Change, MatchPlan};
 
-use super::features;
+use super::{features, tlv};
 use crate::Switch;
 use crate::monitors::Origin;
 use crate::refusal::of_error;
@@ -37,6 +37,7 @@ pub(crate) fn flow_mod(
     let mut reader = switch.fast.reader.borrow_mut();
     let request = reader.read(version, frame, |matching, instructions| {
         features::check_flow(matching, instructions).is_ok()
+            && tlv::check_flow(&switch.tunnel_options.get(), matching, instructions).is_ok()
     })?;
     if request.head.buffer_id != NO_BUFFER {
         return None;

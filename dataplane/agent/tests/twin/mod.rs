@@ -57,6 +57,8 @@ impl Engine for TwinEngine {
         }
     }
 
+    fn set_tunnel_options(&self, _map: net::options::OptionMap) {}
+
     fn settle(&self, done: Done<()>) {
         done(());
     }

@@ -99,6 +99,19 @@ impl Field {
         (n < 16).then(|| Field::ALL[at])
     }
 
+    /// True for tunnel options, whose length on the wire is what their value needs.
+    pub const fn is_variable(self) -> bool {
+        self.info().wire_bytes as usize > size_of::<u128>()
+    }
+
+    /// The bit of `tun_present` that says that a tunnel option is there; none for other fields.
+    pub const fn presence(self) -> Option<u8> {
+        match self.is_variable() {
+            true => Some(1 << (self as u8 - Field::TunMetadata0 as u8)),
+            false => None,
+        }
+    }
+
     /// True for the connection fields that only the `exec` of a `ct` action may write.
     pub const fn is_written_by_ct(self) -> bool {
         matches!(self, Field::CtMark | Field::CtLabel)

@@ -163,6 +163,14 @@ fields! {
     TunFlags "tun_flags" "NXM_NX_TUN_FLAGS" [] TunFlags { tun_flags, 2, 0, 1 } 2 - (1, 104) mask rw None;
     TunGbpId "tun_gbp_id" "NXM_NX_TUN_GBP_ID" [] Decimal { tun_gbp_id, 2, 0, 16 } 2 - (1, 38) mask rw None;
     TunGbpFlags "tun_gbp_flags" "NXM_NX_TUN_GBP_FLAGS" [] Hex { tun_gbp_flags, 1, 0, 8 } 1 - (1, 39) mask rw None;
+    TunMetadata0 "tun_metadata0" "NXM_NX_TUN_METADATA0" [] Hex { tun_metadata.0, 8, 0, 64 } 124 - (1, 40) mask rw None;
+    TunMetadata1 "tun_metadata1" "NXM_NX_TUN_METADATA1" [] Hex { tun_metadata.1, 8, 0, 64 } 124 - (1, 41) mask rw None;
+    TunMetadata2 "tun_metadata2" "NXM_NX_TUN_METADATA2" [] Hex { tun_metadata.2, 8, 0, 64 } 124 - (1, 42) mask rw None;
+    TunMetadata3 "tun_metadata3" "NXM_NX_TUN_METADATA3" [] Hex { tun_metadata.3, 8, 0, 64 } 124 - (1, 43) mask rw None;
+    TunMetadata4 "tun_metadata4" "NXM_NX_TUN_METADATA4" [] Hex { tun_metadata.4, 8, 0, 64 } 124 - (1, 44) mask rw None;
+    TunMetadata5 "tun_metadata5" "NXM_NX_TUN_METADATA5" [] Hex { tun_metadata.5, 8, 0, 64 } 124 - (1, 45) mask rw None;
+    TunMetadata6 "tun_metadata6" "NXM_NX_TUN_METADATA6" [] Hex { tun_metadata.6, 8, 0, 64 } 124 - (1, 46) mask rw None;
+    TunMetadata7 "tun_metadata7" "NXM_NX_TUN_METADATA7" [] Hex { tun_metadata.7, 8, 0, 64 } 124 - (1, 47) mask rw None;
     PktMark "pkt_mark" "NXM_NX_PKT_MARK" [] Hex { pkt_mark, 4, 0, 32 } 4 - (1, 33) mask rw None;
     DpHash "dp_hash" "NXM_NX_DP_HASH" [] Hex { dp_hash, 4, 0, 32 } 4 - (1, 35) mask ro None;
     ConjId "conj_id" "NXM_NX_CONJ_ID" [] Decimal { conj_id, 4, 0, 32 } 4 - (1, 37) exact ro None;

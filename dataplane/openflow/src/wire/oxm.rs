@@ -97,14 +97,17 @@ pub(super) fn read_masked(r: &mut Reader<'_>) -> Result<MatchField, OfError> {
     let mut payload = r.sub(usize::from(header.len))?;
     let field = header.field().ok_or(error::OFPBMC_BAD_FIELD)?;
     let info = field.info();
-    let bytes = usize::from(info.wire_bytes);
+    let mut bytes = usize::from(info.wire_bytes);
+    if field.is_variable() {
+        bytes = bytes.min(payload.len() >> u8::from(header.masked)).max(1);
+    }
     if payload.len() != bytes << u8::from(header.masked) {
         return Err(error::OFPBMC_BAD_LEN);
     }
     let ones = info.slot.ones();
-    let value = payload.integer(bytes)?;
+    let value = wide(&mut payload, bytes)?;
     let mask = if header.masked {
-        let mask = payload.integer(bytes)?;
+        let mask = low(&mut payload, bytes)?;
         if value & !mask != 0 {
             return Err(error::OFPBMC_BAD_WILDCARDS);
         }
@@ -120,6 +123,21 @@ pub(super) fn read_masked(r: &mut Reader<'_>) -> Result<MatchField, OfError> {
         return Err(error::OFPBMC_BAD_VALUE);
     }
     Ok(MatchField { field, value, mask })
+}
+
+/// A value that may have more bytes than fit, if those are zero.
+fn wide(r: &mut Reader<'_>, bytes: usize) -> Result<u128, OfError> {
+    r.zeros(
+        bytes.saturating_sub(size_of::<u128>()),
+        error::OFPBMC_BAD_VALUE,
+    )?;
+    r.integer(bytes.min(size_of::<u128>()))
+}
+
+/// The low end of a value.
+fn low(r: &mut Reader<'_>, bytes: usize) -> Result<u128, OfError> {
+    r.skip(bytes.saturating_sub(size_of::<u128>()))?;
+    r.integer(bytes.min(size_of::<u128>()))
 }
 
 /// How strictly a match is read.
@@ -218,8 +236,14 @@ fn tci_form(matching: &Match) -> Option<MatchField> {
 pub(super) fn write_field(w: &mut Writer<'_>, entry: MatchField) {
     let info = entry.field.info();
     let masked = entry.mask != info.slot.ones();
-    let bytes = usize::from(info.wire_bytes);
-    OxmHeader::of(entry.field, masked, w.version).write(w);
+    let mut bytes = usize::from(info.wire_bytes);
+    let mut header = OxmHeader::of(entry.field, masked, w.version);
+    if entry.field.is_variable() {
+        let significant = if masked { entry.mask } else { entry.value };
+        bytes = ((u128::BITS - significant.leading_zeros()).div_ceil(8) as usize).max(1);
+        header.len = (bytes << u8::from(masked)) as u8;
+    }
+    header.write(w);
     w.integer(entry.value, bytes);
     if masked {
         w.integer(entry.mask, bytes);
@@ -254,7 +278,8 @@ pub(super) fn read_name(r: &mut Reader<'_>) -> Result<Field, OfError> {
     let header = OxmHeader::read(r)?;
     let field = header.field().ok_or(error::OFPBMC_BAD_FIELD)?;
     // Names are written with the length of the value; Open vSwitch refuses others too.
-    if header.masked || header.len != field.info().wire_bytes {
+    let right = header.len == field.info().wire_bytes || field.is_variable();
+    if header.masked || !right {
         return Err(error::OFPBMC_BAD_FIELD);
     }
     Ok(field)

@@ -100,7 +100,9 @@ impl Stage<'_> {
                         Err(_) => Arrival::Pass,
                     }
                 }
-                Some(Uncacheable::Malformed | Uncacheable::Extension) => Arrival::Pass,
+                Some(Uncacheable::Malformed | Uncacheable::Extension | Uncacheable::Options) => {
+                    Arrival::Pass
+                }
             };
             let counters = egress.shared.counters(egress.index);
             match arrival {

@@ -6,6 +6,7 @@ use std::net::IpAddr;
 use arrayvec::ArrayVec;
 use net::exact::TunnelKey;
 use net::headers::{Arp, Ethernet, Icmp, Ipv4, Ipv6, Udp, VlanTag, ethertype, view};
+use net::options::Options;
 use net::parse::{Layout, Network, Transport};
 use net::tunnel::{Encapsulation, GENEVE_PORT, TunnelFault, VXLAN_PORT};
 use net::{FlowKey, MacAddr, PortNo};
@@ -190,6 +191,12 @@ fn inner(
             | TunnelFault::Fragment,
         ) => return Arrival::Drop(DropReason::TunnelMalformed),
     };
+    let inner = usize::from(arrived.inner);
+    let bytes = head.get(inner - usize::from(arrived.options)..inner);
+    let options = bytes.map(|bytes| Options::read(ports.tunnel_options(), bytes));
+    let Some(Ok(options)) = options else {
+        return Arrival::Drop(DropReason::TunnelMalformed);
+    };
     if arrived.oam {
         return Arrival::Consumed;
     }
@@ -204,6 +211,7 @@ fn inner(
                 id: arrived.vni.get().into(),
                 src,
                 dst,
+                options,
             },
             trim: arrived.inner.into(),
         },

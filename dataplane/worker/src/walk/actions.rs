@@ -101,12 +101,12 @@ impl<'a> Walk<'a> {
             Action::Sample(_) => {}
             // Looked at by the tables; runs in a packet-out only, where it means nothing.
             Action::Conjunction(_) => {}
+            Action::DeleteField(field) => self.delete(*field),
             Action::Exit => self.stop = true,
             // A translation stands inside a ct action only; the rest is not offered.
             Action::Nat(_)
             | Action::Learn(_)
             | Action::FinTimeout { .. }
-            | Action::DeleteField(_)
             | Action::OutputTrunc { .. }
             | Action::Multipath(_)
             | Action::Bundle(_) => self.fail(DropReason::Unsupported),
@@ -157,6 +157,7 @@ impl<'a> Walk<'a> {
         }
         let slot = info.slot;
         let partly = mask & slot.ones() != slot.ones();
+        self.now.key.tun_present |= field.presence().unwrap_or(0);
         match field {
             Field::VlanTci | Field::VlanVid | Field::VlanPcp => {
                 let mut tci = self.now.key;
@@ -198,6 +199,14 @@ impl<'a> Walk<'a> {
                 }
                 slot.set(&mut self.now.key, value, mask);
             }
+        }
+    }
+
+    /// Takes a tunnel option away; other fields cannot be deleted.
+    fn delete(&mut self, field: Field) {
+        if let Some(bit) = field.presence() {
+            field.info().slot.set(&mut self.now.key, 0, u128::MAX);
+            self.now.key.tun_present &= !bit;
         }
     }
 

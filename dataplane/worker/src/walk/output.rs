@@ -3,6 +3,7 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use net::headers::Ethernet;
+use net::options::{self, Options};
 use net::tunnel::{Encapsulation, Outer, Template};
 use net::{MacAddr, PortNo, TableId, Vni};
 use openflow::action::Controller;
@@ -156,6 +157,13 @@ impl Walk<'_> {
         }
         let low_bits = (self.now.key.tun_id.get() & u64::from(Vni::MAX)) as u32;
         let vni = tunnel.key.or(Vni::new(low_bits).ok()).unwrap_or_default();
+        let mut bytes = [0; options::MAX_BYTES];
+        let options = match tunnel.kind {
+            TunnelKind::Geneve => {
+                Options::of(&self.now.key).write(ports.tunnel_options(), &mut bytes)
+            }
+            TunnelKind::Vxlan => 0,
+        };
         let template = Template::new(&Outer {
             encapsulation: encapsulation(tunnel.kind),
             eth_dst: MacAddr::ZERO,
@@ -167,7 +175,7 @@ impl Walk<'_> {
             ttl: TUNNEL_TTL,
             dont_fragment: true,
             vni,
-            options: &[],
+            options: bytes.get(..options).unwrap_or_default(),
         });
         let template = template.map_err(|_| DropReason::TunnelNoEndpoint)?;
         let overhead = template.len() - template.l3() + Ethernet::LEN;
