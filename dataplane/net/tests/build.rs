@@ -363,7 +363,7 @@ fn what_is_no_tunnel_packet_for_us_is_refused() {
         ..outer
     };
     assert!(Template::new(&mixed).is_err());
-    let options = [0; 52];
+    let options = [0; net::options::MAX_BYTES + 4];
     assert!(
         Template::new(&Outer {
             options: &options,

@@ -296,6 +296,7 @@ proptest! {
                 prop_assert_eq!(key.nd_target, [0; 16]);
                 prop_assert_eq!((key.arp_sha, key.arp_tha), (MacAddr::ZERO, MacAddr::ZERO));
                 prop_assert_eq!(key.ipv6_exthdr.get(), 0);
+                prop_assert_eq!((key.mpls, key.pbb_itag.get()), ([0.into(); 3], 0));
             }
             Err(Uncacheable::Malformed) => {
                 let sound = complete.is_ok_and(|layout| layout.malformed.is_none());
@@ -333,6 +334,15 @@ proptest! {
     }
 }
 
+fn with_options(tunnel: Option<TunnelKey>, options: &[(usize, u64)]) -> Option<TunnelKey> {
+    let mut tunnel = tunnel?;
+    for (at, value) in options {
+        tunnel.options.values[*at] = *value;
+        tunnel.options.present |= 1 << at;
+    }
+    Some(tunnel)
+}
+
 #[test]
 fn tunnels_make_keys_differ_and_fill_the_flow_key() {
     let bytes = tcp_frame().build();
@@ -358,9 +368,21 @@ fn tunnels_make_keys_differ_and_fill_the_flow_key() {
         read(tunnel(7, v4(2), v4(1))),
         read(tunnel(7, v6(1), v6(2))),
         read(tunnel(7, v6(1), v6(3))),
+        read(with_options(tunnel(7, v4(1), v4(2)), &[(0, 5)])),
+        read(with_options(tunnel(7, v4(1), v4(2)), &[(1, 5)])),
+        read(with_options(tunnel(7, v4(1), v4(2)), &[(0, 0), (7, 5)])),
     ];
     let lens: Vec<_> = keys.iter().map(|key| key.words().len()).collect();
-    assert_eq!(lens, [5, 7, 7, 7, 10, 10]);
+    assert_eq!(lens, [5, 7, 7, 7, 10, 10, 9, 9, 10]);
+    let many = with_options(tunnel(7, v6(1), v6(2)), &[(0, 1), (1, 1), (2, 1)]);
+    let too_many = exact::read(
+        &bytes,
+        bytes.len(),
+        2,
+        many.as_ref(),
+        &mut ExactKey::default(),
+    );
+    assert_eq!(too_many, Err(Uncacheable::Options));
     let hash = HashKey::new([1, 2]);
     for (i, a) in keys.iter().enumerate() {
         for b in &keys[..i] {
