@@ -1,4 +1,6 @@
 #!/usr/bin/env bash
+# Measurements. With the name of another one (flowmod) in front, that one: see bench/NAME.sh --help.
+#
 # Side by side on one core: Sluice, Open vSwitch with DPDK, and testpmd as the ceiling, in turns.
 #
 #   sudo ./bench/run.sh [--rounds N] [--seconds N] [--flows "1 1000 ..."] [--cases "l2 l3"]
@@ -13,9 +15,16 @@ cd "$(dirname "$0")/.."
 # shellcheck source=scripts/lib.sh
 . scripts/lib.sh
 
+case ${1:-} in
+  [a-z]*)
+    if [ "$1" = run ] || ! [ -x "bench/$1.sh" ]; then die "there is no bench/$1.sh"; fi
+    exec "bench/$1.sh" "${@:2}"
+    ;;
+esac
+
 ROUNDS=5 SECONDS_EACH=3 FLOWS="1 1000 10000 100000" CASES="l2 l3" SWITCHES="sluice ovs testpmd"
 CORE=$(($(nproc) - 1))
-usage() { sed -n '2,9s/^# \{0,1\}//p' "$0"; }
+usage() { sed -n '2,11s/^# \{0,1\}//p' "$0"; }
 while [ $# -gt 0 ]; do
   case $1 in
     -h | --help)
