@@ -405,8 +405,8 @@ fn play(steps: &[Step], reads: bool) {
                 let before = twin.flows();
                 let done = twin.apply(m, now);
                 assert_eq!(
-                    done.as_ref().map(|_| ()),
-                    model.apply(m, now).as_ref().map(|()| ()),
+                    done.as_ref().map(drop).map_err(|e| *e),
+                    model.apply(m, now),
                     "{m:?}"
                 );
                 let changes = done.unwrap_or_default();
