@@ -349,7 +349,11 @@ async fn one(switch: &Rc<Switch>, session: &Rc<Session>, frame: &[u8]) -> Result
     let Some(version) = session.version.get() else {
         return hello(switch, session, header, frame);
     };
-    let done = match handle::fast::flow_mod(switch, session, version, frame) {
+    let fast = || {
+        handle::fast::flow_mod(switch, session, version, frame)
+            .or_else(|| handle::bundle::add_fast(switch, session, version, frame))
+    };
+    let done = match fast() {
         Some(done) => done,
         None => slower(switch, session, version, header.xid, frame).await,
     };

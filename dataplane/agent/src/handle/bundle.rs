@@ -1,25 +1,29 @@
 //! Bundles (OpenFlow 1.5.1, 6.9 and 7.3.9; ONF extension 230 on 1.3): messages that take effect
 //! together, or not at all.
 
+mod staged;
+
 use std::cell::Cell;
 use std::rc::Rc;
 
-use openflow::Message;
 use openflow::error::*;
 use openflow::msg::{
     BUNDLE_ATOMIC, BUNDLE_ORDERED, BUNDLE_TIME, BundleAdd, BundleControl, BundleControlType,
 };
+use openflow::wire::{self, BundledFlowMod, Header};
+use openflow::{Message, Version};
 use tables::Change;
 
-use super::{check_packet_out, check_port_mod, modify, packet_out, port_mod};
+use super::{check_packet_out, check_port_mod, fast, modify, packet_out, port_mod};
 use crate::monitors::Origin;
 use crate::session::Session;
 use crate::{Switch, monitors, notices};
+use staged::Staged;
 
 /// Most bundles of a connection.
 const MOST_BUNDLES: usize = 64;
 /// Most bytes of messages in a connection's bundles.
-const MOST_BYTES: usize = 128 << 20;
+const MOST_BYTES: usize = 256 << 20;
 /// Most bytes of messages in all bundles.
 const MOST_BYTES_IN_ALL: usize = 512 << 20;
 /// A bundle of which nothing is heard for so long is discarded; nanoseconds.
@@ -35,20 +39,11 @@ pub(crate) type Held = Rc<Cell<usize>>;
 pub(crate) struct Bundle {
     flags: u16,
     closed: bool,
-    bytes: usize,
-    /// Messages with their transaction numbers and first bytes, for errors about them.
-    messages: Vec<Part>,
+    messages: Staged,
     /// The last message about it, and when it came.
     last: (u32, Vec<u8>),
     heard: u64,
     held: Held,
-}
-
-#[derive(Debug)]
-struct Part {
-    xid: u32,
-    message: Message,
-    head: Vec<u8>,
 }
 
 impl Bundle {
@@ -56,8 +51,7 @@ impl Bundle {
         Bundle {
             flags,
             closed: false,
-            bytes: 0,
-            messages: Vec::new(),
+            messages: Staged::default(),
             last: (0, Vec::new()),
             heard: switch.engine.now(),
             held: switch.bundled.clone(),
@@ -65,19 +59,19 @@ impl Bundle {
     }
 
     fn hear(&mut self, switch: &Switch, xid: u32, frame: &[u8]) {
-        self.last = (xid, head(frame));
+        let (last, head) = &mut self.last;
+        *last = xid;
+        head.clear();
+        head.extend_from_slice(frame.get(..HEAD).unwrap_or(frame));
         self.heard = switch.engine.now();
     }
 }
 
 impl Drop for Bundle {
     fn drop(&mut self) {
-        self.held.set(self.held.get().saturating_sub(self.bytes));
+        self.held
+            .set(self.held.get().saturating_sub(self.messages.len()));
     }
-}
-
-fn head(frame: &[u8]) -> Vec<u8> {
-    frame.iter().take(HEAD).copied().collect()
 }
 
 /// Opens, closes, commits or discards.
@@ -171,43 +165,70 @@ pub(crate) fn add(
     if !may_be_inside {
         return Err(OFPBFC_MSG_UNSUP);
     }
-    check_flags(request.flags)?;
-    let mut bundles = session.bundles.borrow_mut();
-    let held: usize = bundles.values().map(|b| b.bytes).sum();
-    let in_all = switch.bundled.get() + frame.len();
-    if held + frame.len() > MOST_BYTES || in_all > MOST_BYTES_IN_ALL {
-        return Err(OFPBFC_MSG_TOO_MANY);
+    // Behind the header, on 1.3 the experimenter's, and 8 bytes of its own; properties may follow.
+    let at = match session.version.get() {
+        Some(version) if version >= Version::V1_4 => 16,
+        _ => 24,
+    };
+    let inner = frame.get(at..).unwrap_or_default();
+    let length = Header::read(inner).map_or(0, |header| header.length.into());
+    let inner = inner.get(..length).ok_or(OFPBFC_MSG_BAD_LEN)?;
+    let (id, flags) = (request.bundle, request.flags);
+    stage(switch, session, frame, id, flags, inner)?;
+    if let (Message::FlowMod(request), Some(version)) = (&*request.message, session.version.get()) {
+        fast::learn(switch, version, inner, request);
     }
-    if !bundles.contains_key(&request.bundle) && bundles.len() >= MOST_BUNDLES {
-        return Err(OFPBFC_OUT_OF_BUNDLES);
-    }
-    let bundle = bundles
-        .entry(request.bundle)
-        .or_insert_with(|| Bundle::new(switch, request.flags));
-    if bundle.closed {
-        return Err(OFPBFC_BUNDLE_CLOSED);
-    }
-    if bundle.flags != request.flags {
-        return Err(OFPBFC_BAD_FLAGS);
-    }
-    bundle.hear(switch, request.xid, frame);
-    bundle.bytes += frame.len();
-    switch.bundled.set(in_all);
-    bundle.messages.push(Part {
-        xid: request.xid,
-        head: head(inner(session, frame)),
-        message: *request.message,
-    });
     Ok(())
 }
 
-/// The inner message's bytes: behind the header, on 1.3 the experimenter's, and 8 bytes of its own.
-fn inner<'a>(session: &Session, frame: &'a [u8]) -> &'a [u8] {
-    let at = match session.version.get() {
-        Some(version) if version >= openflow::Version::V1_4 => 16,
-        _ => 24,
-    };
-    frame.get(at..).unwrap_or_default()
+/// Likewise a flow-mod that needs not be decoded to know that it is well formed. None: another
+/// message, or one that has to be.
+pub(crate) fn add_fast(
+    switch: &Switch,
+    session: &Session,
+    version: Version,
+    frame: &[u8],
+) -> Option<Result<(), OfError>> {
+    let found = BundledFlowMod::find(version, frame)?;
+    fast::is_well_formed(switch, session, version, found.flow_mod).then(|| {
+        let (id, flags) = (found.bundle, found.flags);
+        stage(switch, session, frame, id, flags, found.flow_mod)
+    })
+}
+
+/// Keeps a message for the commit.
+fn stage(
+    switch: &Switch,
+    session: &Session,
+    frame: &[u8],
+    id: u32,
+    flags: u16,
+    inner: &[u8],
+) -> Result<(), OfError> {
+    check_flags(flags)?;
+    let mut bundles = session.bundles.borrow_mut();
+    let held: usize = bundles.values().map(|b| b.messages.len()).sum();
+    let in_all = switch.bundled.get() + inner.len();
+    if held + inner.len() > MOST_BYTES || in_all > MOST_BYTES_IN_ALL {
+        return Err(OFPBFC_MSG_TOO_MANY);
+    }
+    if bundles.len() >= MOST_BUNDLES && !bundles.contains_key(&id) {
+        return Err(OFPBFC_OUT_OF_BUNDLES);
+    }
+    let bundle = bundles
+        .entry(id)
+        .or_insert_with(|| Bundle::new(switch, flags));
+    if bundle.closed {
+        return Err(OFPBFC_BUNDLE_CLOSED);
+    }
+    if bundle.flags != flags {
+        return Err(OFPBFC_BAD_FLAGS);
+    }
+    let xid = Header::read(inner).map_or(0, |header| header.xid);
+    bundle.hear(switch, xid, frame);
+    switch.bundled.set(in_all);
+    bundle.messages.push(inner);
+    Ok(())
 }
 
 /// Discards bundles of which nothing was heard for long.
@@ -227,44 +248,71 @@ pub(crate) fn expire(switch: &Switch) {
 }
 
 /// Applies all messages, or none: then the failing one is told under its own number.
-fn commit(switch: &Rc<Switch>, session: &Session, mut bundle: Bundle) -> Result<(), OfError> {
-    let parts = std::mem::take(&mut bundle.messages);
+fn commit(switch: &Rc<Switch>, session: &Session, bundle: Bundle) -> Result<(), OfError> {
+    let Some(version) = session.version.get() else {
+        return Ok(());
+    };
     let saved = switch.tables.borrow().save();
-    let mut done: Vec<Vec<Change>> = Vec::with_capacity(parts.len());
-    for part in &parts {
-        let changes = match &part.message {
-            Message::PortMod(request) => check_port_mod(switch, request).map(|()| Vec::new()),
-            Message::PacketOut(request) => check_packet_out(switch, request).map(|()| Vec::new()),
-            message => modify(switch, message),
+    let mut changes = Vec::new();
+    // Where the changes of each message end.
+    let mut ends = Vec::new();
+    let mut others = Vec::new();
+    for (xid, frame) in bundle.messages.frames() {
+        let done = match fast::apply(switch, session, version, frame, &mut changes) {
+            Some(done) => done,
+            None => other(switch, version, frame, &mut changes).map(|message| {
+                // Flow-mods are done with.
+                if !matches!(message, Message::FlowMod(_)) {
+                    others.push((xid, frame, message));
+                }
+            }),
         };
-        match changes {
-            Ok(changes) => done.push(changes),
-            Err(error) => {
-                switch.tables.borrow_mut().restore(saved);
-                session.error(part.xid, error, &part.head);
-                return Err(OFPBFC_MSG_FAILED);
-            }
+        if let Err(error) = done {
+            switch.tables.borrow_mut().restore(saved);
+            session.error(xid, error, frame.get(..HEAD).unwrap_or(frame));
+            return Err(OFPBFC_MSG_FAILED);
         }
+        ends.push((xid, changes.len()));
     }
-    for (part, changes) in parts.iter().zip(&mut done) {
-        switch.remember(Some(Origin::new(session, part.xid)), changes);
+    let (mut changes, mut begin) = (changes.into_iter(), 0);
+    let mut of_one = Vec::new();
+    for (xid, end) in ends {
+        of_one.extend(changes.by_ref().take(end - begin));
+        switch.remember(Some(Origin::new(session, xid)), &mut of_one);
+        begin = end;
     }
     monitors::hold_back(switch);
     switch.publish();
-    for part in &parts {
-        notices::forward_request(switch, session, part.xid, &part.message);
+    for (xid, _, message) in &others {
+        notices::forward_request(switch, session, *xid, message);
     }
     // Ports and packets follow the tables they may depend on.
-    for part in parts {
-        match part.message {
+    for (xid, frame, message) in others {
+        match message {
             Message::PortMod(request) => port_mod(switch, request),
             Message::PacketOut(request) => {
                 if let Err(error) = packet_out(switch, request) {
-                    session.error(part.xid, error, &part.head);
+                    session.error(xid, error, frame.get(..HEAD).unwrap_or(frame));
                 }
             }
             _ => {}
         }
     }
     Ok(())
+}
+
+/// Applies a message that has to be decoded, or sees that it can be later.
+fn other(
+    switch: &Switch,
+    version: Version,
+    frame: &[u8],
+    changes: &mut Vec<Change>,
+) -> Result<Message, OfError> {
+    let message = wire::decode(version, frame)?;
+    match &message {
+        Message::PortMod(request) => check_port_mod(switch, request)?,
+        Message::PacketOut(request) => check_packet_out(switch, request)?,
+        message => changes.append(&mut modify(switch, message)?),
+    }
+    Ok(message)
 }

@@ -60,6 +60,7 @@ pub(crate) fn modify(switch: &Switch, request: &TlvTableMod) -> Result<(), OfErr
         return Err(NXTTMFC_INVALID_TLV_DEL);
     }
     switch.tunnel_options.set(map);
+    switch.fast.forget();
     switch.engine.set_tunnel_options(map);
     Ok(())
 }

@@ -5,6 +5,7 @@
 //! form: match fields in their order, padding zero.
 
 mod actions;
+mod bundled;
 mod continuation;
 mod controller;
 mod ct;
@@ -28,6 +29,7 @@ mod switch;
 mod table_features;
 mod writer;
 
+pub use bundled::BundledFlowMod;
 pub use flow_reader::{FlowModReader, Piece, Read, Shape};
 pub use framer::{FrameError, Framer};
 pub use writer::EncodeError;
