@@ -9,7 +9,9 @@ use net::edit::{ChecksumField, Editor, translate_embedded};
 use net::exact::{self, ExactKey, HashKey, Uncacheable};
 use net::gso::{Kind, MAX_HEADER, Segmenter};
 use net::icmp::{self, Problem};
+use net::options::{GeneveOption, OptionMap, Options};
 use net::parse::{HEADER_BYTES, Layout, Network, Transport, extract};
+use net::reshape::{self, Room};
 use net::tcp::TcpInfo;
 use net::tunnel::{Encapsulation, arrived};
 use net::{FlowKey, MacAddr, csum};
@@ -31,6 +33,7 @@ pub fn check(input: &[u8]) {
     segments_do_not_matter(packet, &key, &layout);
     read_more(packet, &layout);
     edits_keep_what_was_right(packet, &layout, choice, value);
+    reshapes(packet, &layout, value);
     answers(packet, &layout);
     let size = u16::from_be_bytes([size_high, size_low]);
     cut(packet, &layout, size);
@@ -149,7 +152,7 @@ fn edits_keep_what_was_right(packet: &[u8], layout: &Layout, choice: u8, value: 
     editor.set_ipv6_label(u32::from(port));
     editor.set_arp_operation(port);
     editor.set_arp_spa([value; 4]);
-    editor.set_mpls(u32::from(port), 0xffff);
+    editor.set_mpls(u32::from(port) << 16 | 0x100, 0xffff_00ff);
     editor.set_pbb(u32::from(port), 0xffff);
     editor.set_src_port(port);
     editor.set_dst_port(!port);
@@ -178,6 +181,75 @@ fn edits_keep_what_was_right(packet: &[u8], layout: &Layout, choice: u8, value: 
         (layout.l3, layout.l4, layout.end)
     );
     assert_eq!(after.transport, layout.transport);
+}
+
+/// A packet whose front grows and shrinks.
+struct Bytes(Vec<u8>);
+
+impl Room for Bytes {
+    fn head_mut(&mut self) -> &mut [u8] {
+        &mut self.0
+    }
+
+    fn grow(&mut self, n: usize) -> bool {
+        self.0.splice(0..0, std::iter::repeat_n(0, n));
+        true
+    }
+
+    fn shrink(&mut self, n: usize) -> bool {
+        let enough = n < self.0.len();
+        if enough {
+            self.0.drain(..n);
+        }
+        enough
+    }
+}
+
+/// What is put on comes off again; what is taken off leaves something that can be read.
+fn reshapes(packet: &[u8], layout: &Layout, value: u8) {
+    let mut key = FlowKey::default();
+    let mut read = |bytes: &Bytes| extract(&bytes.0, bytes.0.len(), &mut key);
+    let ethertype = u16::from_be_bytes([packet[12], packet[13]]);
+    let mut bytes = Bytes(packet.to_vec());
+    if reshape::push_pbb(&mut bytes, layout) {
+        let tagged = read(&bytes).unwrap();
+        assert_eq!(tagged.network, Network::Pbb);
+        assert!(reshape::pop_pbb(&mut bytes, &tagged));
+        assert_eq!(bytes.0, packet);
+    }
+    if layout.vlan_tags == 0 && reshape::push_mpls(&mut bytes, layout, 0x8847) {
+        if let Ok(labelled) = read(&bytes)
+            && labelled.network == Network::Mpls
+        {
+            let mut editor = Editor::new(&mut bytes.0, &labelled, ChecksumField::Full);
+            editor.set_mpls(value.into(), 0xff);
+            editor.copy_ttl_in();
+            editor.copy_ttl_out();
+            let labelled = read(&bytes).unwrap();
+            assert!(reshape::pop_mpls(&mut bytes, &labelled, ethertype));
+        }
+        assert_eq!(bytes.0.len(), packet.len());
+    }
+    let mut bytes = Bytes(packet.to_vec());
+    let popped = match value & 1 {
+        0 => reshape::pop_mpls(&mut bytes, layout, 0x0800),
+        _ => reshape::pop_pbb(&mut bytes, layout),
+    };
+    let _ = read(&bytes);
+    assert!(popped || bytes.0 == packet);
+    let mut editor = Editor::new(&mut bytes.0, layout, ChecksumField::Full);
+    if !popped && editor.set_ip_proto(value) {
+        assert!(matches!(layout.network, Network::Ipv4 | Network::Ipv6));
+    }
+    let mut map = OptionMap::default();
+    map[0] = Some(GeneveOption {
+        class: 0x0102,
+        kind: 0x80,
+        len: 4,
+    });
+    if let Ok(options) = Options::read(&map, packet) {
+        assert_eq!(options.present & !1, 0);
+    }
 }
 
 fn answers(packet: &[u8], layout: &Layout) {

@@ -13,7 +13,7 @@ use crate::FlowKey;
 use crate::csum;
 use crate::edit::checksum_offset;
 use crate::headers::{Ipv4, Ipv6, Tcp, Udp, proto, view_mut};
-use crate::parse::{Layout, Network, Transport, extract};
+use crate::parse::{Layout, Network, Transport, behind_shims, extract};
 use crate::tunnel::{Encapsulation, arrived, checksum_over_partial};
 
 /// Most bytes of headers that a segment has; the size of the buffer for them.
@@ -248,7 +248,10 @@ fn layouts(
     csum_start: u16,
 ) -> Result<(Option<Layout>, Layout), NotSegmentable> {
     let mut key = FlowKey::default();
-    let outer = extract(head, total_len, &mut key).map_err(|_| NotSegmentable::Headers)?;
+    let mut outer = extract(head, total_len, &mut key).map_err(|_| NotSegmentable::Headers)?;
+    if let Some(behind) = behind_shims(head, total_len, &outer) {
+        outer = behind;
+    }
     if outer.malformed.is_some() || outer.transport == Transport::None {
         return Err(NotSegmentable::Headers);
     }
@@ -265,6 +268,9 @@ fn layouts(
     let inside = head.get(start.into()..).ok_or(NotSegmentable::Headers)?;
     let inside_len = total_len.saturating_sub(start.into());
     let mut inner = extract(inside, inside_len, &mut key).map_err(|_| NotSegmentable::Headers)?;
+    if let Some(behind) = behind_shims(inside, inside_len, &inner) {
+        inner = behind;
+    }
     inner.l3 += start;
     inner.l4 += start;
     inner.payload += start;

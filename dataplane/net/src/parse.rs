@@ -16,6 +16,7 @@ use zerocopy::big_endian::{U16, U32};
 
 use crate::headers::{Arp, Ethernet, VlanTag, ethertype, view};
 use crate::key::VLAN_PRESENT;
+use crate::reshape::{BOTTOM_OF_STACK, ITAG_LEN, LSE_LEN};
 use crate::{FlowKey, MacAddr};
 
 /// Headers are looked for in this many bytes. A caller makes the smaller of this and the packet's
@@ -58,6 +59,57 @@ pub fn extract(head: &[u8], total_len: usize, key: &mut FlowKey) -> Result<Layou
         .err();
     layout.malformed = fault;
     Ok(layout)
+}
+
+/// Where the headers are of the IP packet behind labels or I-TAGs, for a packet that [`extract`] found to
+/// begin with one; offsets are from the packet's first byte. None if there is no IP packet.
+pub(crate) fn behind_shims(head: &[u8], total_len: usize, outer: &Layout) -> Option<Layout> {
+    /// Labels and I-TAGs that are looked through; more do not fit in the headers that are read.
+    const MOST: usize = 64;
+    let mut at = usize::from(outer.l3);
+    let mut network = outer.network;
+    let mut key = FlowKey::default();
+    for _ in 0..MOST {
+        match network {
+            Network::Mpls => {
+                let entry: &U32 = view(head, at)?;
+                at += LSE_LEN;
+                if entry.get() & BOTTOM_OF_STACK == 0 {
+                    continue;
+                }
+                // The version tells what a label would have to be known for.
+                network = match head.get(at)? >> 4 {
+                    4 => Network::Ipv4,
+                    6 => Network::Ipv6,
+                    _ => return None,
+                };
+            }
+            Network::Pbb => {
+                let start = at + ITAG_LEN;
+                let inside = extract(head.get(start..)?, total_len.checked_sub(start)?, &mut key);
+                at = start + usize::from(inside.ok()?.l3);
+                network = inside.ok()?.network;
+            }
+            Network::Ipv4 | Network::Ipv6 => {
+                let mut layout = Layout {
+                    l3: at as u16,
+                    ..Layout::default()
+                };
+                let mut reader = Reader {
+                    head: head.get(..HEADER_BYTES).unwrap_or(head),
+                    total_len,
+                };
+                let read = match network {
+                    Network::Ipv4 => ip::ipv4(&mut reader, &mut key, &mut layout),
+                    _ => ip::ipv6(&mut reader, &mut key, &mut layout),
+                };
+                layout.malformed = read.err();
+                return Some(layout);
+            }
+            Network::Arp | Network::None => return None,
+        }
+    }
+    None
 }
 
 /// The headers seen so far of the packet. `total_len` shrinks to the IP packet's end once that is

@@ -17,7 +17,7 @@ pub const BOTTOM_OF_STACK: u32 = 0x100;
 /// Bytes that an I-TAG adds: the backbone's addresses, an ethertype, and the tag's own fields.
 pub const PBB_LEN: usize = Ethernet::LEN + ITAG_LEN;
 /// Bytes of an I-TAG between its ethertype and the customer's addresses.
-const ITAG_LEN: usize = 4;
+pub(crate) const ITAG_LEN: usize = 4;
 /// Service instance in an I-TAG.
 const ISID: u32 = 0xff_ffff;
 const ADDRESSES: usize = 2 * size_of::<MacAddr>();

@@ -144,12 +144,36 @@ fn seeds() -> Vec<(&'static str, Vec<u8>)> {
     mpls[12..14].copy_from_slice(&[0x88, 0x47]);
     let mut length_frame = frame(v4(), udp(53), 4).build();
     length_frame[12..14].copy_from_slice(&[0, 46]);
+    let shim = |shim: &[u8], inner: &[u8]| [&inner[..12], shim, &inner[14..]].concat();
+    let inner = frame(v6(), udp(53), 20).build();
+    let mut labels4 = shim(&[0x88, 0x48, 0, 1, 0, 9, 0, 2, 0, 8, 0, 3, 1, 7], &inner);
+    labels4.extend([0; 4]);
+    let itag = [&inner[..12], &[0x88, 0xe7, 0xa8, 0, 0, 7], &inner].concat();
+    let twice = [&inner[..12], &[0x88, 0xe7, 0, 0, 0, 9], &itag].concat();
+    let mut extensions = frame(v6(), tcp(), 8).build();
+    let chain = [
+        43, 0, 0, 0, 0, 0, 0, 0, 44, 0, 0, 0, 0, 0, 0, 0, 51, 0, 0, 0, 0, 0, 0, 1,
+    ];
+    extensions.splice(54..54, [&chain[..], &[6, 0, 0, 0, 0, 0, 0, 0]].concat());
+    extensions[20] = 0;
+    extensions[19] += 32;
+    let mut options = vec![0x01, 0x02, 0x80, 1, 0, 1, 0, 2];
+    options.resize(14, 0xff);
     let sctp = L4::Sctp {
         src: 1,
         dst: 2,
         tag: 3,
     };
     vec![
+        (
+            "mpls_ipv4",
+            shim(&[0x88, 0x47, 0, 1, 1, 64], &frame(v4(), tcp(), 9).build()),
+        ),
+        ("mpls_three_ipv6", labels4),
+        ("pbb", itag),
+        ("pbb_twice", twice),
+        ("ipv6_extensions", extensions),
+        ("geneve_option", options),
         (
             "arp_request",
             arp::request(MacAddr([2; 6]), [10, 0, 0, 1], [10, 0, 0, 2]).to_vec(),

@@ -110,8 +110,36 @@ fn large_frames() -> impl Strategy<Value = (Frame, Kind, u16)> {
         )
 }
 
+/// The frame with a label, two of them or an I-TAG in front of what is behind its tags; and how many
+/// bytes that adds.
+fn shimmed(frame: &[u8], l3: usize, shim: u8) -> (Vec<u8>, usize) {
+    let (addresses, tags) = (&frame[..12], &frame[12..l3 - 2]);
+    let bytes = match shim {
+        0 => [addresses, tags, &[0x88, 0x47, 0, 1, 1, 9], &frame[l3..]].concat(),
+        1 => [
+            addresses,
+            tags,
+            &[0x88, 0x47, 0, 1, 0, 9, 0, 1, 1, 9],
+            &frame[l3..],
+        ]
+        .concat(),
+        _ => [addresses, &[0x88, 0xe7, 0, 0, 0, 7], frame].concat(),
+    };
+    let added = bytes.len() - frame.len();
+    (bytes, added)
+}
+
 proptest! {
     #![proptest_config(common::config(400))]
+
+    #[test]
+    fn segments_have_the_labels_of_their_frame((frame, kind, size) in large_frames(), shim in 0u8..3) {
+        let (large, added) = shimmed(&frame.build_partial(), frame.l3(), shim);
+        let segments = segment(&large, frame.l4_offset() + added, kind, size);
+        let expected = expected(&frame, size).into_iter();
+        let expected: Vec<_> = expected.map(|s| shimmed(&s, frame.l3(), shim).0).collect();
+        prop_assert_eq!(segments, expected);
+    }
 
     #[test]
     fn segments_equal_packets_built_one_by_one((frame, kind, size) in large_frames()) {

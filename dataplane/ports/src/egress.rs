@@ -1,8 +1,9 @@
 //! The last thing done to a packet before a device takes it: what the device cannot, in software.
 
 use crate::Caps;
-use net::csum;
 use net::gso::{Kind, MAX_HEADER, Segmenter};
+use net::headers::{VlanTag, ethertype};
+use net::{MacAddr, csum};
 use packet::{Csum, Gso, Packet, Pool};
 
 /// Finishes packets for one port.
@@ -32,17 +33,19 @@ impl Finisher {
         send: &mut impl FnMut(Packet),
     ) -> Result<(), Unsent> {
         let meta = packet.meta();
-        let inside_tunnel = meta.tunnel_len != 0;
+        // Devices look for IP right behind Ethernet and its tags.
+        let open = meta.gso != Gso::None || meta.csum == Csum::Partial;
+        let hidden = meta.tunnel_len != 0 || (open && !begins_with_ip(packet.head()));
         let carried = match meta.gso {
             Gso::None => true,
-            Gso::Tcp4 | Gso::Tcp6 => self.caps.tso && !inside_tunnel,
-            Gso::Udp => self.caps.uso && !inside_tunnel,
+            Gso::Tcp4 | Gso::Tcp6 => self.caps.tso && !hidden,
+            Gso::Udp => self.caps.uso && !hidden,
         };
         if !carried {
             return self.segment(&mut packet, send);
         }
-        // In a tunnel the device would have to look for the inner headers; not all can.
-        let completed = self.caps.csum && !inside_tunnel;
+        // There the device would have to look for the inner headers; not all can.
+        let completed = self.caps.csum && !hidden;
         if meta.csum == Csum::Partial && !completed && !complete(&mut packet) {
             return Err(Unsent::Frame);
         }
@@ -66,7 +69,7 @@ impl Finisher {
         let (head, len) = (frame.head(), frame.len());
         let mut segments = Segmenter::new(head, len, meta.csum_start, kind, meta.gso_size)
             .map_err(|_| Unsent::Frame)?;
-        let completed = self.caps.csum && meta.tunnel_len == 0;
+        let completed = self.caps.csum && meta.tunnel_len == 0 && begins_with_ip(head);
         while segments.remaining() > 0 {
             let mut packet = one(&mut segments, frame, &pool)?;
             let out = packet.meta_mut();
@@ -82,6 +85,18 @@ impl Finisher {
         }
         Ok(())
     }
+}
+
+/// True if an IP header follows Ethernet and its tags, and neither a label nor an I-TAG.
+fn begins_with_ip(head: &[u8]) -> bool {
+    let mut at = 2 * size_of::<MacAddr>();
+    while let Some(field) = head.get(at..).and_then(|rest| rest.first_chunk()) {
+        match u16::from_be_bytes(*field) {
+            ethertype::VLAN | ethertype::QINQ => at += VlanTag::LEN,
+            other => return matches!(other, ethertype::IPV4 | ethertype::IPV6),
+        }
+    }
+    false
 }
 
 /// The next segment of `frame`.
