@@ -264,6 +264,7 @@ impl<R: AsyncRead + Unpin> Conversation<'_, R> {
 
     /// Handles the messages that are there.
     async fn work(&mut self) -> Result<(), String> {
+        self.switch.read_at.set(self.switch.engine.now());
         let mut since = 0;
         loop {
             since += 1;
@@ -309,6 +310,7 @@ impl<R: AsyncRead + Unpin> Conversation<'_, R> {
     async fn rest(&mut self) {
         yield_now().await;
         self.turn = Instant::now();
+        self.switch.read_at.set(self.switch.engine.now());
     }
 
     /// Handles a request whose answer may take long, and reads on meanwhile.

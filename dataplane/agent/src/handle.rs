@@ -23,7 +23,7 @@ use openflow::msg::{
 use openflow::{Message, Version};
 use tables::{Change, TABLES};
 
-use crate::monitors::Origin;
+use crate::monitors::{self, Origin};
 use crate::ports::CONFIG_BITS;
 use crate::refusal::of_error;
 use crate::session::Session;
@@ -130,7 +130,11 @@ pub(crate) async fn message(
             switch.review_wishes();
             session.reply(xid, &M::NxtRoleReply(session.role.get()));
         }
-        M::FlowMonitorCancel(id) => session.monitors.cancel(id)?,
+        M::FlowMonitorCancel(id) => {
+            let ended = session.monitors.cancel(id);
+            monitors::review(switch);
+            ended?;
+        }
         M::Resume(_) | M::CtFlush(_) => {
             return Err(OFPBRC_BAD_EXP_TYPE);
         }

@@ -6,7 +6,7 @@
 //! never wait for anything here.
 //!
 //! Modifications gather until their connection has nothing more to say at once, a barrier comes,
-//! or a few milliseconds have passed; then all are published at once. A barrier is answered when
+//! or 50 ms have passed; then all are published at once. A barrier is answered when
 //! every worker works with what was published.
 #![cfg_attr(
     not(test),

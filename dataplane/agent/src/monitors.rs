@@ -98,7 +98,9 @@ pub(crate) async fn request(
     requests: Vec<FlowMonitorRequest>,
 ) -> Result<(), OfError> {
     let version = session.version.get().unwrap_or(Version::V1_3);
-    let initial = begin(switch, session, version, &requests)?;
+    let initial = begin(switch, session, version, &requests);
+    review(switch);
+    let initial = initial?;
     let monitors = &session.monitors;
     if initial.is_empty() {
         session.reply(xid, &reply(false, Vec::new()));
@@ -209,8 +211,18 @@ fn check(
     Ok(())
 }
 
+/// Looks whether anybody follows flows; to be called when that may have changed.
+pub(crate) fn review(switch: &Switch) {
+    let sessions = switch.sessions.borrow();
+    let follows = |session: &Rc<Session>| !session.monitors.list.borrow().is_empty();
+    switch.followed.set(sessions.values().any(follows));
+}
+
 /// Tells every controller that follows them what happened to flows, by the request it came from.
 pub(crate) fn tell(switch: &Switch, origin: Option<Origin>, changes: &[Change]) {
+    if !switch.followed.get() {
+        return;
+    }
     for session in switch.sessions.borrow().values() {
         let monitors = &session.monitors;
         if monitors.list.borrow().is_empty() || monitors.known.borrow().is_some() {
@@ -226,6 +238,9 @@ pub(crate) fn tell(switch: &Switch, origin: Option<Origin>, changes: &[Change]) 
 
 /// Tells controllers that read too slowly that they are told no more. Nothing must be left untold.
 pub(crate) fn hold_back(switch: &Rc<Switch>) {
+    if !switch.followed.get() {
+        return;
+    }
     for session in switch.sessions.borrow().values() {
         let monitors = &session.monitors;
         if monitors.list.borrow().is_empty()

@@ -31,7 +31,7 @@ use crate::{Options, PortState};
 
 /// Modifications that nobody waits for are published at most so often (nanoseconds): each time,
 /// what is changed next has to be copied first.
-const PUBLISH_EVERY: u64 = 20_000_000;
+const PUBLISH_EVERY: u64 = 50_000_000;
 /// Bytes read at once.
 const READ: usize = 1 << 16;
 
@@ -61,6 +61,10 @@ pub struct Switch {
     pub(crate) ports: RefCell<Ports>,
     pub(crate) labels: RefCell<Labels>,
     pub(crate) fast: Fast,
+    /// Some connection has flow monitors.
+    pub(crate) followed: Cell<bool>,
+    /// When the messages that are handled now began to be, nanoseconds.
+    pub(crate) read_at: Cell<u64>,
     pub(crate) sessions: RefCell<BTreeMap<u64, Rc<Session>>>,
     /// Bytes of messages in bundles.
     pub(crate) bundled: Held,
@@ -109,6 +113,8 @@ impl Switch {
             ports: RefCell::default(),
             labels: RefCell::default(),
             fast: Fast::default(),
+            followed: Cell::new(false),
+            read_at: Cell::new(0),
             sessions: RefCell::default(),
             bundled: Held::default(),
             table_names: RefCell::default(),
@@ -186,6 +192,7 @@ impl Switch {
 
     pub(crate) fn close_session(&self, session: &Session) {
         self.sessions.borrow_mut().remove(&session.id);
+        monitors::review(self);
         notices::controller_status(self, session, ControllerReason::ChannelStatus);
         let (limited, unread) = self.lost_before.get();
         self.lost_before.set((

@@ -437,6 +437,80 @@ fn a_bundle_is_gone_with_its_connection_and_errors_name_the_inner_message() {
 }
 
 #[test]
+fn a_bundle_of_like_flows_is_all_or_nothing() {
+    let twin = Twin::start("like", &[]);
+    let mut c = Controller::connect(&twin);
+    let control = |kind| {
+        Message::BundleControl(BundleControl {
+            bundle: 3,
+            kind,
+            flags: BUNDLE_ATOMIC,
+            properties: Vec::new(),
+        })
+    };
+    let from = |port: u32| Match::any().with(Field::InPort, port);
+    let fill = |c: &mut Controller, last: Instructions| {
+        c.ask(&control(BundleControlType::OpenRequest));
+        for port in 1..=100 {
+            let output = Instructions::apply(vec![Action::Output {
+                port: PortNo(7),
+                max_len: 0,
+            }]);
+            let message = Box::new(Message::FlowMod(flow(from(port), output)));
+            let (flags, properties) = (BUNDLE_ATOMIC, Vec::new());
+            let xid = c.xid + 1;
+            c.send(&Message::BundleAdd(BundleAdd {
+                bundle: 3,
+                flags,
+                xid,
+                message,
+                properties,
+            }));
+        }
+        let message = Box::new(Message::FlowMod(flow(from(101), last)));
+        let (flags, properties) = (BUNDLE_ATOMIC, Vec::new());
+        let xid = c.xid + 1;
+        c.send(&Message::BundleAdd(BundleAdd {
+            bundle: 3,
+            flags,
+            xid,
+            message,
+            properties,
+        }));
+        xid
+    };
+    // Well formed, and refused when its turn comes.
+    let last = fill(&mut c, Instructions::apply(vec![Action::Group(GroupId(5))]));
+    c.send(&control(BundleControlType::CommitRequest));
+    let (xid, Message::Error(error)) = c.read() else {
+        panic!()
+    };
+    assert_eq!((xid, error.error), (last, OFPBAC_BAD_OUT_GROUP));
+    assert!(matches!(c.read(), (_, Message::Error(_))));
+    assert_eq!(count(&mut c), 0);
+    fill(&mut c, Instructions::drop());
+    assert_eq!(count(&mut c), 0);
+    c.ask(&control(BundleControlType::CommitRequest));
+    assert_eq!(count(&mut c), 101);
+}
+
+/// Number of flows.
+fn count(c: &mut Controller) -> u32 {
+    let all = FlowStatsRequest::default();
+    let request = MultipartRequest {
+        more: false,
+        body: RequestBody::Aggregate(all),
+    };
+    match c.ask(&Message::MultipartRequest(request)) {
+        Message::MultipartReply(MultipartReply {
+            body: ReplyBody::Aggregate(all),
+            ..
+        }) => all.flow_count,
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
 fn the_switch_connects_again_to_a_controller_that_went_away() {
     let path = std::env::temp_dir().join(format!("sluice-ctl-{}", std::process::id()));
     drop(std::fs::remove_file(&path));

@@ -55,11 +55,9 @@ pub(super) fn apply(
 ) -> Option<Result<(), OfError>> {
     let mut reader = switch.fast.reader.borrow_mut();
     let request = read(switch, session, version, &mut reader, frame)?;
-    let now = switch.engine.now();
-    let done = switch
-        .tables
-        .borrow_mut()
-        .flow_mod_read(request, now, changes);
+    let now = switch.read_at.get();
+    let mut tables = switch.tables.borrow_mut();
+    let done = tables.flow_mod_read(request, now, changes);
     Some(done.map_err(|refused| {
         tracing::debug!("flow-mod refused: {refused}");
         of_error(refused)
