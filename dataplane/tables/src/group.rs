@@ -4,7 +4,7 @@ use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
-use net::{GroupId, PortNo};
+use net::GroupId;
 use openflow::Action;
 use openflow::model::{Bucket, GroupMod, GroupType, Selection};
 
@@ -99,17 +99,25 @@ impl Group {
             .map(|bucket| usize::from(*bucket))
     }
 
-    /// Fast failover groups: the first bucket whose watched port and group are live.
-    pub fn first_live(
-        &self,
-        port_is_live: impl Fn(PortNo) -> bool,
-        group_is_live: impl Fn(GroupId) -> bool,
-    ) -> Option<usize> {
-        self.buckets.iter().position(|b| {
-            let (port, group) = (b.bucket.watch_port, b.bucket.watch_group);
-            (port == PortNo::ANY || port_is_live(port))
-                && (group == GroupId::ANY || group_is_live(group))
-        })
+    /// As [`Group::select`], among buckets that are live: a flow whose bucket is not goes where its
+    /// hash leads when it is mixed again, so that the others keep theirs and take up the rest by
+    /// weight.
+    pub fn select_among(&self, hash: u64, is_live: impl Fn(usize) -> bool) -> Option<usize> {
+        const TRIES: u64 = 64;
+        let mut hash = hash;
+        for _ in 0..TRIES {
+            let chosen = self.select(hash)?;
+            if is_live(chosen) {
+                return Some(chosen);
+            }
+            hash = (hash ^ (hash >> 29)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+            hash ^= hash >> 32;
+        }
+        // Hardly anything is live: the first one.
+        let mut buckets = self.buckets.iter().enumerate();
+        buckets
+            .find(|(at, bucket)| bucket.bucket.weight > 0 && is_live(*at))
+            .map(|(at, _)| at)
     }
 
     /// Groups that its buckets send to.

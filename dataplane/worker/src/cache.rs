@@ -414,6 +414,7 @@ mod tests {
         Program {
             ops: Box::new([Op::Output(PortSlot(port))]),
             checks: Box::new([]),
+            macs: Box::new([]),
             deps: Box::new(Deps::default()),
             hits: Box::new(Hits::default()),
             min_ttl: 0,

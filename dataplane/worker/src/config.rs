@@ -36,6 +36,10 @@ pub struct Config {
     /// Seed of the select groups' hash. The same on every node, so that all nodes choose the same
     /// bucket for the same connection.
     pub select_seed: u64,
+    /// Most MAC addresses that OFPP_NORMAL remembers.
+    pub fdb_entries: usize,
+    /// Nanoseconds without a packet after which it forgets one.
+    pub fdb_idle: u64,
 }
 
 impl Default for Config {
@@ -46,6 +50,9 @@ impl Default for Config {
             cache_entries: 1 << 17,
             packet_in_queue: 1024,
             select_seed: 0x536c_7569_6365_4c42,
+            // As Open vSwitch has them.
+            fdb_entries: 8192,
+            fdb_idle: 300_000_000_000,
         }
     }
 }

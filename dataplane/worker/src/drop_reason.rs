@@ -48,6 +48,14 @@ reasons! {
     TtlExpired "ttl_expired",
     /// A flow sends to a port that does not exist.
     NoPort "no_port",
+    /// A flow sends to the LOCAL port, and no port was given `ofport=LOCAL`.
+    NoLocalPort "no_local_port",
+    /// NORMAL does not forward the link-local group addresses 01:80:c2:00:00:00 to 0f
+    /// (IEEE 802.1Q 8.6.3).
+    ReservedMulticast "reserved_multicast",
+    /// NORMAL: a tagged packet from an access port, or the address is behind an access port of
+    /// another VLAN.
+    WrongVlan "wrong_vlan",
     /// A flow sends back to the port the packet came from, without naming IN_PORT.
     SamePort "same_port",
     /// The port it came from takes no packets (OFPPC_NO_RECV): not opened by the controller yet.

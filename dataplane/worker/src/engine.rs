@@ -331,6 +331,7 @@ impl Worker {
             conns: &self.shared.conns,
             ports: &self.ports,
             neighbors: &self.shared.neighbors,
+            fdb: &self.shared.fdb,
             select_seed: self.shared.config.select_seed,
             invalid_ttl_to_controller: self
                 .shared
@@ -359,7 +360,9 @@ fn is_current(cached: &mut Cached, epoch: u64, pipeline: &Pipeline, ports: &Port
 #[inline]
 fn suits(program: &Program, packet: &Packet, layout: &Layout, shared: &Shared, now: u64) -> bool {
     let ttl_lasts = program.min_ttl == 0 || ttl(packet, layout) >= program.min_ttl;
-    ttl_lasts && connections::hold(&program.checks, &shared.conns, packet.head(), layout, now)
+    ttl_lasts
+        && (program.macs.is_empty() || shared.fdb.hold(&program.macs, now))
+        && connections::hold(&program.checks, &shared.conns, packet.head(), layout, now)
 }
 
 fn ttl(packet: &Packet, layout: &Layout) -> u8 {

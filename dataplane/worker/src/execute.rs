@@ -108,6 +108,8 @@ fn steps(
                     return egress.count_drop(DropReason::NoMemory);
                 }
             }
+            Op::Cut(max_len) => cut(packet, *max_len, &mut context.layout),
+            Op::Queue(queue) => queue.0.count(egress.index, packet.len() as u64),
             Op::PopVlan => {
                 rewrite::pop_vlan(&mut Front(packet), &mut context.layout);
             }
@@ -167,6 +169,18 @@ fn reshape(change: Reshape, packet: &mut Packet, layout: &mut Layout) -> bool {
     }
     let parsed = net::parse::extract(packet.head(), packet.len(), &mut FlowKey::default());
     parsed.map(|now| *layout = now).is_ok()
+}
+
+/// Takes off the end of a packet. What is left is one frame, whatever it was meant to become, and
+/// nobody can check or complete its checksum any more.
+fn cut(packet: &mut Packet, max_len: u32, layout: &mut Layout) {
+    if packet.len() <= max_len as usize {
+        return;
+    }
+    packet.truncate(max_len as usize);
+    layout.end = layout.end.min(max_len);
+    let meta = packet.meta_mut();
+    (meta.gso, meta.csum) = (Gso::None, Csum::Unknown);
 }
 
 /// Charges a meter; false if the packet is to be dropped.

@@ -24,6 +24,7 @@ mod drop_reason;
 mod egress;
 mod engine;
 mod execute;
+mod fdb;
 mod packet_in;
 mod port_map;
 mod program;
@@ -38,8 +39,11 @@ pub use config::{Config, Poll};
 pub use counters::{Counter, Counters, CountersSnapshot};
 pub use drop_reason::DropReason;
 pub use engine::Worker;
+pub use fdb::{Fdb, FdbCounts, FdbEntry};
 pub use packet_in::{PacketIn, PacketInQueue, PacketInReason};
-pub use port_map::{Endpoint, PortEntry, PortError, PortKind, PortMap, PortSlot};
+pub use port_map::{
+    Endpoint, PortEntry, PortError, PortKind, PortMap, PortOptions, PortSlot, Queue,
+};
 pub use shared::Shared;
 pub use tunnel::config::{TunnelPort, Vtep, VtepError};
 pub use workers::Workers;

@@ -1,16 +1,19 @@
 //! The ports as all workers see them: an immutable map, published like the tables.
 
+mod options;
+
 use std::net::IpAddr;
 use std::sync::Arc;
 
 use hashbrown::HashMap;
 use net::options::OptionMap;
-use net::{MacAddr, PortNo};
+use net::{MacAddr, PortNo, VlanId};
 use openflow::model::{PORT_DOWN, PORT_NO_FWD, PORT_NO_RECV};
 use ports::{TunnelKind, TunnelSpec};
 
 use crate::DropReason;
 use crate::tunnel::config::Vtep;
+pub use options::{PortOptions, Queue};
 
 /// Place of a port in every worker's port list; stable while the port lives.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -33,6 +36,10 @@ pub struct PortEntry {
     pub mtu: u32,
     /// The link is up.
     pub link_up: bool,
+    /// VLAN of an access port, for OFPP_NORMAL; none: a trunk.
+    pub vlan: Option<VlanId>,
+    /// Its queues, by number.
+    pub queues: Arc<[Arc<Queue>]>,
     /// What is behind it.
     pub kind: PortKind,
     /// The map's generation in which this entry changed last.
@@ -68,6 +75,12 @@ impl PortEntry {
             c if c & PORT_NO_RECV != 0 => Some(DropReason::PortNoRecv),
             _ => None,
         }
+    }
+
+    /// The queue of a number; an unknown one means the default queue, 0, if there is that.
+    pub fn queue(&self, id: u32) -> Option<&Arc<Queue>> {
+        let find = |id| self.queues.iter().find(|queue| queue.id == id);
+        find(id).or_else(|| find(0))
     }
 
     /// Has a device of its own.
@@ -127,7 +140,7 @@ pub enum PortError {
         name: String,
     },
     /// The number is reserved.
-    #[error("port {name}: number {number} is reserved; use 1 to 4294967039")]
+    #[error("port {name}: number {number} is reserved; use 1 to 4294967039, or LOCAL")]
     BadNumber {
         /// The new port.
         name: String,
@@ -354,6 +367,8 @@ mod tests {
             mac: MacAddr::ZERO,
             mtu: 1500,
             link_up: true,
+            vlan: None,
+            queues: Arc::default(),
             kind: PortKind::Device { worker: 0 },
             changed: 0,
         }

@@ -11,7 +11,8 @@ use smallvec::SmallVec;
 use tables::{Group, Meter, Pipeline, Rule};
 
 use crate::connections::Check;
-use crate::{DropReason, PortMap, PortSlot};
+use crate::fdb::Seen;
+use crate::{DropReason, PortMap, PortSlot, Queue};
 
 /// One step. Header steps change the packet where it is; the sending ones take it as it is then.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -67,6 +68,10 @@ pub(crate) enum Op {
     Meter(ByAddress<Meter>),
     /// The next so many steps work on a copy.
     Scope(u16),
+    /// Takes off what stands behind so many bytes.
+    Cut(u32),
+    /// Counts for a queue of the port that comes next.
+    Queue(ByAddress<Queue>),
     Output(PortSlot),
     Tunnel(Box<Encap>),
     Controller(Box<ToController>),
@@ -282,6 +287,8 @@ pub(crate) struct Program {
     pub ops: Box<[Op]>,
     /// Connections whose state decided; checked before anything is changed.
     pub checks: Box<[Check]>,
+    /// Places of addresses that decided.
+    pub macs: Box<[Seen]>,
     pub deps: Box<Deps>,
     pub hits: Box<Hits>,
     /// The packet's time to live must be at least this.

@@ -1,5 +1,6 @@
 //! What all workers and the control plane share.
 
+use std::hash::{BuildHasher, RandomState};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering, fence};
 use std::sync::{Arc, OnceLock};
 use std::thread::Thread;
@@ -13,7 +14,7 @@ use packet::Packet;
 use tables::Published;
 
 use crate::tunnel::neighbors::Neighbors;
-use crate::{Config, Counters, PacketInQueue, PortMap, PortSlot};
+use crate::{Config, Counters, Fdb, PacketInQueue, PortMap, PortSlot};
 
 /// Packets that may wait for another worker's ports.
 const INBOX: usize = 1024;
@@ -30,6 +31,8 @@ pub struct Shared {
     pub packet_ins: Arc<PacketInQueue>,
     /// Send packets whose time to live runs out to the controller, instead of dropping them.
     pub invalid_ttl_to_controller: AtomicBool,
+    /// What OFPP_NORMAL has learnt.
+    pub fdb: Fdb,
     pub(crate) neighbors: Neighbors,
     pub(crate) inboxes: Vec<ArrayQueue<Handover>>,
     ports: ArcSwap<PortMap>,
@@ -52,6 +55,7 @@ impl Shared {
         let workers = config.cpus.len().max(1);
         Arc::new(Shared {
             packet_ins: Arc::new(PacketInQueue::new(config.packet_in_queue)),
+            fdb: Fdb::new(config.fdb_entries, config.fdb_idle, [secret(), secret()]),
             config,
             tables,
             conns,
@@ -132,4 +136,10 @@ impl Shared {
             thread.unpark();
         }
     }
+}
+
+/// A number that nobody outside of this process knows: the standard library's hash maps have such
+/// keys.
+fn secret() -> u64 {
+    RandomState::new().hash_one(0u8)
 }

@@ -15,7 +15,7 @@ use ports::Port;
 use crate::shared::Shared;
 use crate::{
     Command, Counter, Device, NeighborEntry, PacketOut, Poll, PortEntry, PortError, PortKind,
-    PortMap, PortSlot, Reply, TunnelPort, Vtep, Worker,
+    PortMap, PortOptions, PortSlot, Queue, Reply, TunnelPort, Vtep, Worker,
 };
 
 /// All workers. Nothing here blocks for longer than a system call, except [`Workers::stop`].
@@ -92,6 +92,21 @@ impl Workers {
         config: u32,
         device: Box<dyn Port>,
     ) -> Result<PortSlot, PortError> {
+        self.add_port_with(number, name, config, &PortOptions::default(), device)
+    }
+
+    /// Likewise, with a VLAN or queues.
+    ///
+    /// # Errors
+    /// As [`Workers::add_port`].
+    pub fn add_port_with(
+        &self,
+        number: PortNo,
+        name: &str,
+        config: u32,
+        options: &PortOptions,
+        device: Box<dyn Port>,
+    ) -> Result<PortSlot, PortError> {
         let control = device.control().clone();
         let mut ports = self.ports();
         let worker = self.least_loaded(&ports);
@@ -103,6 +118,8 @@ impl Workers {
             mac: control.mac(),
             mtu: control.mtu().into(),
             link_up: control.link_up(),
+            vlan: options.vlan,
+            queues: self.queues(&options.queues),
             kind: PortKind::Device { worker },
             changed: 0,
         })?;
@@ -128,6 +145,8 @@ impl Workers {
             mac: tunnel_mac(tunnel.number),
             mtu: u16::MAX.into(),
             link_up: true,
+            vlan: None,
+            queues: self.queues(&[]),
             kind: PortKind::Tunnel(tunnel.spec),
             changed: 0,
         })?;
@@ -148,6 +167,7 @@ impl Workers {
         let entry = ports.remove(number)?;
         self.shared.publish_ports(ports.clone());
         drop(ports);
+        self.shared.fdb.flush(Some(number));
         match entry.kind {
             PortKind::Device { worker } => {
                 let slot = entry.slot;
@@ -298,6 +318,12 @@ impl Workers {
             .is_some_and(|commands| commands.send(command).is_ok());
         self.shared.wake(worker);
         sent
+    }
+
+    fn queues(&self, ids: &[u32]) -> Arc<[Arc<Queue>]> {
+        let (workers, now) = (self.shared.workers(), self.shared.now());
+        let queues = ids.iter().map(|id| Queue::new(*id, workers, now));
+        queues.collect()
     }
 
     fn ports(&self) -> MutexGuard<'_, PortMap> {

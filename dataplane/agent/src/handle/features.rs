@@ -60,7 +60,6 @@ fn check_action(action: &Action, packet_out: bool) -> Result<(), OfError> {
     };
     match action {
         Action::Output { port, .. } => match *port {
-            PortNo::NORMAL => Err(OFPBAC_BAD_OUT_PORT),
             PortNo::TABLE if !packet_out => Err(OFPBAC_BAD_OUT_PORT),
             _ => Ok(()),
         },
@@ -71,9 +70,6 @@ fn check_action(action: &Action, packet_out: bool) -> Result<(), OfError> {
         Action::Clone(inner) => check_actions(inner, packet_out),
         Action::Learn(_)
         | Action::FinTimeout { .. }
-        | Action::OutputTrunc { .. }
-        | Action::Multipath(_)
-        | Action::Bundle(_)
         | Action::Controller(Controller { pause: true, .. }) => Err(OFPBAC_BAD_EXP_TYPE),
         _ => Ok(()),
     }

@@ -18,6 +18,8 @@ const EXPIRE_TICK: u64 = 1_000_000;
 const EXPIRE_PLACES: u32 = 1024;
 /// Buckets of the cache looked at in a sweep.
 const SWEEP_BUCKETS: usize = 64;
+/// The forwarding database is looked through in so many ticks.
+const FDB_PARTS: usize = 64;
 /// A cached flow without packets for so long is forgotten.
 const SWEEP_IDLE: u64 = 30_000_000_000;
 
@@ -28,6 +30,7 @@ pub(super) struct Housekeeping {
     sweep: u64,
     expire: u64,
     sweep_cursor: usize,
+    fdb_part: usize,
 }
 
 impl Worker {
@@ -52,6 +55,11 @@ impl Worker {
         }
         if now.saturating_sub(self.housekeeping.sweep) >= SWEEP_TICK {
             self.housekeeping.sweep = now;
+            if self.index == 0 {
+                let part = &mut self.housekeeping.fdb_part;
+                *part = (*part + 1) % FDB_PARTS;
+                self.shared.fdb.expire(*part, FDB_PARTS, now);
+            }
             self.sweep(now);
         }
     }

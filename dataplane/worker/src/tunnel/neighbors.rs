@@ -325,6 +325,8 @@ mod tests {
             mac: MacAddr([2, 0, 0, 0, 0, 1]),
             mtu: 1500,
             link_up: true,
+            vlan: None,
+            queues: Default::default(),
             kind: PortKind::Device { worker: 0 },
             changed: 0,
         })

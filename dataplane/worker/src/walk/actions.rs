@@ -42,6 +42,9 @@ impl<'a> Walk<'a> {
                     Err(_) => self.lose(DropReason::NoPort),
                 }
             }
+            Action::OutputTrunc { port, max_len } => self.output_trunc(*port, *max_len),
+            Action::Multipath(multipath) => self.multipath(multipath),
+            Action::Bundle(bundle) => self.bundle(bundle),
             Action::Controller(to) => self.controller(to),
             Action::Group(group) => self.group(*group),
             Action::SetQueue(queue) => self.now.key.queue = (*queue).into(),
@@ -106,10 +109,7 @@ impl<'a> Walk<'a> {
             // A translation stands inside a ct action only; the rest is not offered.
             Action::Nat(_)
             | Action::Learn(_)
-            | Action::FinTimeout { .. }
-            | Action::OutputTrunc { .. }
-            | Action::Multipath(_)
-            | Action::Bundle(_) => self.fail(DropReason::Unsupported),
+            | Action::FinTimeout { .. } => self.fail(DropReason::Unsupported),
         }
     }
 
@@ -144,7 +144,7 @@ impl<'a> Walk<'a> {
         src.get(&self.now.key)
     }
 
-    fn write_range(&mut self, dst: SubField, value: u128) {
+    pub(super) fn write_range(&mut self, dst: SubField, value: u128) {
         let ones = dst.ones();
         self.write(dst.field, (value & ones) << dst.shift, ones << dst.shift);
     }

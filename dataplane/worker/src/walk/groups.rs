@@ -4,9 +4,9 @@ use net::{GroupId, PortNo};
 use openflow::model::GroupType;
 use openflow::{Action, Field};
 use smallvec::SmallVec;
-use tables::Group;
+use tables::{Group, GroupBucket};
 
-use super::{Walk, select};
+use super::{MAX_DEPTH, Walk, select};
 use crate::DropReason;
 use crate::program::ByAddress;
 
@@ -29,9 +29,14 @@ impl<'a> Walk<'a> {
                 self.touched = true;
                 let seed = self.world.select_seed;
                 let hash = select::hash(group, &self.now.key, seed, &mut self.wanted);
-                group.select(hash)
+                let live: SmallVec<[bool; 16]> =
+                    group.buckets.iter().map(|b| self.is_live(b, 0)).collect();
+                group.select_among(hash, |at| live.get(at).copied().unwrap_or(false))
             }
-            GroupType::FastFailover => self.first_live(group),
+            GroupType::FastFailover => {
+                let mut buckets = group.buckets.iter();
+                buckets.position(|b| self.is_live(b, 0))
+            }
             GroupType::Indirect | GroupType::All => (!group.buckets.is_empty()).then_some(0),
         };
         match chosen {
@@ -40,19 +45,27 @@ impl<'a> Walk<'a> {
         }
     }
 
-    fn first_live(&mut self, group: &Group) -> Option<usize> {
-        let ports = self.world.ports;
-        for bucket in &group.buckets {
-            let port = bucket.bucket.watch_port;
-            self.deps.port(port, ports.get(port).map(|p| p.changed));
+    /// True if a bucket watches nothing, or one of what it watches is live (OpenFlow 1.3.5, 5.6.1;
+    /// either of the two is enough, as in Open vSwitch).
+    fn is_live(&mut self, bucket: &GroupBucket, depth: u32) -> bool {
+        let (port, group) = (bucket.bucket.watch_port, bucket.bucket.watch_group);
+        let watches = port != PortNo::ANY || group != GroupId::ANY;
+        !watches
+            || (port != PortNo::ANY && self.port_is_live(port))
+            || (group != GroupId::ANY && self.group_is_live(group, depth))
+    }
+
+    /// A group is live if one of its buckets is.
+    fn group_is_live(&mut self, id: GroupId, depth: u32) -> bool {
+        let group = self.world.pipeline.group(id);
+        self.deps.group(id, group.map(|g| g.generation()));
+        match group {
+            Some(group) if depth < MAX_DEPTH => group
+                .buckets
+                .iter()
+                .any(|bucket| self.is_live(bucket, depth + 1)),
+            _ => false,
         }
-        let pipeline = self.world.pipeline;
-        let port_is_live = |port| ports.get(port).is_some_and(|p| p.is_live());
-        let group_is_live = |watched| {
-            let live = |g: &std::sync::Arc<Group>| !g.buckets.is_empty();
-            pipeline.group(watched).is_some_and(live)
-        };
-        group.first_live(port_is_live, group_is_live)
     }
 
     /// Runs a bucket as an action set, on a copy.

@@ -9,6 +9,8 @@ mod actions;
 mod connections;
 mod groups;
 mod headers;
+mod links;
+mod normal;
 mod output;
 mod reshape;
 mod select;
@@ -21,9 +23,10 @@ use smallvec::SmallVec;
 use tables::{Pipeline, Rule};
 
 use crate::connections::Check;
+use crate::fdb::Seen;
 use crate::program::{ByAddress, Deps, Hits, Op, Program};
 use crate::tunnel::neighbors::Neighbors;
-use crate::{DropReason, PortMap};
+use crate::{DropReason, Fdb, PortMap};
 use headers::{Headers, Inexact};
 
 /// Nested resubmits, groups, clones and connection tracker passes.
@@ -38,6 +41,7 @@ pub(crate) struct World<'a> {
     pub conns: &'a ConnTable,
     pub ports: &'a PortMap,
     pub neighbors: &'a Neighbors,
+    pub fdb: &'a Fdb,
     /// Seed of select groups.
     pub select_seed: u64,
     /// Send packets whose time to live runs out to the controller.
@@ -98,6 +102,12 @@ struct Walk<'a> {
     wanted: FlowKey,
     ops: Vec<Op>,
     checks: Vec<Check>,
+    /// Buckets of the forwarding database that decided.
+    macs: Vec<Seen>,
+    /// Largest inner packet of the tunnels so far.
+    inner_mtu: Option<u32>,
+    /// The packet was cut for the output that is being made.
+    cut: bool,
     deps: Deps,
     hits: Hits,
     /// Actions of the action set.
@@ -145,6 +155,9 @@ impl<'a> Walk<'a> {
             wanted: FlowKey::default(),
             ops: Vec::with_capacity(8),
             checks: Vec::new(),
+            macs: Vec::new(),
+            inner_mtu: None,
+            cut: false,
             deps: Deps::default(),
             hits: Hits::default(),
             set: SmallVec::new(),
@@ -234,14 +247,11 @@ impl<'a> Walk<'a> {
         let (now, sent) = (self.now.clone(), self.sent.clone());
         run(self);
         (self.stop, self.dead) = (self.too_deep, self.too_deep);
-        let metered = self
-            .ops
-            .iter()
-            .skip(start)
-            .any(|op| matches!(op, Op::Meter(_)));
+        let apart = |op: &Op| matches!(op, Op::Meter(_) | Op::Cut(_));
+        let may_end = self.ops.iter().skip(start).any(apart);
         let reshaped = self.sent.shape != sent.shape;
-        if metered || reshaped {
-            // A meter may end these steps early, and a header that is gone does not come back: what
+        if may_end || reshaped {
+            // A meter may end these steps early, and what was taken off does not come back: what
             // follows must not build on them.
             let steps = (self.ops.len() - start) as u16;
             self.ops.insert(start, Op::Scope(steps));
@@ -319,11 +329,7 @@ impl<'a> Walk<'a> {
                 }
             }
         }
-        let tunnel_mtus = self.ops.iter().filter_map(|op| match op {
-            Op::Tunnel(encap) => Some(encap.inner_mtu),
-            _ => None,
-        });
-        let inner_mtu = tunnel_mtus.min().unwrap_or(0);
+        let inner_mtu = self.inner_mtu.unwrap_or(0);
         let wants = |fields: &FlowKey| {
             let mut words = self.wanted.words().iter().zip(fields.words());
             words.any(|(wanted, fields)| wanted & fields != 0)
@@ -336,6 +342,7 @@ impl<'a> Walk<'a> {
             takes: Program::last_sender(&self.ops),
             ops: self.ops.into_boxed_slice(),
             checks: self.checks.into_boxed_slice(),
+            macs: self.macs.into_boxed_slice(),
             deps: Box::new(self.deps),
             hits: Box::new(self.hits),
             min_ttl: if self.ttl_down == 0 {

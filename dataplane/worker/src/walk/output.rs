@@ -10,7 +10,7 @@ use openflow::action::Controller;
 use ports::{TunnelKind, TunnelSpec};
 
 use super::Walk;
-use crate::program::{Encap, Op, ToController};
+use crate::program::{ByAddress, Encap, Op, ToController};
 use crate::{DropReason, PacketInReason, PortEntry, PortKind};
 
 /// Time to live of outer headers.
@@ -26,10 +26,22 @@ impl Walk<'_> {
                 let reason = self.packet_in_reason();
                 self.tell_controller(reason as u8, max_len, 0, &[]);
             }
-            PortNo::TABLE | PortNo::NORMAL | PortNo::ANY => self.lose(DropReason::Unsupported),
+            PortNo::NORMAL => self.normal(),
+            PortNo::TABLE | PortNo::ANY => self.lose(DropReason::Unsupported),
             port if port.0 == self.now.key.in_port.get() => self.lose(DropReason::SamePort),
             port => self.send(port),
         }
+    }
+
+    /// To a port, what stands before byte `max_len`.
+    pub(super) fn output_trunc(&mut self, port: PortNo, max_len: u32) {
+        self.on_copy(|walk| {
+            walk.commit();
+            walk.ops.push(Op::Cut(max_len));
+            let outer = std::mem::replace(&mut walk.cut, true);
+            walk.output(port, u16::MAX);
+            walk.cut = outer;
+        });
     }
 
     pub(super) fn controller(&mut self, to: &Controller) {
@@ -90,7 +102,7 @@ impl Walk<'_> {
     }
 
     /// A tunnel port to nowhere takes no part in floods.
-    fn is_aimless(&self, port: &PortEntry) -> bool {
+    pub(super) fn is_aimless(&self, port: &PortEntry) -> bool {
         match &port.kind {
             PortKind::Tunnel(tunnel) => self.remote(tunnel).is_none(),
             PortKind::Device { .. } => false,
@@ -101,7 +113,10 @@ impl Walk<'_> {
         let port = self.world.ports.get(number);
         self.deps.port(number, port.map(|p| p.changed));
         let Some(port) = port else {
-            return self.lose(DropReason::NoPort);
+            return self.lose(match number {
+                PortNo::LOCAL => DropReason::NoLocalPort,
+                _ => DropReason::NoPort,
+            });
         };
         match port.refuses_tx() {
             Some(reason) => self.lose(reason),
@@ -109,15 +124,22 @@ impl Walk<'_> {
         }
     }
 
-    fn send_to(&mut self, port: &PortEntry) {
+    pub(super) fn send_to(&mut self, port: &PortEntry) {
         match &port.kind {
             PortKind::Device { .. } => {
                 self.commit();
+                if let Some(queue) = port.queue(self.now.key.queue.get()) {
+                    self.ops.push(Op::Queue(ByAddress(queue.clone())));
+                }
                 self.ops.push(Op::Output(port.slot));
             }
             PortKind::Tunnel(tunnel) => match self.encap(port, tunnel) {
                 Ok(encap) => {
                     self.commit();
+                    if !self.cut {
+                        let known = self.inner_mtu.unwrap_or(u32::MAX);
+                        self.inner_mtu = Some(known.min(encap.inner_mtu));
+                    }
                     self.ops.push(Op::Tunnel(Box::new(encap)));
                 }
                 Err(reason) => self.lose(reason),

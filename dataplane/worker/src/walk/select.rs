@@ -7,24 +7,33 @@ use net::FlowKey;
 use net::headers::ethertype;
 use tables::Group;
 
+use super::actions::has;
+
 /// Hash of the packet's flow for a group, and the fields that it took.
 ///
-/// Without a selection of fields in the group: addresses, protocol and ports of IP packets;
-/// link-layer addresses, ethertype and ARP addresses of others.
+/// With the method `hash`: the fields that the group names, where the packet has them. Otherwise, and
+/// with `dp_hash`: link-layer addresses; for IP packets addresses, protocol and ports; for others
+/// ethertype and ARP addresses. A connection keeps its bucket as long as it comes from and goes to
+/// the same MAC addresses.
 pub(crate) fn hash(group: &Group, key: &FlowKey, seed: u64, wanted: &mut FlowKey) -> u64 {
-    let mut hash = Mix(seed);
+    let mut hash = Mix::new(seed);
+    if let Some(selection) = &group.selection {
+        hash.word(selection.param);
+    }
     let fields = group.selection.as_ref().filter(|s| s.method == "hash");
     if let Some(selection) = fields.filter(|s| !s.fields.is_empty()) {
-        hash.word(selection.param);
         for f in selection.fields.iter() {
-            let slot = f.field.info().slot;
-            let value = slot.get(key) & f.mask;
-            slot.set(wanted, f.mask, f.mask);
-            hash.word(value as u64);
-            hash.word((value >> 64) as u64);
+            let info = f.field.info();
+            // What a packet has not must not count: other protocols may keep their fields there.
+            if has(info.prereq, key) {
+                info.slot.set(wanted, f.mask, f.mask);
+                hash.wide(info.slot.get(key) & f.mask);
+            }
         }
         return hash.finish();
     }
+    hash.word((key.eth_src.to_u64() << 16) | u64::from(key.eth_type.get()));
+    hash.word(key.eth_dst.to_u64());
     match key.eth_type.get() {
         ethertype::IPV4 => {
             hash.word((u64::from(key.nw_src.get()) << 32) | u64::from(key.nw_dst.get()));
@@ -32,15 +41,11 @@ pub(crate) fn hash(group: &Group, key: &FlowKey, seed: u64, wanted: &mut FlowKey
         }
         ethertype::IPV6 => {
             for address in [key.ipv6_src, key.ipv6_dst] {
-                let bits = u128::from_be_bytes(address);
-                hash.word((bits >> 64) as u64);
-                hash.word(bits as u64);
+                hash.wide(u128::from_be_bytes(address));
             }
             ports(key, &mut hash);
         }
-        other => {
-            hash.word((key.eth_src.to_u64() << 16) | u64::from(other));
-            hash.word(key.eth_dst.to_u64());
+        _ => {
             hash.word((u64::from(key.nw_src.get()) << 32) | u64::from(key.nw_dst.get()));
             wanted.nw_src = u32::MAX.into();
             wanted.nw_dst = u32::MAX.into();
@@ -57,17 +62,27 @@ fn ports(key: &FlowKey, hash: &mut Mix) {
     );
 }
 
-struct Mix(u64);
+/// A hash that is the same everywhere and for ever.
+pub(super) struct Mix(u64);
 
 impl Mix {
-    fn word(&mut self, word: u64) {
+    pub fn new(seed: u64) -> Self {
+        Mix(seed)
+    }
+
+    pub fn wide(&mut self, words: u128) {
+        self.word((words >> 64) as u64);
+        self.word(words as u64);
+    }
+
+    pub fn word(&mut self, word: u64) {
         let product = u128::from(self.0 ^ word ^ 0x9e37_79b9_7f4a_7c15)
             * u128::from(0xd6e8_feb8_6659_fd93_u64);
         self.0 = (product as u64) ^ ((product >> 64) as u64).rotate_left(32);
     }
 
     /// The last mix of MurmurHash3, so that every bit of the result depends on all of the input.
-    fn finish(self) -> u64 {
+    pub fn finish(self) -> u64 {
         let mut h = self.0;
         h = (h ^ (h >> 33)).wrapping_mul(0xff51_afd7_ed55_8ccd);
         h = (h ^ (h >> 33)).wrapping_mul(0xc4ce_b9fe_1a85_ec53);

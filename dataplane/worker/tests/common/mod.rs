@@ -17,7 +17,8 @@ use ports::mem::{MemPort, MemWire};
 use ports::{Caps, TunnelKind, TunnelSpec};
 use tables::Tables;
 use worker::{
-    Config, Counter, DropReason, PacketIn, PacketOut, Reply, Shared, TunnelPort, Worker, Workers,
+    Config, Counter, DropReason, PacketIn, PacketOut, PortOptions, Reply, Shared, TunnelPort,
+    Worker, Workers,
 };
 
 pub const SECOND: u64 = 1_000_000_000;
@@ -81,6 +82,41 @@ impl Rig {
             .unwrap();
         self.wires.insert(number, wire);
         self.poll();
+    }
+
+    /// Adds a port `pN` with a VLAN or queues.
+    pub fn port_with(&mut self, number: u32, options: &PortOptions) {
+        let name = format!("p{number}");
+        let (port, wire) = MemPort::new(&name, Caps::default());
+        self.workers
+            .add_port_with(PortNo(number), &name, 0, options, Box::new(port))
+            .unwrap();
+        self.wires.insert(number, wire);
+        self.poll();
+    }
+
+    /// A port's link goes up or down.
+    pub fn link(&mut self, number: u32, up: bool) {
+        let change = |port: &mut worker::PortEntry| port.link_up = up;
+        self.workers.update_port(PortNo(number), change).unwrap();
+    }
+
+    /// Takes a port away.
+    pub fn delete_port(&mut self, number: u32) {
+        let (reply, answer) = Reply::channel();
+        self.workers.delete_port(PortNo(number), reply).unwrap();
+        self.poll();
+        answer.try_recv().unwrap();
+        self.wires.remove(&number);
+    }
+
+    /// The ports out of which exactly this came, once each; nothing else came out.
+    pub fn everywhere(&mut self, frame: &[u8]) -> Vec<u32> {
+        let out = self.all_out();
+        for (port, got) in &out {
+            assert_eq!(got, frame, "out of port {port}");
+        }
+        out.into_iter().map(|(port, _)| port).collect()
     }
 
     /// Adds a flow-based Geneve or VXLAN port.
