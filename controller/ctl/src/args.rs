@@ -71,6 +71,8 @@ pub enum Command {
     Show,
     /// Tracked connections
     Ct(Ct),
+    /// MAC addresses that the NORMAL action has learnt
+    Fdb(Fdb),
     /// Dropped packets by reason
     Drops,
     /// What each worker does
@@ -142,10 +144,32 @@ pub struct Ct {
 }
 
 /// Commands of ct.
-#[derive(Clone, Copy, Debug, Subcommand)]
+#[derive(Clone, Debug, Subcommand)]
 pub enum CtCommand {
     /// Forget connections
-    Flush,
+    Flush {
+        /// Which, as for ovs-ofctl ct-flush: [zone=N] [mark=V/M] [labels=V/M] [ORIGINAL [REPLY]], where a
+        /// tuple is like ct_nw_src=10.0.0.1,ct_nw_proto=6,ct_tp_dst=80
+        filter: Vec<String>,
+    },
+}
+
+/// Arguments of fdb.
+#[derive(Debug, Args)]
+pub struct Fdb {
+    /// What to do; without it, addresses are listed
+    #[command(subcommand)]
+    pub command: Option<FdbCommand>,
+}
+
+/// Commands of fdb.
+#[derive(Clone, Debug, Subcommand)]
+pub enum FdbCommand {
+    /// Forget addresses
+    Flush {
+        /// Only those behind this port
+        port: Option<String>,
+    },
 }
 
 /// Commands of neighbor.

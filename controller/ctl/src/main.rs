@@ -13,7 +13,7 @@ use std::process::ExitCode;
 use admin::{Reply, Request};
 use clap::Parser;
 
-use args::{Cli, Command, CtCommand, Neighbor, Port};
+use args::{Cli, Command, CtCommand, Fdb, FdbCommand, Neighbor, Port};
 use source::Source;
 
 /// Why nothing was done.
@@ -118,13 +118,15 @@ fn run(cli: &Cli) -> Result<String, Failure> {
             let objects = source.objects()?;
             output(cli, &show, || print::show(&show, &objects))
         }
-        Command::Ct(ct) => match ct.command {
+        Command::Ct(ct) => match &ct.command {
             None => match source.ask("ct", &Request::CtList { zone: ct.zone })? {
                 Reply::Connections(list) => output(cli, &list, || print::connections(&list)),
                 other => Err(source.odd(&other)),
             },
-            Some(CtCommand::Flush) => {
-                match source.ask("ct", &Request::CtFlush { zone: ct.zone })? {
+            Some(CtCommand::Flush { filter }) => {
+                let filter = filter.clone();
+                let zone = ct.zone;
+                match source.ask("ct", &Request::CtFlush { zone, filter })? {
                     Reply::CtFlushed { count } => {
                         let what = serde_json::json!({ "flushed": count });
                         let plural = if count == 1 { "" } else { "s" };
@@ -136,6 +138,7 @@ fn run(cli: &Cli) -> Result<String, Failure> {
                 }
             }
         },
+        Command::Fdb(command) => fdb(cli, &mut source, command),
         Command::Drops => match source.ask("drops", &Request::Drops)? {
             Reply::Drops(drops) => {
                 let flows = source.flows(None)?;
@@ -160,6 +163,24 @@ fn run(cli: &Cli) -> Result<String, Failure> {
         | Command::Top { .. }
         | Command::Mirror { .. }
         | Command::Capture { .. } => Ok(String::new()), // answered above
+    }
+}
+
+fn fdb(cli: &Cli, source: &mut Source, command: &Fdb) -> Result<String, Failure> {
+    let request = match &command.command {
+        None => Request::FdbList,
+        Some(FdbCommand::Flush { port }) => Request::FdbFlush { port: port.clone() },
+    };
+    match source.ask("fdb", &request)? {
+        Reply::Fdb(fdb) => output(cli, &fdb, || print::fdb(&fdb)),
+        Reply::FdbFlushed { count } => {
+            let what = serde_json::json!({ "flushed": count });
+            let plural = if count == 1 { "" } else { "es" };
+            output(cli, &what, || {
+                format!("{count} address{plural} forgotten\n")
+            })
+        }
+        other => Err(source.odd(&other)),
     }
 }
 

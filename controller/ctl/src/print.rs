@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 use std::fmt::Write;
 
 use admin::{
-    Cache, Connection, Core, Drop, Flow, Group, Meter, Neighbor, Port, PortStats, Session, Show,
-    Table, Tuple, Version,
+    Cache, Connection, Core, Drop, Fdb, Flow, Group, Meter, Neighbor, Port, PortStats, Session,
+    Show, Table, Tuple, Version,
 };
 
 use crate::args::DumpFlows;
@@ -458,6 +458,29 @@ pub fn neighbors(list: &[Neighbor]) -> String {
         ]);
     }
     or_none(&table, "no neighbors")
+}
+
+/// Learnt addresses.
+pub fn fdb(fdb: &Fdb) -> String {
+    let mut table = Columns::new(&["PORT", ">VLAN", "MAC", ">AGE"]);
+    for e in &fdb.entries {
+        table.row([
+            e.port.clone(),
+            e.vlan.to_string(),
+            e.mac.clone(),
+            format!("{}s", e.age),
+        ]);
+    }
+    let counts = format!(
+        "{} of {} addresses; since the start {} learned, {} moved, {} expired, {} evicted\n",
+        fdb.entries.len(),
+        fdb.capacity,
+        fdb.learned,
+        fdb.moved,
+        fdb.expired,
+        fdb.evicted
+    );
+    or_none(&table, "no addresses learnt") + &counts
 }
 
 /// Versions.

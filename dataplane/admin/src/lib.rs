@@ -20,8 +20,8 @@ mod request;
 
 pub use client::{Client, Error};
 pub use reply::{
-    Band, Bucket, Cache, Connection, Core, Drop, Flow, Group, Meter, Neighbor, Port, PortStats,
-    Reply, Session, Show, Table, Tuple, Version,
+    Band, Bucket, Cache, Connection, Core, Drop, Fdb, FdbEntry, Flow, Group, Meter, Neighbor, Port,
+    PortStats, Reply, Session, Show, Table, Tuple, Version,
 };
 pub use request::Request;
 

@@ -42,6 +42,13 @@ pub enum Reply {
         /// Connections forgotten.
         count: u64,
     },
+    /// Learnt MAC addresses.
+    Fdb(Fdb),
+    /// A flush.
+    FdbFlushed {
+        /// Addresses forgotten.
+        count: u64,
+    },
     /// Dropped packets; counters of zero are left out.
     Drops(Vec<Drop>),
     /// Workers.
@@ -367,6 +374,36 @@ pub struct Cache {
     pub stale: u64,
     /// Packets whose key cannot be cached.
     pub uncacheable: u64,
+}
+
+/// MAC addresses that NORMAL has learnt, and what happened to them since the start.
+#[derive(Clone, Debug, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Fdb {
+    /// By VLAN and address.
+    pub entries: Vec<FdbEntry>,
+    /// Most entries.
+    pub capacity: u64,
+    /// New addresses.
+    pub learned: u64,
+    /// Addresses that came from another port than before.
+    pub moved: u64,
+    /// Addresses forgotten for want of packets.
+    pub expired: u64,
+    /// Addresses forgotten to make room for others.
+    pub evicted: u64,
+}
+
+/// A learnt MAC address.
+#[derive(Clone, Debug, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct FdbEntry {
+    /// Port that leads there.
+    pub port: String,
+    /// VLAN; 0 is untagged.
+    pub vlan: u16,
+    /// The address.
+    pub mac: String,
+    /// Seconds since a packet came from it.
+    pub age: u64,
 }
 
 /// An underlay next hop.

@@ -53,6 +53,17 @@ pub enum Request {
         /// Only this zone.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         zone: Option<u16>,
+        /// Only those that `ovs-ofctl ct-flush BRIDGE FILTER...` would forget.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        filter: Vec<String>,
+    },
+    /// MAC addresses that NORMAL has learnt -> [`Reply::Fdb`](crate::Reply::Fdb).
+    FdbList,
+    /// Forgets them -> [`Reply::FdbFlushed`](crate::Reply::FdbFlushed).
+    FdbFlush {
+        /// Only those behind this port.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        port: Option<String>,
     },
     /// Dropped packets by reason and core -> [`Reply::Drops`](crate::Reply::Drops).
     Drops,

@@ -102,9 +102,26 @@ async fn try_answer(switch: &Switch, request: Request) -> Result<Reply, String> 
         }
         Request::Show => Reply::Show(show::switch(switch)),
         Request::CtList { zone } => Reply::Connections(switch.engine.connections(zone)),
-        Request::CtFlush { zone } => Reply::CtFlushed {
-            count: switch.engine.flush_connections(zone),
-        },
+        Request::CtFlush { zone, filter } => {
+            let filter = crate::handle::ct::parse(zone, &filter)?;
+            Reply::CtFlushed {
+                count: switch.engine.flush_connections(&filter),
+            }
+        }
+        Request::FdbList => Reply::Fdb(show::fdb(switch)),
+        Request::FdbFlush { port } => {
+            let ports = switch.ports.borrow();
+            let number = |name: String| {
+                let port = ports.named(&name).map(|port| port.number);
+                port.ok_or_else(|| {
+                    format!("no port {name}; `sluicectl port list` shows what there is")
+                })
+            };
+            let port = port.map(number).transpose()?;
+            Reply::FdbFlushed {
+                count: switch.engine.flush_fdb(port) as u64,
+            }
+        }
         Request::Drops => Reply::Drops(show::drops(switch)),
         Request::Cores => Reply::Cores(show::cores(switch)),
         Request::Cache => Reply::Caches(show::caches(switch)),

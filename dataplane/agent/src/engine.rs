@@ -4,10 +4,13 @@
 use std::net::IpAddr;
 use std::sync::Arc;
 
+use conntrack::Filter;
 use net::options::OptionMap;
 use net::{MacAddr, PortNo};
 use ports::{Port, TunnelSpec};
-use worker::{CountersSnapshot, NeighborEntry, PacketInQueue, PacketOut};
+use worker::{
+    CountersSnapshot, FdbCounts, FdbEntry, NeighborEntry, PacketInQueue, PacketOut, PortOptions,
+};
 
 /// Called once, on whichever thread, when something is done.
 pub type Done<T> = Box<dyn FnOnce(T) + Send>;
@@ -28,6 +31,8 @@ pub struct NewPort {
     pub name: String,
     /// `openflow::model::PORT_*` configuration bits to begin with.
     pub config: u32,
+    /// Its VLAN and its queues.
+    pub options: PortOptions,
     /// What carries its packets.
     pub device: Device,
 }
@@ -56,6 +61,19 @@ pub struct WorkerView {
     pub counters: CountersSnapshot,
     /// Most flows in its cache.
     pub cache_capacity: u64,
+}
+
+/// A queue at a moment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct QueueView {
+    /// Number.
+    pub id: u32,
+    /// When the port got it, nanoseconds of the workers' clock.
+    pub created: u64,
+    /// Packets sent.
+    pub packets: u64,
+    /// Bytes sent.
+    pub bytes: u64,
 }
 
 /// The workers, seen from the control thread. Nothing here blocks for longer than a system call.
@@ -101,6 +119,15 @@ pub trait Engine {
     /// Tells the workers what has changed of a port.
     fn set_port(&self, number: PortNo, state: PortState);
 
+    /// A port's queues with what was sent through them, by number.
+    fn queues(&self, number: PortNo) -> Vec<QueueView>;
+
+    /// Addresses that NORMAL has learnt, and what happened to them since the start.
+    fn fdb(&self) -> (Vec<FdbEntry>, FdbCounts);
+
+    /// Forgets learnt addresses, behind one port or all; gives how many.
+    fn flush_fdb(&self, port: Option<PortNo>) -> usize;
+
     /// The workers.
     fn workers(&self) -> Vec<WorkerView>;
 
@@ -110,8 +137,8 @@ pub trait Engine {
     /// Number of tracked connections, and how many there may be.
     fn connection_count(&self) -> (u64, u64);
 
-    /// Forgets tracked connections, of one zone or all; gives how many.
-    fn flush_connections(&self, zone: Option<u16>) -> u64;
+    /// Forgets the tracked connections that a filter fits; gives how many.
+    fn flush_connections(&self, filter: &Filter) -> u64;
 
     /// The underlay's next hops.
     fn neighbors(&self) -> Vec<NeighborEntry>;

@@ -3,15 +3,18 @@
 mod asynchronous;
 pub(crate) mod bundle;
 pub(crate) mod controllers;
+pub(crate) mod ct;
 pub(crate) mod fast;
 mod features;
 pub(crate) mod multipart;
+mod queues;
 mod role;
 pub(crate) mod table;
 mod tlv;
 
 use std::rc::Rc;
 
+use conntrack::Filter;
 use net::PortNo;
 use openflow::error::*;
 use openflow::model::NO_BUFFER;
@@ -93,10 +96,7 @@ pub(crate) async fn message(
             multipart::answer(switch, session, xid, request).await?;
         }
         M::QueueGetConfigRequest(port) => {
-            if port != PortNo::ANY && switch.ports.borrow().get(port).is_none() {
-                return Err(OFPQOFC_BAD_PORT);
-            }
-            let queues = Vec::new();
+            let queues = queues::config(switch, port, u32::MAX)?;
             session.reply(xid, &M::QueueGetConfigReply { port, queues });
         }
         M::RoleRequest(request) => {
@@ -115,7 +115,14 @@ pub(crate) async fn message(
         M::SetPacketInFormat(format) => session.packet_in_format.set(format),
         M::SetControllerId(id) => session.controller_id.set(id),
         M::CtFlushZone(zone) => {
-            switch.engine.flush_connections(Some(zone));
+            let zone = Some(zone);
+            switch.engine.flush_connections(&Filter {
+                zone,
+                ..Filter::default()
+            });
+        }
+        M::CtFlush(request) => {
+            switch.engine.flush_connections(&ct::filter(&request));
         }
         M::CookieLabels(labels) => switch.labels.borrow_mut().update(labels),
         M::TlvTableMod(request) => tlv::modify(switch, &request)?,
@@ -135,7 +142,7 @@ pub(crate) async fn message(
             monitors::review(switch);
             ended?;
         }
-        M::Resume(_) | M::CtFlush(_) => {
+        M::Resume(_) => {
             return Err(OFPBRC_BAD_EXP_TYPE);
         }
         M::Experimenter { experimenter, .. } => {

@@ -365,6 +365,10 @@ impl Switch {
             number,
             name: spec.name.clone(),
             config: record.state.config,
+            options: worker::PortOptions {
+                vlan: spec.vlan,
+                queues: spec.queues.clone(),
+            },
             device,
         })?;
         tracing::info!("port {}: added as number {number}", spec.name);

@@ -8,10 +8,11 @@ use conntrack::{Conn, Filter, Tuple};
 use net::options::OptionMap;
 use net::{MacAddr, PortNo};
 use worker::{
-    NeighborEntry, PacketInQueue, PacketOut, PortKind, Reply, Shared, TunnelPort, Workers,
+    FdbCounts, FdbEntry, NeighborEntry, PacketInQueue, PacketOut, PortKind, Reply, Shared,
+    TunnelPort, Workers,
 };
 
-use crate::{Device, Done, Engine, NewPort, PortState, WorkerView};
+use crate::{Device, Done, Engine, NewPort, PortState, QueueView, WorkerView};
 
 impl Engine for Workers {
     fn now(&self) -> u64 {
@@ -50,7 +51,7 @@ impl Engine for Workers {
     fn add_port(&self, port: NewPort) -> Result<(), String> {
         let added = match port.device {
             Device::Port(device) => {
-                Workers::add_port(self, port.number, &port.name, port.config, device)
+                self.add_port_with(port.number, &port.name, port.config, &port.options, device)
             }
             Device::Tunnel(spec) => {
                 let (number, name) = (port.number, port.name);
@@ -81,6 +82,30 @@ impl Engine for Workers {
         if let Err(error) = updated {
             tracing::error!("{error}");
         }
+    }
+
+    fn queues(&self, number: PortNo) -> Vec<QueueView> {
+        let ports = self.shared().ports();
+        let queues = ports.get(number).map(|port| port.queues.clone());
+        let view = |queue: &Arc<worker::Queue>| {
+            let (packets, bytes) = queue.sent();
+            QueueView {
+                id: queue.id,
+                created: queue.created,
+                packets,
+                bytes,
+            }
+        };
+        queues.unwrap_or_default().iter().map(view).collect()
+    }
+
+    fn fdb(&self) -> (Vec<FdbEntry>, FdbCounts) {
+        let shared = self.shared();
+        (shared.fdb.list(shared.now()), shared.fdb.counts())
+    }
+
+    fn flush_fdb(&self, port: Option<PortNo>) -> usize {
+        self.shared().fdb.flush(port)
     }
 
     fn workers(&self) -> Vec<WorkerView> {
@@ -115,12 +140,8 @@ impl Engine for Workers {
         (conns.len().into(), conns.capacity().into())
     }
 
-    fn flush_connections(&self, zone: Option<u16>) -> u64 {
-        let filter = Filter {
-            zone,
-            ..Filter::default()
-        };
-        self.shared().conns.flush(&filter).into()
+    fn flush_connections(&self, filter: &Filter) -> u64 {
+        self.shared().conns.flush(filter).into()
     }
 
     fn neighbors(&self) -> Vec<NeighborEntry> {

@@ -130,8 +130,46 @@ fn everything_that_can_be_read_is_answered() {
         (next[0].state.as_str(), next[0].port.as_str()),
         ("static", "p1")
     );
-    let flush = Request::CtFlush { zone: Some(3) };
-    assert_eq!(admin.call(&flush).unwrap(), Reply::CtFlushed { count: 3 });
+    let flush = |filter: &[&str]| Request::CtFlush {
+        zone: Some(3),
+        filter: filter.iter().map(|f| (*f).to_owned()).collect(),
+    };
+    assert_eq!(
+        admin.call(&flush(&[])).unwrap(),
+        Reply::CtFlushed { count: 3 }
+    );
+    let web = flush(&["ct_nw_dst=10.0.0.1,ct_nw_proto=6,ct_tp_dst=80"]);
+    assert_eq!(admin.call(&web).unwrap(), Reply::CtFlushed { count: 3 });
+    let flushed = |told: Vec<Told>| match told.last() {
+        Some(Told::Flushed(filter)) => *filter,
+        other => panic!("{other:?}"),
+    };
+    let filter = flushed(twin.told());
+    assert_eq!((filter.zone, filter.proto), (Some(3), Some(6)));
+    assert_eq!(filter.original.dst_port, Some(80));
+    let error = admin
+        .call(&flush(&["ct_tp_dst=80"]))
+        .unwrap_err()
+        .to_string();
+    assert!(error.contains("needs ct_nw_proto"), "{error}");
+    let Reply::Fdb(fdb) = admin.call(&Request::FdbList).unwrap() else {
+        panic!()
+    };
+    let [learnt] = &fdb.entries[..] else {
+        panic!("{fdb:?}")
+    };
+    assert_eq!(
+        (learnt.port.as_str(), learnt.vlan, learnt.age),
+        ("p1", 10, 7)
+    );
+    assert_eq!((fdb.capacity, fdb.learned, fdb.evicted), (8192, 5, 2));
+    let forget = |port: Option<&str>| Request::FdbFlush {
+        port: port.map(str::to_owned),
+    };
+    let flushed = |count| Reply::FdbFlushed { count };
+    assert_eq!(admin.call(&forget(None)).unwrap(), flushed(4));
+    assert_eq!(admin.call(&forget(Some("p2"))).unwrap(), flushed(2));
+    assert!(admin.call(&forget(Some("p9"))).is_err());
     let set = Request::NeighborSet {
         ip: "172.30.0.9".into(),
         mac: "02:00:00:00:00:09".into(),

@@ -150,7 +150,7 @@ fn flows_are_added_changed_compared_and_deleted() {
     );
     same(flows(&twin), &["actions=FLOOD"]);
     for (flow, error) in [
-        ("actions=NORMAL", "OFPBAC_BAD_OUT_PORT"),
+        ("actions=TABLE", "OFPBAC_BAD_OUT_PORT"),
         ("dp_hash=1,actions=drop", "OFPBMC_BAD_FIELD"),
     ] {
         refused(&twin, &["add-flow", flow], error);
@@ -368,4 +368,35 @@ fn ten_thousand_flows_come_back_as_they_went() {
     with_input(&twin, &["add-flows", "-"], &file);
     assert_eq!(flows(&twin).len(), 10_000);
     assert_eq!(with_input(&twin, &["diff-flows", "-"], &file), "");
+}
+
+#[test]
+fn queues_are_told_with_their_counts_and_unknown_ones_refused() {
+    if !has_ofctl() {
+        return;
+    }
+    let twin = Twin::start("queues", &[]);
+    let mut admin = {
+        let patience = std::time::Duration::from_secs(5);
+        admin::Client::connect(&twin.admin, patience).unwrap()
+    };
+    let spec = "p7,ofport=7,queues=0+5-6,dev=mem".to_owned();
+    admin.call(&admin::Request::PortAdd { spec }).unwrap();
+    let stats = ofctl(&twin, &["queue-stats"]);
+    for part in [
+        "3 queues",
+        "port 7 queue 0: bytes=60, pkts=1, errors=0",
+        "port 7 queue 6: bytes=420, pkts=7, errors=0",
+    ] {
+        assert!(stats.contains(part), "{part}: {stats}");
+    }
+    let one = ofctl(&twin, &["queue-stats", "7", "5"]);
+    assert!(one.contains("1 queues") && one.contains("queue 5"), "{one}");
+    refused(&twin, &["queue-stats", "7", "9"], "OFPQOFC_BAD_QUEUE");
+    refused(&twin, &["queue-stats", "8"], "OFPQOFC_BAD_PORT");
+    let config = ofctl(&twin, &["queue-get-config", "7"]);
+    for queue in ["queue 0:", "queue 5:", "queue 6:"] {
+        assert!(config.contains(queue), "{config}");
+    }
+    refused(&twin, &["queue-get-config", "8"], "OFPQOFC_BAD_PORT");
 }

@@ -533,7 +533,13 @@ fn connections_can_be_flushed_by_zone() {
     drop(twin.told());
     c.send(&Message::CtFlushZone(9));
     c.barrier();
-    assert_eq!(twin.told(), [Told::Flushed(Some(9))]);
+    assert_eq!(
+        twin.told(),
+        [Told::Flushed(conntrack::Filter {
+            zone: Some(9),
+            ..conntrack::Filter::default()
+        })]
+    );
 }
 
 #[test]

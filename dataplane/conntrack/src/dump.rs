@@ -75,34 +75,71 @@ impl fmt::Display for TcpState {
     }
 }
 
-/// Which connections to flush: all for which every given part fits the original direction.
+/// Which connections to flush: all that every given part fits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 pub struct Filter {
     /// Zone.
     pub zone: Option<u16>,
     /// Protocol.
     pub proto: Option<u8>,
+    /// The original direction.
+    pub original: TupleFilter,
+    /// The reply direction, before it is translated back.
+    pub reply: TupleFilter,
+    /// Mark, and ones where it counts.
+    pub mark: Option<(u32, u32)>,
+    /// Label, likewise.
+    pub label: Option<(u128, u128)>,
+}
+
+/// Parts of a tuple.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub struct TupleFilter {
     /// Source address.
     pub src: Option<IpAddr>,
     /// Destination address.
     pub dst: Option<IpAddr>,
-    /// Source port.
+    /// Source port; identifier of ICMP.
     pub src_port: Option<u16>,
     /// Destination port.
     pub dst_port: Option<u16>,
+    /// Type of ICMP.
+    pub icmp_type: Option<u8>,
+    /// Code of ICMP.
+    pub icmp_code: Option<u8>,
 }
 
 impl Filter {
-    /// True if the connection with this zone and original tuple is meant.
-    pub fn fits(&self, zone: u16, tuple: &Tuple) -> bool {
-        fn fits<T: PartialEq>(wanted: Option<T>, is: T) -> bool {
-            wanted.is_none_or(|wanted| wanted == is)
-        }
+    /// True if the connection is meant.
+    pub(crate) fn fits(&self, zone: u16, tuples: [&Tuple; 2], mark: u32, label: u128) -> bool {
+        let [original, reply] = tuples;
         fits(self.zone, zone)
-            && fits(self.proto, tuple.proto)
-            && fits(self.src, tuple.src)
+            && fits(self.proto, original.proto)
+            && self.original.fits(original)
+            && self.reply.fits(reply)
+            && self
+                .mark
+                .is_none_or(|(value, mask)| (mark ^ value) & mask == 0)
+            && self
+                .label
+                .is_none_or(|(value, mask)| (label ^ value) & mask == 0)
+    }
+}
+
+impl TupleFilter {
+    fn fits(&self, tuple: &Tuple) -> bool {
+        // Type and code of ICMP stand in the destination port.
+        let [kind, code] = tuple.dst_port.to_be_bytes();
+        let icmp = tuple.is_icmp();
+        fits(self.src, tuple.src)
             && fits(self.dst, tuple.dst)
             && fits(self.src_port, tuple.src_port)
-            && fits(self.dst_port, tuple.dst_port)
+            && (icmp || fits(self.dst_port, tuple.dst_port))
+            && fits(self.icmp_type.filter(|_| icmp), kind)
+            && fits(self.icmp_code.filter(|_| icmp), code)
     }
+}
+
+fn fits<T: PartialEq>(wanted: Option<T>, is: T) -> bool {
+    wanted.is_none_or(|wanted| wanted == is)
 }

@@ -25,7 +25,7 @@ mod tcp;
 mod tuple;
 
 pub use config::{Config, Timeouts};
-pub use dump::{Conn, Counters, Filter, TcpState};
+pub use dump::{Conn, Counters, Filter, TcpState, TupleFilter};
 pub use entry::{ConnRef, Direction};
 pub use nat::{Choice, NatRange, NatRequest};
 pub use net::tcp::TcpInfo;

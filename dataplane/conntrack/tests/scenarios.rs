@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use conntrack::{
     Commit, Config, ConnTable, CtError, Direction, Filter, NatRange, NatRequest, TcpInfo, TcpState,
-    Tuple,
+    Tuple, TupleFilter,
 };
 use net::key::ct_state::{DNAT, EST, INV, NEW, REL, RPL, SNAT, TRK};
 use net::tcp::flags::{ACK, FIN, RST, SYN};
@@ -630,14 +630,32 @@ fn flushing_takes_what_fits_and_leaves_the_rest() {
         ..Filter::default()
     };
     assert_eq!(table.flush(&zone_2), 10);
-    let port_3 = Filter {
+    let port_3 = TupleFilter {
         src_port: Some(3),
-        proto: Some(UDP),
+        ..TupleFilter::default()
+    };
+    let of = |proto| Filter {
+        original: port_3,
+        proto: Some(proto),
         ..Filter::default()
     };
-    assert_eq!(table.flush(&port_3), 2);
+    assert_eq!(table.flush(&of(TCP)), 0);
+    assert_eq!(table.flush(&of(UDP)), 2);
     assert_eq!(table.iter(0).filter(|conn| conn.zone == 2).count(), 0);
     assert_eq!(table.len(), 18);
+    // The reply's source is the server; marks count where their mask has ones.
+    let answers = |src_port, mark| Filter {
+        reply: TupleFilter {
+            src: Some(SERVER.into()),
+            src_port: Some(53),
+            dst_port: Some(src_port),
+            ..TupleFilter::default()
+        },
+        mark: Some(mark),
+        ..Filter::default()
+    };
+    assert_eq!(table.flush(&answers(4, (1, 1))), 0);
+    assert_eq!(table.flush(&answers(4, (0, 1))), 2);
 }
 
 #[test]

@@ -6,7 +6,7 @@ use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::Relaxed;
 
 use conntrack::{
-    Commit, Config, ConnTable, CtError, Direction, Filter, NatRange, NatRequest, Tuple,
+    Commit, Config, ConnTable, CtError, Direction, Filter, NatRange, NatRequest, Tuple, TupleFilter,
 };
 
 const WORKERS: u64 = 4;
@@ -121,7 +121,10 @@ fn whatever_workers_do_at_once_no_tuple_is_given_out_twice_and_no_place_is_lost(
                             }
                             95..97 => {
                                 table.flush(&Filter {
-                                    src_port: Some(tuple.src_port),
+                                    original: TupleFilter {
+                                        src_port: Some(tuple.src_port),
+                                        ..TupleFilter::default()
+                                    },
                                     ..Filter::default()
                                 });
                             }

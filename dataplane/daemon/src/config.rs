@@ -26,7 +26,7 @@ struct Flags {
     /// The node's name (dp_desc); by default the host's
     #[arg(long, value_name = "NAME")]
     name: Option<String>,
-    /// A port: NAME[,ofport=N][,closed=true][,mtu=N],dev=DEVARGS, where DEVARGS is everything after dev=, as
+    /// A port: NAME[,ofport=N|LOCAL][,closed=true][,mtu=N][,vlan=N][,queues=0+1],dev=DEVARGS, where DEVARGS is everything after dev=, as
     /// DPDK spells it, or tap[,iface=IF], or veth,iface=IF; or
     /// NAME[,ofport=N],tunnel=geneve|vxlan[,remote=IP|flow][,key=VNI|flow]
     #[arg(long, value_name = "SPEC")]
@@ -44,6 +44,12 @@ struct Flags {
     /// Cores for workers, e.g. 1 or 2-5; by default one worker that is not pinned
     #[arg(long, value_name = "LIST")]
     cpus: Option<String>,
+    /// Most MAC addresses that the NORMAL action learns [default: 8192]
+    #[arg(long, value_name = "N")]
+    mac_table_size: Option<u32>,
+    /// Seconds after which it forgets one that sends nothing [default: 300]
+    #[arg(long, value_name = "SECONDS")]
+    mac_aging_time: Option<u32>,
     /// How workers wait for packets: adaptive or busy [default: adaptive]
     #[arg(long, value_name = "MODE")]
     poll: Option<String>,
@@ -92,6 +98,8 @@ struct File {
     listen: Option<Texts>,
     controller: Option<Texts>,
     cpus: Option<Number>,
+    mac_table_size: Option<u32>,
+    mac_aging_time: Option<u32>,
     poll: Option<String>,
     memory: Option<u32>,
     no_huge: Option<bool>,
@@ -149,6 +157,10 @@ pub struct Config {
     pub tls: Option<TlsFiles>,
     /// Cores of workers; empty: one worker, not pinned.
     pub cpus: Vec<usize>,
+    /// Most MAC addresses that NORMAL learns.
+    pub mac_table_size: u32,
+    /// Seconds after which it forgets one.
+    pub mac_aging_time: u32,
     /// How workers wait.
     pub poll: Poll,
     /// Packet memory, MiB.
@@ -257,6 +269,16 @@ fn merge(flags: Flags, mut file: File) -> Result<Config, String> {
         Some("busy") => Poll::Busy,
         Some(other) => return Err(format!("poll '{other}': write adaptive or busy")),
     };
+    let mac_table_size = flags.mac_table_size.or(file.mac_table_size).unwrap_or(8192);
+    if !(10..=1 << 20).contains(&mac_table_size) {
+        return Err(format!("mac-table-size {mac_table_size}: 10 to 1048576"));
+    }
+    let mac_aging_time = flags.mac_aging_time.or(file.mac_aging_time).unwrap_or(300);
+    if !(15..=3600).contains(&mac_aging_time) {
+        return Err(format!(
+            "mac-aging-time {mac_aging_time}: 15 to 3600 seconds"
+        ));
+    }
     let memory = flags.memory.or(file.memory).unwrap_or(DEFAULT_MEMORY);
     if memory < LEAST_MEMORY {
         return Err(format!("memory {memory}: at least {LEAST_MEMORY} MiB"));
@@ -272,6 +294,8 @@ fn merge(flags: Flags, mut file: File) -> Result<Config, String> {
         openflow,
         tls,
         cpus,
+        mac_table_size,
+        mac_aging_time,
         poll,
         memory,
         no_huge: flags.no_huge || file.no_huge.unwrap_or(false),

@@ -1,14 +1,15 @@
 //! `NAME,ofport=N,dev=DEVARGS` and `NAME,ofport=N,tunnel=geneve`: how an operator spells a port.
 
-use net::{PortNo, Vni};
+use net::{PortNo, VlanId, Vni};
 use std::fmt;
 use std::net::IpAddr;
 use std::str::FromStr;
 
 /// A port as asked for on the command line, in a file, or over the admin socket.
 ///
-/// Keys: `ofport=N`, `closed=true`, `mtu=N`, then one of `dev=...` (the last key: everything after it
-/// belongs to the device) and `tunnel=geneve|vxlan[,remote=IP|flow][,key=VNI|flow]`.
+/// Keys: `ofport=N` or `ofport=LOCAL`, `closed=true`, `mtu=N`, `vlan=N`, `queues=0+1+2` (or `0-2`), then
+/// one of `dev=...` (the last key: everything after it belongs to the device) and
+/// `tunnel=geneve|vxlan[,remote=IP|flow][,key=VNI|flow]`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PortSpec {
     /// Name in OpenFlow, 1 to 15 bytes.
@@ -19,6 +20,10 @@ pub struct PortSpec {
     pub closed: bool,
     /// Largest L3 packet, bytes; None leaves the device as it is.
     pub mtu: Option<u16>,
+    /// VLAN that NORMAL puts its untagged packets into; None: it carries all VLANs, tagged.
+    pub vlan: Option<VlanId>,
+    /// Its queues, by number. They count; shaping them comes in a later version.
+    pub queues: Vec<u32>,
     /// What carries its packets.
     pub kind: PortKind,
 }
@@ -79,7 +84,9 @@ pub struct SpecError {
 const NAME_MAX: usize = 15;
 /// Smallest and largest MTU that may be asked for: RFC 791's minimum, and what an mbuf carries.
 const MTU_RANGE: std::ops::RangeInclusive<u16> = 68..=65_000;
-const KEYS: &str = "ofport, closed, mtu, dev, tunnel, remote, key";
+/// Most queues of a port.
+const QUEUES_MAX: usize = 64;
+const KEYS: &str = "ofport, closed, mtu, vlan, queues, dev, tunnel, remote, key";
 
 impl FromStr for PortSpec {
     type Err = SpecError;
@@ -116,6 +123,8 @@ struct Keys<'a> {
     ofport: Option<PortNo>,
     closed: bool,
     mtu: Option<u16>,
+    vlan: Option<VlanId>,
+    queues: Vec<u32>,
     dev: Option<&'a str>,
     tunnel: Option<TunnelKind>,
     remote: Option<Option<IpAddr>>,
@@ -136,7 +145,7 @@ impl<'a> Keys<'a> {
                 let vni = number.map(Vni::new).transpose();
                 self.key = Some(vni.map_err(|e| e.to_string())?);
             }
-            "closed" | "mtu" => self.take_common(key, value)?,
+            "closed" | "mtu" | "vlan" | "queues" => self.take_common(key, value)?,
             _ => return Err(format!("unknown key '{key}'; keys are {KEYS}")),
         }
         Ok(())
@@ -149,6 +158,11 @@ impl<'a> Keys<'a> {
                     .parse()
                     .map_err(|_| format!("closed is true or false, not '{value}'"))?;
             }
+            "vlan" => {
+                let vlan = value.parse().ok().and_then(|n| VlanId::new(n).ok());
+                self.vlan = Some(vlan.ok_or_else(|| format!("vlan '{value}' is not 1 to 4094"))?);
+            }
+            "queues" => self.queues = parse_queues(value)?,
             _ => {
                 let mtu = value.parse().ok().filter(|mtu| MTU_RANGE.contains(mtu));
                 let range = format!("{} to {}", MTU_RANGE.start(), MTU_RANGE.end());
@@ -168,6 +182,9 @@ impl<'a> Keys<'a> {
                 }
                 self.device(name, devargs)?
             }
+            (None, Some(_)) if self.vlan.is_some() || !self.queues.is_empty() => {
+                return Err("vlan= and queues= belong to dev= ports".into());
+            }
             (None, Some(kind)) => PortKind::Tunnel(TunnelSpec {
                 kind,
                 remote: self.remote.flatten(),
@@ -179,6 +196,8 @@ impl<'a> Keys<'a> {
             ofport: self.ofport,
             closed: self.closed,
             mtu: self.mtu,
+            vlan: self.vlan,
+            queues: self.queues,
             kind,
         })
     }
@@ -200,10 +219,12 @@ impl<'a> Keys<'a> {
                     check_name("interface", value)?;
                     iface = Some(value.to_owned());
                 }
-                Some((key @ ("closed" | "mtu"), value)) => self.take_common(key, value)?,
+                Some((key @ ("closed" | "mtu" | "vlan" | "queues"), value)) => {
+                    self.take_common(key, value)?
+                }
                 _ => {
                     return Err(format!(
-                        "dev={device} takes iface, closed, mtu; not '{token}'"
+                        "dev={device} takes iface, closed, mtu, vlan, queues; not '{token}'"
                     ));
                 }
             }
@@ -228,13 +249,42 @@ fn check_name(what: &str, name: &str) -> Result<(), String> {
 }
 
 fn parse_ofport(value: &str) -> Result<PortNo, String> {
+    if value.eq_ignore_ascii_case("local") {
+        return Ok(PortNo::LOCAL);
+    }
     let number = value.parse().ok().map(PortNo).filter(|n| n.is_ordinary());
     number.ok_or_else(|| {
         format!(
-            "ofport '{value}' is not a number from 1 to {}",
+            "ofport '{value}' is not a number from 1 to {}, nor LOCAL",
             PortNo::MAX.0 - 1
         )
     })
+}
+
+/// `0+1+2`, `0-2` or both.
+fn parse_queues(value: &str) -> Result<Vec<u32>, String> {
+    let wrong = || {
+        format!("queues '{value}': numbers joined by + or -, as 0+1 or 0-7, at most {QUEUES_MAX}")
+    };
+    let mut queues = Vec::new();
+    for part in value.split('+') {
+        let (first, last) = part.split_once('-').unwrap_or((part, part));
+        let (first, last): (u32, u32) = match (first.parse(), last.parse()) {
+            // All ones stands for every queue (OpenFlow 1.3.5, A.3.5.7: OFPQ_ALL).
+            (Ok(first), Ok(last)) if first <= last && last < u32::MAX => (first, last),
+            _ => return Err(wrong()),
+        };
+        if (last - first) as usize >= QUEUES_MAX {
+            return Err(wrong());
+        }
+        queues.extend(first..=last);
+    }
+    queues.sort_unstable();
+    queues.dedup();
+    match queues.len() {
+        1..=QUEUES_MAX => Ok(queues),
+        _ => Err(wrong()),
+    }
 }
 
 fn parse_tunnel(value: &str) -> Result<TunnelKind, String> {
@@ -287,13 +337,23 @@ impl fmt::Display for PortSpec {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.name)?;
         if let Some(ofport) = self.ofport {
-            write!(f, ",ofport={}", ofport.0)?;
+            match ofport {
+                PortNo::LOCAL => f.write_str(",ofport=LOCAL")?,
+                number => write!(f, ",ofport={}", number.0)?,
+            }
         }
         if self.closed {
             f.write_str(",closed=true")?;
         }
         if let Some(mtu) = self.mtu {
             write!(f, ",mtu={mtu}")?;
+        }
+        if let Some(vlan) = self.vlan {
+            write!(f, ",vlan={vlan}")?;
+        }
+        if !self.queues.is_empty() {
+            let queues: Vec<String> = self.queues.iter().map(u32::to_string).collect();
+            write!(f, ",queues={}", queues.join("+"))?;
         }
         write!(f, ",{}", self.kind)
     }

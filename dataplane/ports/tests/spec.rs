@@ -101,7 +101,7 @@ fn a_mistake_is_named_with_what_to_write_instead() {
         ),
         (
             "p,dev=tap,ifce=x",
-            "dev=tap takes iface, closed, mtu; not 'ifce=x'",
+            "dev=tap takes iface, closed, mtu, vlan, queues; not 'ifce=x'",
         ),
         ("p,dev=veth", "needs iface="),
         ("p,dev=", "dev= is empty"),
@@ -123,5 +123,29 @@ fn a_mistake_is_named_with_what_to_write_instead() {
         let said = reason(text);
         assert!(said.starts_with(&format!("port '{text}': ")), "{said}");
         assert!(said.contains(expected), "'{text}' said: {said}");
+    }
+}
+
+#[test]
+fn a_port_may_be_local_and_have_a_vlan_and_queues() {
+    let text = "br0,ofport=LOCAL,vlan=10,queues=0+2+5-7,dev=tap,iface=br0";
+    let port = spec(text);
+    assert_eq!(port.ofport, Some(PortNo::LOCAL));
+    assert_eq!(port.vlan.map(|vlan| vlan.get()), Some(10));
+    assert_eq!(port.queues, [0, 2, 5, 6, 7]);
+    let again = "br0,ofport=LOCAL,vlan=10,queues=0+2+5+6+7,dev=tap,iface=br0";
+    assert_eq!(port.to_string(), again);
+    assert_eq!(spec(again), port);
+    for (text, why) in [
+        ("p,vlan=0,dev=tap", "1 to 4094"),
+        ("p,vlan=4095,dev=tap", "1 to 4094"),
+        ("p,queues=,dev=tap", "0+1"),
+        ("p,queues=4294967295,dev=tap", "0+1"),
+        ("p,queues=0-64,dev=tap", "at most 64"),
+        ("p,queues=3-1,dev=tap", "0+1"),
+        ("p,queues=1,tunnel=geneve", "belong to dev="),
+        ("p,ofport=NORMAL,dev=tap", "nor LOCAL"),
+    ] {
+        assert!(reason(text).contains(why), "{text}: {}", reason(text));
     }
 }

@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 
 use admin::{
-    Band, Bucket, Cache, Core, Drop, Flow, Group, Meter, Neighbor, Port, PortStats, Session, Show,
-    Table, Version,
+    Band, Bucket, Cache, Core, Drop, Fdb, FdbEntry, Flow, Group, Meter, Neighbor, Port, PortStats,
+    Session, Show, Table, Version,
 };
 use net::{GroupId, MeterId};
 use openflow::Action;
@@ -369,5 +369,29 @@ pub(super) fn version(switch: &Switch) -> Version {
             .iter()
             .map(|version| version.to_string())
             .collect(),
+    }
+}
+
+/// Addresses that NORMAL has learnt.
+pub(super) fn fdb(switch: &Switch) -> Fdb {
+    let ports = switch.ports.borrow();
+    let name = |number| match ports.get(number) {
+        Some(port) => port.spec.name.clone(),
+        None => number.to_string(),
+    };
+    let (entries, counts) = switch.engine.fdb();
+    let entry = |entry: worker::FdbEntry| FdbEntry {
+        port: name(entry.port),
+        vlan: entry.vlan,
+        mac: entry.mac.to_string(),
+        age: entry.age,
+    };
+    Fdb {
+        entries: entries.into_iter().map(entry).collect(),
+        capacity: counts.capacity as u64,
+        learned: counts.learned,
+        moved: counts.moved,
+        expired: counts.expired,
+        evicted: counts.evicted,
     }
 }

@@ -15,7 +15,7 @@ use openflow::msg::{
 use openflow::{Message, Version};
 use tables::{Counters, FlowFilter, Group, Meter, Pipeline, Rule, TABLES};
 
-use super::{controllers, features, table};
+use super::{controllers, features, queues, table};
 use crate::ports::PortRecord;
 use crate::session::Session;
 use crate::{Switch, monitors};
@@ -49,9 +49,9 @@ pub(crate) async fn answer(
             ReplyBody::Table(table_stats(switch))
         }
         RequestBody::PortStats(port) => ReplyBody::PortStats(port_stats(switch, port)?),
-        RequestBody::Queue { port, queue } => {
-            check_queue(switch, port, queue)?;
-            ReplyBody::Queue(Vec::new())
+        RequestBody::Queue { port, queue } => ReplyBody::Queue(queues::stats(switch, port, queue)?),
+        RequestBody::QueueDesc { port, queue } => {
+            ReplyBody::QueueDesc(queues::config(switch, port, queue)?)
         }
         RequestBody::Group(id) => {
             switch.settle().await;
@@ -95,10 +95,6 @@ pub(crate) async fn answer(
             let descs = (0..TABLES).map(|id| table::describe(&tables, TableId(id)));
             ReplyBody::TableDesc(descs.collect())
         }
-        RequestBody::QueueDesc { port, queue } => {
-            check_queue(switch, port, queue)?;
-            ReplyBody::QueueDesc(Vec::new())
-        }
         RequestBody::FlowMonitor(requests) => {
             return monitors::request(switch, session, xid, requests).await;
         }
@@ -137,17 +133,6 @@ fn desc(switch: &Switch) -> SwitchDesc {
         sw_desc: switch.identity.version.clone(),
         serial_num: "None".into(),
         dp_desc: switch.identity.name.clone(),
-    }
-}
-
-/// Queues that a request may name: none exists.
-fn check_queue(switch: &Switch, port: PortNo, queue: u32) -> Result<(), OfError> {
-    if port != PortNo::ANY && switch.ports.borrow().get(port).is_none() {
-        return Err(OFPQOFC_BAD_PORT);
-    }
-    match queue {
-        u32::MAX => Ok(()),
-        _ => Err(OFPQOFC_BAD_QUEUE),
     }
 }
 

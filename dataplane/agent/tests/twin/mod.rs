@@ -1,5 +1,6 @@
 //! A switch without threads and devices: the agent over an engine that only remembers.
 
+use std::collections::HashMap;
 use std::net::IpAddr;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
@@ -7,12 +8,17 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use agent::{Device, Done, Engine, Identity, NewPort, PortState, Switch, Target, WorkerView};
+use agent::{
+    Device, Done, Engine, Identity, NewPort, PortState, QueueView, Switch, Target, WorkerView,
+};
 use net::{MacAddr, PortNo};
 use ports::mem::MemPort;
 use ports::{Caps, PortKind};
 use tables::Tables;
-use worker::{CountersSnapshot, NeighborEntry, NeighborState, PacketIn, PacketInQueue, PacketOut};
+use worker::{
+    CountersSnapshot, FdbCounts, FdbEntry, NeighborEntry, NeighborState, PacketIn, PacketInQueue,
+    PacketOut,
+};
 
 /// What the engine was told.
 #[derive(Debug, PartialEq, Eq)]
@@ -21,7 +27,7 @@ pub enum Told {
     Added(u32, u32),
     Deleted(u32),
     Set(u32, u32),
-    Flushed(Option<u16>),
+    Flushed(conntrack::Filter),
     DropFragments(bool),
     Neighbor(IpAddr, MacAddr),
 }
@@ -38,6 +44,7 @@ pub struct TwinEngine {
     packet_ins: Arc<PacketInQueue>,
     invalid_ttl: Arc<AtomicBool>,
     dead: Arc<AtomicBool>,
+    queues: Mutex<HashMap<PortNo, Vec<u32>>>,
 }
 
 impl TwinEngine {
@@ -86,6 +93,8 @@ impl Engine for TwinEngine {
         assert!(matches!(port.device, Device::Port(_) | Device::Tunnel(_)));
         assert!(!port.name.is_empty());
         self.tell(Told::Added(port.number.0, port.config));
+        let mut queues = self.queues.lock().unwrap();
+        queues.insert(port.number, port.options.queues);
         Ok(())
     }
 
@@ -116,9 +125,42 @@ impl Engine for TwinEngine {
         (0, 100)
     }
 
-    fn flush_connections(&self, zone: Option<u16>) -> u64 {
-        self.tell(Told::Flushed(zone));
+    fn flush_connections(&self, filter: &conntrack::Filter) -> u64 {
+        self.tell(Told::Flushed(*filter));
         3
+    }
+
+    fn queues(&self, number: PortNo) -> Vec<QueueView> {
+        let queues = self.queues.lock().unwrap().get(&number).cloned();
+        let view = |id| QueueView {
+            id,
+            created: 0,
+            packets: u64::from(id) + 1,
+            bytes: 60 * (u64::from(id) + 1),
+        };
+        queues.unwrap_or_default().into_iter().map(view).collect()
+    }
+
+    fn fdb(&self) -> (Vec<FdbEntry>, FdbCounts) {
+        let entry = FdbEntry {
+            vlan: 10,
+            mac: MacAddr([2, 0, 0, 0, 0, 9]),
+            port: PortNo(1),
+            age: 7,
+        };
+        let counts = FdbCounts {
+            entries: 1,
+            capacity: 8192,
+            learned: 5,
+            moved: 1,
+            expired: 2,
+            evicted: 2,
+        };
+        (vec![entry], counts)
+    }
+
+    fn flush_fdb(&self, port: Option<PortNo>) -> usize {
+        port.map_or(4, |port| port.0 as usize)
     }
 
     fn neighbors(&self) -> Vec<NeighborEntry> {
@@ -182,6 +224,7 @@ impl Twin {
                     packet_ins,
                     invalid_ttl,
                     dead,
+                    queues: Mutex::default(),
                 });
                 run(engine, &targets, admin, ready_to, stopped, ended_to);
             })

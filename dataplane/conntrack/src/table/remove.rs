@@ -46,9 +46,12 @@ impl ConnTable {
     pub fn flush(&self, filter: &Filter) -> u32 {
         let used = self.high_water.load(Relaxed);
         let fits = |conn: &ConnRef| {
-            self.entry(*conn)
-                .and_then(|entry| entry.tuples(conn.generation))
-                .is_some_and(|(original, _)| filter.fits(original.zone(), &original.unpack()))
+            let tuples = self.entry(*conn).and_then(|e| e.tuples(conn.generation));
+            tuples.is_some_and(|(original, reply)| {
+                let (mark, label) = self.mark_and_label(*conn);
+                let both = [&original.unpack(), &reply.unpack()];
+                filter.fits(original.zone(), both, mark, label)
+            })
         };
         (0..used)
             .filter_map(|index| self.at(index))

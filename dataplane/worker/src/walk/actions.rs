@@ -107,9 +107,9 @@ impl<'a> Walk<'a> {
             Action::DeleteField(field) => self.delete(*field),
             Action::Exit => self.stop = true,
             // A translation stands inside a ct action only; the rest is not offered.
-            Action::Nat(_)
-            | Action::Learn(_)
-            | Action::FinTimeout { .. } => self.fail(DropReason::Unsupported),
+            Action::Nat(_) | Action::Learn(_) | Action::FinTimeout { .. } => {
+                self.fail(DropReason::Unsupported)
+            }
         }
     }
 
