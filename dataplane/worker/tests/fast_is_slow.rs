@@ -3,15 +3,17 @@
 
 mod common;
 
-use common::{Rig, SECOND, mac, output, set};
+use common::{Rig, SECOND, mac, output, set, watching};
 use net::{GroupId, TableId};
 use openflow::action::{Ct, CtZone, Nat, NatKind};
+use openflow::links::{Bundle, BundleAlgorithm, HashFields, Multipath, MultipathAlgorithm};
 use openflow::model::GroupType;
 use openflow::{Action, Field, Instructions, Match, SubField};
 use proptest::prelude::*;
-use worker::{Config, DropReason};
+use worker::{Config, DropReason, PortOptions};
 
 const PORTS: u32 = 4;
+const GROUPS: u32 = 5;
 
 /// One event of a run.
 #[derive(Clone, Debug)]
@@ -22,6 +24,7 @@ enum Event {
     Remove(u8, u16, Match),
     Later(u64),
     DropFragments(bool),
+    Link(u32, bool),
 }
 
 fn small<T: Clone + std::fmt::Debug + 'static>(values: &[T]) -> impl Strategy<Value = T> + use<T> {
@@ -178,7 +181,9 @@ fn simple_action() -> impl Strategy<Value = Action> {
             src: SubField::range(Field::Ipv4Src, 0, 1),
             dst: SubField::range(Field::Reg0, 0, 1),
         }),
-        1 => (1..=2u32).prop_map(|group| Action::Group(GroupId(group))),
+        2 => (1..=GROUPS).prop_map(|group| Action::Group(GroupId(group))),
+        3 => Just(output(net::PortNo::NORMAL.0)),
+        2 => link(),
         1 => (1..=2u8).prop_map(|table| Action::Resubmit {
             port: None,
             table: Some(TableId(table)),
@@ -206,6 +211,36 @@ fn shim() -> impl Strategy<Value = Action> {
         1 => small(&[0u8, 64]).prop_map(|isid| set(Field::PbbIsid, isid)),
         1 => small(&[0x0800u16, 0x8847, 0x88b5]).prop_map(|kind| set(Field::EthType, kind)),
         1 => small(&[6u8, 17, 132]).prop_map(|proto| set(Field::IpProto, proto)),
+    ]
+}
+
+/// Choices among links, cut outputs, queues.
+fn link() -> impl Strategy<Value = Action> {
+    let fields = || small(&HashFields::ALL.map(|(fields, _)| fields));
+    prop_oneof![
+        (1..=PORTS, 14..80u32).prop_map(|(port, max_len)| Action::OutputTrunc {
+            port: net::PortNo(port),
+            max_len,
+        }),
+        (0..3u32).prop_map(Action::SetQueue),
+        Just(Action::PopQueue),
+        fields().prop_map(|fields| Action::Multipath(Multipath {
+            fields,
+            basis: 1,
+            algorithm: MultipathAlgorithm::Hrw,
+            max_link: 2,
+            arg: 0,
+            dst: SubField::range(Field::Reg0, 0, 1),
+        })),
+        (fields(), small(&BundleAlgorithm::ALL.map(|(a, _)| a))).prop_map(|(fields, algorithm)| {
+            Action::Bundle(Box::new(Bundle {
+                fields,
+                basis: 1,
+                algorithm,
+                dst: None,
+                members: vec![net::PortNo(2), net::PortNo(3)],
+            }))
+        }),
     ]
 }
 
@@ -279,10 +314,26 @@ fn rig(cache_entries: usize, rules: &[(u8, u16, Match, Instructions)]) -> Rig {
         cache_entries,
         ..Config::default()
     };
-    let mut rig = Rig::with(PORTS, config);
+    let mut rig = Rig::with(PORTS - 2, config);
+    let queues = vec![0, 2];
+    rig.port_with(3, &PortOptions { vlan: None, queues });
+    let vlan = net::VlanId::new(10).ok();
+    let queues = Vec::new();
+    rig.port_with(4, &PortOptions { vlan, queues });
     let bucket = |port| (1, vec![set(Field::UdpDst, 82u16), output(port)]);
     rig.group(1, GroupType::All, vec![bucket(2), bucket(3)]);
     rig.group(2, GroupType::Select, vec![bucket(1), bucket(2), bucket(4)]);
+    let out = |port| vec![output(port)];
+    let failover = vec![watching(Some(2), 0, out(2)), watching(Some(3), 0, out(3))];
+    rig.group_of(3, GroupType::FastFailover, failover);
+    let chained = vec![set(Field::IpDscp, 1u8), Action::Group(GroupId(3))];
+    rig.group(4, GroupType::Indirect, vec![(0, chained)]);
+    let shares = vec![
+        watching(Some(2), 3, out(2)),
+        watching(None, 0, out(1)),
+        watching(Some(4), 1, vec![Action::SetQueue(2), output(3)]),
+    ];
+    rig.group_of(GROUPS, GroupType::Select, shares);
     for (table, priority, matching, instructions) in rules {
         rig.rule(*table, *priority, matching.clone(), instructions.clone());
     }
@@ -299,6 +350,7 @@ fn play(rig: &mut Rig, event: &Event) -> Vec<(u32, Vec<u8>)> {
             rig.delete(*table, *priority, matching.clone());
         }
         Event::Later(seconds) => rig.advance(seconds * SECOND),
+        Event::Link(port, up) => rig.link(*port, *up),
         Event::DropFragments(drop) => rig.workers.drop_fragments(*drop),
     }
     rig.all_out()
@@ -324,6 +376,20 @@ fn counts(rig: &mut Rig) -> Vec<String> {
         })
         .collect();
     counts.sort();
+    for port in rig.workers.shared().ports().iter() {
+        let queues = port.queues.iter();
+        counts.extend(queues.map(|q| format!("{} queue {} {:?}", port.name, q.id, q.sent())));
+    }
+    let groups = pipeline.groups();
+    let mut groups: Vec<String> = groups
+        .map(|group| {
+            let buckets = group.buckets.iter().map(|b| b.stats.counters());
+            let buckets: Vec<_> = buckets.collect();
+            format!("{} {:?} {buckets:?}", group.id, group.stats.counters())
+        })
+        .collect();
+    groups.sort();
+    counts.extend(groups);
     counts
 }
 

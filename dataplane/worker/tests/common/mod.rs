@@ -176,6 +176,27 @@ impl Rig {
         self.tables.publish();
     }
 
+    /// Adds a group of whole buckets.
+    pub fn group_of(&mut self, id: u32, kind: GroupType, buckets: Vec<Bucket>) {
+        let buckets = buckets.into_iter().enumerate();
+        let request = GroupMod {
+            command: GroupCommand::Add,
+            kind,
+            group: GroupId(id),
+            command_bucket_id: 0,
+            buckets: buckets
+                .map(|(at, bucket)| Bucket {
+                    id: at as u32,
+                    ..bucket
+                })
+                .collect(),
+            selection: None,
+            properties: Vec::new(),
+        };
+        self.tables.group_mod(&request, self.now).unwrap();
+        self.tables.publish();
+    }
+
     pub fn meter(&mut self, id: u32, kbps: u32, burst_kbit: u32) {
         let request = MeterMod {
             command: MeterCommand::Add,
@@ -398,5 +419,17 @@ pub fn check_sums(frame: &[u8]) {
             }
         }
         _ => {}
+    }
+}
+
+/// A bucket that watches a port, or none.
+pub fn watching(port: Option<u32>, weight: u16, actions: Vec<Action>) -> Bucket {
+    Bucket {
+        id: 0,
+        weight,
+        watch_port: port.map_or(PortNo::ANY, PortNo),
+        watch_group: GroupId::ANY,
+        actions,
+        properties: Vec::new(),
     }
 }
