@@ -306,6 +306,7 @@ fn event() -> impl Strategy<Value = Event> {
         1 => (0..3u8, 0..4u16, matching()).prop_map(|(t, p, m)| Event::Remove(t, p, m)),
         1 => small(&[1u64, 31, 200]).prop_map(Event::Later),
         1 => proptest::bool::ANY.prop_map(Event::DropFragments),
+        1 => (2..=PORTS, proptest::bool::ANY).prop_map(|(port, up)| Event::Link(port, up)),
     ]
 }
 
