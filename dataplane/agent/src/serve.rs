@@ -155,7 +155,8 @@ async fn keep_connected(switch: Rc<Switch>, target: Target, primary: Rc<Primary>
                 primary.connected.set(false);
                 // From here on the time without a controller counts.
                 standalone::review(&switch);
-                (why, began.elapsed() > options.max_backoff)
+                // A controller that spoke OpenFlow is there: it may only be restarting.
+                (why, session.version.get().is_some())
             }
             Err(error) => (error.to_string(), false),
         };
