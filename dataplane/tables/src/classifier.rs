@@ -22,6 +22,7 @@ use std::sync::Arc;
 use net::FlowKey;
 
 use crate::Mask;
+use crate::change_log::{ChangeLog, KeyBits};
 use crate::conjunction::{self, Floor, Matches};
 use crate::rule::{MaskedKey, Rule};
 use crate::trie::Trie;
@@ -34,8 +35,8 @@ pub use template::{Shape, Template};
 const LATE_RUN: usize = 16;
 /// Rules of several masks under one hash.
 const RUN: usize = 8;
-/// Subtables of several masks.
-const MERGED: usize = 24;
+/// Subtables of several masks that may be made between two choices of masks, at least.
+const MERGED: usize = 8;
 
 /// The rules of one OpenFlow table, in one version.
 #[derive(Clone, Debug, Default)]
@@ -59,7 +60,13 @@ pub struct Table {
     no_families: bool,
     /// Rules that stand where they make lookups longer than planned.
     strained: usize,
+    /// Subtables up to which rules may be spread; up to which each mask has one.
+    most_merged: usize,
+    most_tuples: usize,
     forced: Option<Template>,
+    /// Bits that rules look at; some of these rules may be gone.
+    used: Arc<Mask>,
+    log: ChangeLog,
     pub(crate) generation: u64,
 }
 
@@ -142,6 +149,19 @@ impl Table {
         self.generation
     }
 
+    /// Remembers of a key that is looked up what is needed to ask [`Table::still_decides`] later:
+    /// of the bits that rules look at, those of `known`.
+    pub fn remember(&self, key: &FlowKey, known: &FlowKey, into: &mut Vec<KeyBits>) {
+        let used = self.used.words().iter();
+        into.extend(used.filter_map(|w| KeyBits::of(w.at, w.bits, key, known)));
+    }
+
+    /// True if what a lookup decided at a generation of this table holds in this one for all keys
+    /// with these bits: no rule has changed since that may match one of them.
+    pub fn still_decides(&self, key: &[KeyBits], since: u64) -> bool {
+        self.generation == since || self.log.spares(key, since)
+    }
+
     /// The rule of the highest priority that matches `key`; among equals any. The bits of the key
     /// that decided are ORed into `consulted`.
     #[inline]
@@ -219,6 +239,10 @@ impl Table {
                 (self.settle(at), None, self.entries.len() > entries)
             }
         };
+        self.log.add(self.generation, rule.clone());
+        if !self.used.covers(rule.key.mask()) {
+            self.used = Arc::new(self.used.or(rule.key.mask()));
+        }
         match self.entries[at].family {
             Some(family) => self.set_prefix(family, at, &rule),
             None if is_new && self.masks.is_none() => self.plan(),
@@ -241,6 +265,7 @@ impl Table {
         let family = self.entries[at].family;
         self.len -= 1;
         self.removed += 1;
+        self.log.add(self.generation, removed.clone());
         self.clauses -= usize::from(conjunction::is_clause(&removed));
         self.count_mask(key.mask(), family, false);
         if let Some(family) = family {
@@ -307,13 +332,13 @@ impl Table {
         if let Some((at, ..)) = short.max_by_key(|(.., ones)| *ones) {
             return *at;
         }
-        if self.loose() < MERGED {
+        if self.loose() < self.most_merged {
             return self.add_entry(mask, rule, None);
         }
         self.strained += 1;
         match runs.iter().min_by_key(|(_, run, _)| *run) {
             Some((at, ..)) => *at,
-            None => self.add_entry(Arc::new(Mask::of_words([].into_iter())), rule, None),
+            None => self.add_entry(Arc::default(), rule, None),
         }
     }
 

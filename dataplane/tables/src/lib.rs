@@ -17,6 +17,7 @@
     )
 )]
 
+mod change_log;
 mod classifier;
 mod conjunction;
 mod error;
@@ -32,6 +33,7 @@ mod rule;
 mod trie;
 mod writer;
 
+pub use change_log::KeyBits;
 pub use classifier::{Shape, Table, Template};
 pub use error::Refused;
 pub use group::{Group, GroupBucket, GroupStats};

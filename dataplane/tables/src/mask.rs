@@ -11,7 +11,7 @@ use openflow::Field;
 use crate::rule::Words;
 
 /// The words of a flow key's mask that are not zero.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Mask {
     words: Box<[MaskWord]>,
     /// Some bit is of a [`LATE`] field.
@@ -82,6 +82,13 @@ impl Mask {
         let words = self.words.iter();
         let early = words.map(|w| (w.at, w.bits & !late_bits(w.at)));
         Arc::new(Mask::of_words(early))
+    }
+
+    /// The bits of both.
+    pub(crate) fn or(&self, other: &Mask) -> Self {
+        let mut all = self.to_key();
+        other.add_to(&mut all);
+        Mask::new(&all)
     }
 
     /// The whole mask.

@@ -216,7 +216,7 @@ impl FlowCache {
         cursor: &mut usize,
         look_at: usize,
         pipeline: &Pipeline,
-        expired: impl Fn(&Cached) -> bool,
+        mut expired: impl FnMut(&mut Cached) -> bool,
     ) {
         for _ in 0..look_at.min(self.buckets.len()) {
             *cursor = (*cursor + 1) % self.buckets.len();

@@ -76,6 +76,10 @@ impl Table {
                 if self.removed > PATIENCE {
                     self.measure_priorities();
                 }
+                // With half as many masks, merging is worth another try.
+                if self.loose() < self.most_tuples / 4 {
+                    self.most_tuples = 0;
+                }
                 if may_form {
                     self.plan();
                 }
@@ -92,7 +96,7 @@ impl Table {
         if !self.no_families {
             self.form_families(limits.prefixes);
         }
-        if self.loose() > limits.tuples {
+        if self.loose() > limits.tuples.max(self.most_tuples) {
             self.merge();
         }
         for at in 0..self.entries.len() {
@@ -109,6 +113,7 @@ impl Table {
         }
         self.entries.clear();
         self.families.clear();
+        self.most_tuples = 0;
         (self.masks, self.strained) = (None, 0);
         for (mask, rules) in by_mask {
             if let Some(subtable) = subtable_of(mask, &rules) {
@@ -182,45 +187,32 @@ impl Table {
         self.families.push(family);
     }
 
-    /// Puts rules of different masks into common subtables.
+    /// Puts rules of different masks into common subtables, if that makes them much fewer.
     fn merge(&mut self) {
-        let entries = std::mem::take(&mut self.entries);
-        let (kept, loose): (Vec<_>, Vec<_>) = entries.into_iter().partition(|e| e.family.is_some());
-        self.entries = kept;
+        let (_, loose): (Vec<_>, Vec<_>) = self
+            .entries
+            .iter()
+            .partition(|entry| entry.family.is_some());
+        let most = match self.forced {
+            Some(Template::Merged) => usize::MAX,
+            _ => loose.len() / 2,
+        };
+        let all: Vec<Arc<Rule>> = loose
+            .iter()
+            .flat_map(|entry| entry.subtable.rules().cloned())
+            .collect();
+        let Some(merged) = merged(all.clone(), most) else {
+            self.most_tuples = loose.len() * 2;
+            return;
+        };
+        self.entries.retain(|entry| entry.family.is_some());
+        self.most_merged = merged.len() * 2 + MERGED;
+        for subtable in merged {
+            self.push(subtable, None);
+        }
         (self.masks, self.strained) = (Some(Trie::default()), 0);
-        let mut rules: Vec<Arc<Rule>> = Vec::new();
-        for entry in &loose {
-            rules.extend(entry.subtable.rules().cloned());
-        }
-        for rule in &rules {
+        for rule in &all {
             self.count_mask(rule.key.mask(), None, true);
-        }
-        for _ in 1..MERGED {
-            let mask = Arc::new(merge::choose(&rules));
-            let mut subtable: Option<Subtable> = None;
-            let before = rules.len();
-            rules.retain(|rule| {
-                if !rule.key.mask().covers(&mask) {
-                    return true;
-                }
-                let subtable = subtable.get_or_insert_with(|| Subtable::new(mask.clone(), rule));
-                if subtable.run(&rule.key) >= RUN {
-                    return true;
-                }
-                subtable.add(rule.clone());
-                false
-            });
-            if let Some(subtable) = subtable {
-                self.push(subtable, None);
-            }
-            if rules.is_empty() || rules.len() == before {
-                break;
-            }
-        }
-        let none = Arc::new(Mask::of_words([].into_iter()));
-        self.strained = rules.len().saturating_sub(RUN);
-        if let Some(rest) = subtable_of(none, &rules) {
-            self.push(rest, None);
         }
         self.sort();
     }
@@ -245,6 +237,30 @@ impl Table {
         let highest_first = |e: &Entry| std::cmp::Reverse(e.max_priority);
         self.entries.sort_by_key(highest_first);
     }
+}
+
+/// Subtables of several masks, no more than `most`.
+fn merged(mut rules: Vec<Arc<Rule>>, most: usize) -> Option<Vec<Subtable>> {
+    let mut subtables = Vec::new();
+    while rules.len() > RUN {
+        if subtables.len() == most {
+            return None;
+        }
+        let mask = Arc::new(merge::choose(&rules));
+        let first = rules.iter().find(|rule| rule.key.mask().covers(&mask))?;
+        let mut subtable = Subtable::new(mask.clone(), first);
+        rules.retain(|rule| {
+            let fits = rule.key.mask().covers(&mask) && subtable.run(&rule.key) < RUN;
+            if fits {
+                subtable.add(rule.clone());
+            }
+            !fits
+        });
+        subtables.push(subtable);
+    }
+    let rest = subtable_of(Arc::default(), &rules);
+    subtables.extend(rest);
+    Some(subtables)
 }
 
 fn subtable_of(mask: Arc<Mask>, rules: &[Arc<Rule>]) -> Option<Subtable> {

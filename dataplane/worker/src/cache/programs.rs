@@ -74,6 +74,7 @@ impl Programs {
             let id = ProgramId(id);
             if let Some(cached) = self.get(id) {
                 cached.flows += 1;
+                cached.program.deps.narrow_to(&program.deps);
                 cached.epoch = epoch;
                 cached.used = now;
             }

@@ -1,5 +1,6 @@
 //! Ports whose packets are all treated alike: nothing is parsed, nothing is looked up.
 
+use net::FlowKey;
 use net::headers::Ethernet;
 use packet::Packet;
 use ports::Burst;
@@ -22,7 +23,12 @@ pub(super) struct WholePort {
 
 impl WholePort {
     /// Of a program that holds for any packet, in this epoch.
-    pub fn new(program: Program, epoch: u64) -> Self {
+    pub fn new(mut program: Program, epoch: u64) -> Self {
+        // The packets that come have nothing in common but the port.
+        program.deps.forget_all_but(&FlowKey {
+            in_port: u32::MAX.into(),
+            ..FlowKey::default()
+        });
         WholePort {
             program,
             epoch,

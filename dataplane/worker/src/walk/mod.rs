@@ -15,6 +15,8 @@ mod output;
 mod reshape;
 mod select;
 
+use std::sync::LazyLock;
+
 use conntrack::ConnTable;
 use net::parse::Layout;
 use net::{FlowKey, PortNo, TableId};
@@ -197,7 +199,7 @@ impl<'a> Walk<'a> {
                 break;
             }
             let pipeline = self.world.pipeline;
-            self.deps.table(table, pipeline.table_generation(table));
+            self.deps.table(pipeline, table, &key, known());
             let rule = pipeline.lookup(table, &key, &mut self.wanted);
             self.hits.tables.push((table, rule.is_some()));
             self.missed = rule.is_none();
@@ -375,6 +377,36 @@ fn all_but_port() -> FlowKey {
     all.words_mut().fill(u64::MAX);
     all.in_port = 0.into();
     all
+}
+
+/// Ones in the fields that are the same in every lookup of the same table for packets of one exact
+/// key, as long as the program's checks hold. Connection fields may change under it where nothing
+/// looked at them, and lookups fill in some for themselves.
+fn known() -> &'static FlowKey {
+    static KNOWN: LazyLock<FlowKey> = LazyLock::new(|| {
+        let unknown = FlowKey {
+            ct_state: u32::MAX.into(),
+            ct_mark: u32::MAX.into(),
+            ct_label: u128::MAX.into(),
+            ct_zone: u16::MAX.into(),
+            ct_nw_src: u32::MAX.into(),
+            ct_nw_dst: u32::MAX.into(),
+            ct_ipv6_src: [0xff; 16],
+            ct_ipv6_dst: [0xff; 16],
+            ct_nw_proto: 0xff,
+            ct_tp_src: u16::MAX.into(),
+            ct_tp_dst: u16::MAX.into(),
+            conj_id: u32::MAX.into(),
+            dp_hash: u32::MAX.into(),
+            ..uncovered()
+        };
+        let mut known = FlowKey::default();
+        for (known, unknown) in known.words_mut().iter_mut().zip(unknown.words()) {
+            *known = !unknown;
+        }
+        known
+    });
+    &KNOWN
 }
 
 /// Ones in the fields that come from the packet but are not in the exact key. All others are either
