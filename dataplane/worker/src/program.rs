@@ -1,15 +1,17 @@
 //! What is done with the packets of a flow, as a flat list: the result of a walk, run once per
 //! packet.
 
+mod table_deps;
+
 use std::hash::{Hash, Hasher};
-use std::ops::Range;
 use std::sync::Arc;
 
 use net::icmp::Embedded;
 use net::tunnel::Template;
 use net::{FlowKey, GroupId, MacAddr, MeterId, PortNo, TableId};
 use smallvec::SmallVec;
-use tables::{Group, KeyBits, Meter, Pipeline, Rule};
+pub(crate) use table_deps::TableDeps;
+use tables::{Group, Meter, Pipeline, Rule};
 
 use crate::connections::Check;
 use crate::fdb::Seen;
@@ -187,12 +189,10 @@ impl<T> Hash for ByAddress<T> {
 }
 
 /// What a walk looked at: the program holds as long as none of it changes.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub(crate) struct Deps {
     /// Tables.
-    pub tables: SmallVec<[TableDep; 8]>,
-    /// Bits of the keys that were looked up there, table by table.
-    keys: Vec<KeyBits>,
+    pub tables: TableDeps,
     /// Groups, with their generation if they exist.
     pub groups: SmallVec<[(GroupId, Option<u64>); 2]>,
     /// Meters, likewise.
@@ -207,97 +207,7 @@ pub(crate) struct Deps {
     pub drops_fragments: bool,
 }
 
-/// A table that was looked up.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct TableDep {
-    table: TableId,
-    /// The table's generation for which the program is known to hold.
-    generation: u64,
-    /// Where the bits of its keys end.
-    keys_end: u32,
-}
-
-impl PartialEq for Deps {
-    /// Programs made in different generations are different: one of them may not hold any more.
-    /// They are not told apart by the keys of the flows that lead to them.
-    fn eq(&self, other: &Self) -> bool {
-        let seen = |deps: &'_ Self| {
-            deps.tables
-                .iter()
-                .map(|t| (t.table, t.generation))
-                .collect()
-        };
-        let (mine, theirs): (SmallVec<[_; 8]>, SmallVec<[_; 8]>) = (seen(self), seen(other));
-        mine == theirs
-            && self.groups == other.groups
-            && self.meters == other.meters
-            && self.ports == other.ports
-            && self.all_ports == other.all_ports
-            && self.endpoints == other.endpoints
-    }
-}
-
-impl Eq for Deps {}
-
-impl Hash for Deps {
-    /// Of what does not change while the program holds.
-    fn hash<H: Hasher>(&self, state: &mut H) {
-        for table in &self.tables {
-            table.table.hash(state);
-        }
-        (&self.groups, &self.ports, self.endpoints).hash(state);
-    }
-}
-
 impl Deps {
-    /// A lookup in a table, with a key of which `known` bits are the same for all packets of the
-    /// flow.
-    pub fn table(&mut self, pipeline: &Pipeline, table: TableId, key: &FlowKey, known: &FlowKey) {
-        if let Some(at) = self.tables.iter().position(|dep| dep.table == table) {
-            // Once more, with another key: what is remembered must be true of both.
-            let keys = self.keys_of(at);
-            for bits in self.keys.get_mut(keys).into_iter().flatten() {
-                bits.narrow_to(key.words());
-            }
-            return;
-        }
-        if let Some(table) = pipeline.table(table) {
-            table.remember(key, known, &mut self.keys);
-        }
-        self.tables.push(TableDep {
-            table,
-            generation: pipeline.table_generation(table),
-            keys_end: self.keys.len() as u32,
-        });
-    }
-
-    fn keys_of(&self, table: usize) -> Range<usize> {
-        let end = |dep: &TableDep| dep.keys_end as usize;
-        let before = table
-            .checked_sub(1)
-            .and_then(|before| self.tables.get(before));
-        before.map_or(0, end)..self.tables.get(table).map_or(0, end)
-    }
-
-    /// One more flow leads to the same program, with other keys: what is remembered of them must
-    /// be true of all.
-    pub fn narrow_to(&mut self, other: &Deps) {
-        for at in 0..self.tables.len() {
-            let theirs = other.keys.get(other.keys_of(at)).unwrap_or_default();
-            let keys = self.keys_of(at);
-            for bits in self.keys.get_mut(keys).into_iter().flatten() {
-                bits.narrow_to_all(theirs);
-            }
-        }
-    }
-
-    /// Forgets of the keys what is not in a mask.
-    pub fn forget_all_but(&mut self, mask: &FlowKey) {
-        for bits in &mut self.keys {
-            bits.mask(mask);
-        }
-    }
-
     pub fn group(&mut self, group: GroupId, generation: Option<u64>) {
         if !self.groups.iter().any(|(known, _)| *known == group) {
             self.groups.push((group, generation));
@@ -329,27 +239,7 @@ impl Deps {
             && self
                 .endpoints
                 .is_none_or(|seen| ports.endpoints_changed() == seen)
-            && self.tables_hold(pipeline)
-    }
-
-    fn tables_hold(&mut self, pipeline: &Pipeline) -> bool {
-        let mut start = 0;
-        for dep in &mut self.tables {
-            let keys = start..dep.keys_end as usize;
-            start = keys.end;
-            let Some(table) = pipeline.table(dep.table) else {
-                continue; // there never was such a table
-            };
-            if table.generation() == dep.generation {
-                continue;
-            }
-            let keys = self.keys.get(keys).unwrap_or_default();
-            if !table.still_decides(keys, dep.generation) {
-                return false;
-            }
-            dep.generation = table.generation();
-        }
-        true
+            && self.tables.hold(pipeline)
     }
 }
 

@@ -74,7 +74,7 @@ impl Programs {
             let id = ProgramId(id);
             if let Some(cached) = self.get(id) {
                 cached.flows += 1;
-                cached.program.deps.narrow_to(&program.deps);
+                cached.program.deps.tables.narrow_to(&program.deps.tables);
                 cached.epoch = epoch;
                 cached.used = now;
             }

@@ -25,7 +25,7 @@ impl WholePort {
     /// Of a program that holds for any packet, in this epoch.
     pub fn new(mut program: Program, epoch: u64) -> Self {
         // The packets that come have nothing in common but the port.
-        program.deps.forget_all_but(&FlowKey {
+        program.deps.tables.forget_all_but(&FlowKey {
             in_port: u32::MAX.into(),
             ..FlowKey::default()
         });

@@ -199,7 +199,7 @@ impl<'a> Walk<'a> {
                 break;
             }
             let pipeline = self.world.pipeline;
-            self.deps.table(pipeline, table, &key, known());
+            self.deps.tables.add(pipeline, table, &key, known());
             let rule = pipeline.lookup(table, &key, &mut self.wanted);
             self.hits.tables.push((table, rule.is_some()));
             self.missed = rule.is_none();
