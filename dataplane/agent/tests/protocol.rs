@@ -427,13 +427,13 @@ fn a_bundle_is_gone_with_its_connection_and_errors_name_the_inner_message() {
     assert_eq!((inner, outer), (77, commit));
     assert_eq!(first.error, OFPBAC_BAD_OUT_GROUP);
     assert_eq!(first.data[1], wire::kind::FLOW_MOD);
-    assert_eq!(second.error.from_version(), OFPBFC_MSG_FAILED);
+    assert_eq!(second.error.from_version(Version::V1_3), OFPBFC_MSG_FAILED);
 
     c.ask(&control(BundleControlType::OpenRequest));
     drop(c);
     let mut c = Controller::connect(&twin);
     let error = c.error(&control(BundleControlType::CommitRequest));
-    assert_eq!(error.from_version(), OFPBFC_BAD_ID);
+    assert_eq!(error.from_version(Version::V1_3), OFPBFC_BAD_ID);
 }
 
 #[test]

@@ -3,6 +3,9 @@
 
 use std::fmt;
 
+use crate::Version;
+use crate::msg::{NICIRA, ONF};
+
 /// A protocol error: what goes into OFPT_ERROR.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct OfError {
@@ -36,25 +39,34 @@ impl OfError {
         }
     }
 
-    /// The error on the wire of a version. Before 1.4 bundle errors are the ONF's: the error of
-    /// bundles there is (ONF, 2300 + code).
-    pub const fn for_version(self, version: crate::Version) -> Self {
-        let known = self.kind == BUNDLE_KIND && self.code < ONF_BUNDLE_CODES;
-        if known && (version as u8) < crate::Version::V1_4 as u8 {
-            OfError::of_experimenter(crate::msg::ONF, ONF_BUNDLE_BASE + self.code)
-        } else {
-            self
+    /// The error on the wire of a version: many have a number of their own there since a later
+    /// version only, and before are an extension's.
+    pub fn for_version(self, version: Version) -> Self {
+        let renumbered = RENUMBERED
+            .iter()
+            .find(|r| version < r.since && r.holds(self));
+        if let Some(r) = renumbered {
+            return r.before(self);
+        }
+        match self {
+            // Before 1.4 there is nothing more exact.
+            OFPMOFC_BAD_TABLE_ID if version < Version::V1_4 => OFPBRC_BAD_TABLE_ID,
+            OFPMOFC_BAD_OUT if version < Version::V1_4 => OFPBRC_BAD_PORT,
+            // 1.4 has these among the errors of all properties.
+            OFPTFFC_BAD_TYPE if version >= Version::V1_4 => OFPBPC_BAD_TYPE,
+            OFPTFFC_BAD_LEN if version >= Version::V1_4 => OFPBPC_BAD_LEN,
+            OFPTFFC_BAD_ARGUMENT if version >= Version::V1_4 => OFPBPC_BAD_VALUE,
+            other => other,
         }
     }
 
     /// The inverse of [`OfError::for_version`].
-    pub const fn from_version(self) -> Self {
-        let ours = self.kind == Self::EXPERIMENTER_KIND && self.experimenter == crate::msg::ONF;
-        if ours && self.code >= ONF_BUNDLE_BASE && self.code < ONF_BUNDLE_BASE + ONF_BUNDLE_CODES {
-            OfError::new(BUNDLE_KIND, self.code - ONF_BUNDLE_BASE)
-        } else {
-            self
-        }
+    pub fn from_version(self, version: Version) -> Self {
+        let renumbered = RENUMBERED.iter().find_map(|r| {
+            let old = version < r.since && self.experimenter != 0;
+            old.then(|| r.after(self)).flatten()
+        });
+        renumbered.unwrap_or(self)
     }
 
     /// Name of the code, such as `OFPBMC_BAD_FIELD`.
@@ -108,12 +120,89 @@ impl fmt::Debug for OfError {
 
 impl std::error::Error for OfError {}
 
-/// OFPET_BUNDLE_FAILED.
-const BUNDLE_KIND: u16 = 17;
-/// First error type of ONF extension 230, bundles for 1.3.
-const ONF_BUNDLE_BASE: u16 = 2300;
-/// How many of them there are.
-const ONF_BUNDLE_CODES: u16 = 16;
+/// Errors in a row that had other numbers before a version.
+struct Renumbered {
+    /// The first of them.
+    first: OfError,
+    /// How many.
+    count: u16,
+    /// The version that has them.
+    since: Version,
+    /// The first one's number before.
+    old: OfError,
+}
+
+impl Renumbered {
+    fn holds(&self, error: OfError) -> bool {
+        let OfError { kind, code, .. } = self.first;
+        let row = code..code + self.count;
+        error.experimenter == 0 && error.kind == kind && row.contains(&error.code)
+    }
+
+    fn before(&self, error: OfError) -> OfError {
+        OfError {
+            code: self.old.code + (error.code - self.first.code),
+            ..self.old
+        }
+    }
+
+    fn after(&self, error: OfError) -> Option<OfError> {
+        let same = error.kind == self.old.kind && error.experimenter == self.old.experimenter;
+        let offset = error.code.checked_sub(self.old.code)?;
+        (same && offset < self.count).then(|| OfError {
+            code: self.first.code + offset,
+            ..self.first
+        })
+    }
+}
+
+const fn renumbered(first: OfError, count: u16, since: Version, old: OfError) -> Renumbered {
+    Renumbered {
+        first,
+        count,
+        since,
+        old,
+    }
+}
+
+const fn onf(exp_type: u16) -> OfError {
+    OfError::of_experimenter(ONF, exp_type)
+}
+
+/// ONF extensions 187 (monitors), 230 (bundles), 264, 410 and so on, as Open vSwitch numbers them.
+const RENUMBERED: &[Renumbered] = &[
+    renumbered(
+        OFPBRC_MULTIPART_REQUEST_TIMEOUT,
+        2,
+        Version::V1_4,
+        onf(2640),
+    ),
+    renumbered(OFPBAC_BAD_SET_MASK, 1, Version::V1_5, onf(4250)),
+    renumbered(OFPBIC_DUP_INST, 1, Version::V1_4, onf(2600)),
+    renumbered(OFPFMFC_BAD_PRIORITY, 1, Version::V1_4, onf(2360)),
+    renumbered(OFPBPC_BAD_TYPE, 3, Version::V1_4, OFPTFFC_BAD_TYPE),
+    renumbered(OFPBPC_TOO_MANY, 6, Version::V1_4, onf(4443)),
+    renumbered(OFPACFC_INVALID, 3, Version::V1_4, onf(2370)),
+    renumbered(
+        OFPMOFC_MONITOR_EXISTS,
+        1,
+        Version::V1_4,
+        OfError::of_experimenter(NICIRA, 6),
+    ),
+    renumbered(
+        OFPMOFC_BAD_FLAGS,
+        1,
+        Version::V1_4,
+        OfError::of_experimenter(NICIRA, 7),
+    ),
+    renumbered(
+        OFPMOFC_UNKNOWN_MONITOR,
+        1,
+        Version::V1_4,
+        OfError::of_experimenter(NICIRA, 8),
+    ),
+    renumbered(OFPBFC_UNKNOWN, 16, Version::V1_4, onf(2300)),
+];
 
 macro_rules! errors {
     ($($name:ident ($kind:literal, $code:literal) $text:literal;)*) => {
@@ -141,6 +230,10 @@ macro_rules! nicira_errors {
 }
 
 nicira_errors! {
+    NXBRC_NXM_INVALID 2 "invalid match";
+    NXBRC_MUST_BE_ZERO 4 "a field that must be zero is not";
+    NXBRC_FM_BAD_EVENT 9 "unknown event of a flow monitor";
+    NXBAC_MUST_BE_ZERO 11 "a field of an action that must be zero is not";
     NXBAC_BAD_CONJUNCTION 15 "conjunction stands with other actions, or its clauses are not 2 to 64";
     NXTTMFC_BAD_COMMAND 16 "unknown command for the table of tunnel options";
     NXTTMFC_BAD_OPT_LEN 17 "length of a tunnel option that is no multiple of 4, or above 124";
@@ -150,8 +243,13 @@ nicira_errors! {
     NXTTMFC_DUP_ENTRY 21 "the tunnel option is another field already";
     NXR_NOT_SUPPORTED 34 "packets cannot be resumed";
     NXR_STALE 35 "the continuation is not one that this switch made";
+    NXST_NOT_CONFIGURED 36 "that protocol is not configured";
     NXFMFC_INVALID_TLV_FIELD 37 "no tunnel option is said to be that tun_metadata field";
     NXTTMFC_INVALID_TLV_DEL 38 "flows use the tun_metadata field";
+    NXBAC_BAD_HEADER_TYPE 39 "unsupported packet type in encap or decap";
+    NXBAC_UNKNOWN_ED_PROP 40 "unknown property of encap or decap";
+    NXBAC_BAD_ED_PROP 41 "bad property of encap or decap";
+    NXTFFC_DUP_TABLE 44 "table given twice";
 }
 
 /// Names of the types.
@@ -321,6 +419,8 @@ errors! {
     OFPTFFC_BAD_CAPA (13, 6) "unsupported capability";
     OFPTFFC_BAD_MAX_ENT (13, 7) "unsupported number of entries";
     OFPTFFC_BAD_FEATURES (13, 8) "unsupported features";
+    OFPTFFC_BAD_COMMAND (13, 9) "unknown command";
+    OFPTFFC_TOO_MANY (13, 10) "too many tables";
     // OFPET_BAD_PROPERTY
     OFPBPC_BAD_TYPE (14, 0) "unknown property";
     OFPBPC_BAD_LEN (14, 1) "wrong length of a property";
@@ -384,13 +484,25 @@ mod tests {
     }
 
     #[test]
-    fn bundle_errors_are_the_onfs_before_1_4() {
-        let old = OFPBFC_MSG_UNSUP.for_version(crate::Version::V1_3);
-        assert_eq!(old, OfError::of_experimenter(crate::msg::ONF, 2310));
-        assert_eq!(old.from_version(), OFPBFC_MSG_UNSUP);
-        assert_eq!(
-            OFPBFC_MSG_UNSUP.for_version(crate::Version::V1_4),
-            OFPBFC_MSG_UNSUP
-        );
+    fn errors_have_the_numbers_of_their_version() {
+        let number = |e: OfError| (e.experimenter, e.kind, e.code);
+        let in_1_3 = |e: OfError| number(e.for_version(Version::V1_3));
+        assert_eq!(in_1_3(OFPBFC_MSG_UNSUP), (ONF, 0xffff, 2310));
+        assert_eq!(in_1_3(OFPBPC_BAD_LEN), (0, 13, 3));
+        assert_eq!(in_1_3(OFPBPC_BAD_EXPERIMENTER), (ONF, 0xffff, 4445));
+        assert_eq!(in_1_3(OFPMOFC_UNKNOWN_MONITOR), (NICIRA, 0xffff, 8));
+        assert_eq!(in_1_3(OFPBIC_DUP_INST), (ONF, 0xffff, 2600));
+        assert_eq!(in_1_3(OFPBMC_BAD_PREREQ), (0, 4, 9));
+        let mask = OFPBAC_BAD_SET_MASK.for_version(Version::V1_4);
+        assert_eq!(number(mask), (ONF, 0xffff, 4250));
+        let argument = OFPTFFC_BAD_ARGUMENT.for_version(Version::V1_5);
+        assert_eq!(number(argument), (0, 14, 2));
+        for version in Version::ALL {
+            for (error, name, _) in ALL.iter().chain(NICIRA_ALL) {
+                let back = error.for_version(*version).from_version(*version);
+                let merged = error.for_version(*version).experimenter == 0;
+                assert!(back == *error || merged, "{name} in {version}");
+            }
+        }
     }
 }

@@ -18,7 +18,7 @@ impl Version {
     pub const ALL: &'static [Version] = &[Version::V1_3, Version::V1_4, Version::V1_5];
 
     /// Versions that [`crate::wire`] encodes and decodes in full.
-    pub const SUPPORTED: &'static [Version] = &[Version::V1_3];
+    pub const SUPPORTED: &'static [Version] = Version::ALL;
 
     /// From the first byte of a message.
     pub const fn from_wire(byte: u8) -> Option<Version> {

@@ -3,6 +3,7 @@
 
 mod arbitrary;
 
+use arbitrary::later::{message_in, said_in};
 use openflow::model::{FlowCommand, FlowMod};
 use openflow::text::{self, Names};
 use openflow::wire::{self, Header};
@@ -10,22 +11,28 @@ use openflow::{Instructions, Message, Version};
 use proptest::prelude::*;
 
 /// Decodes every message of a stream; multipart replies may be several.
-fn decode_all(mut bytes: &[u8]) -> Vec<Message> {
+fn decode_all(version: Version, mut bytes: &[u8]) -> Vec<Message> {
     let mut messages = Vec::new();
     while let Some(header) = Header::read(bytes) {
         let (frame, rest) = bytes.split_at(usize::from(header.length));
-        let message = wire::decode(Version::V1_3, frame);
+        let message = wire::decode(version, frame);
         messages.push(message.unwrap_or_else(|error| panic!("{error}: {frame:02x?}")));
         bytes = rest;
     }
     messages
 }
 
-fn encode(message: &Message) -> Vec<u8> {
+fn encode(version: Version, message: &Message) -> Vec<u8> {
     let mut bytes = Vec::new();
-    let encoded = wire::encode(Version::V1_3, 7, message, &mut bytes);
+    let encoded = wire::encode(version, 7, message, &mut bytes);
     encoded.unwrap_or_else(|error| panic!("{error}: {message:?}"));
     bytes
+}
+
+/// Any message of any version.
+fn message() -> impl Strategy<Value = (Version, Message)> {
+    let version = prop::sample::select(Version::ALL.to_vec());
+    version.prop_flat_map(|version| (Just(version), message_in(version)))
 }
 
 /// 1,000 cases of each, or PROPTEST_CASES.
@@ -43,15 +50,19 @@ proptest! {
     #![proptest_config(config())]
 
     #[test]
-    fn every_message_decodes_to_what_was_encoded(message in arbitrary::message()) {
-        prop_assert_eq!(decode_all(&encode(&message)), [message]);
+    fn every_message_decodes_to_what_was_encoded((version, message) in message()) {
+        let bytes = encode(version, &message);
+        prop_assert_eq!(decode_all(version, &bytes), [said_in(version, message)]);
     }
 
     #[test]
     fn every_match_and_field_survives_the_wire(matching in arbitrary::matching()) {
         let flow = FlowMod::add(net::TableId(0), 1, matching, Instructions::drop());
         let message = Message::FlowMod(flow);
-        prop_assert_eq!(decode_all(&encode(&message)), [message]);
+        for version in Version::ALL {
+            let bytes = encode(*version, &message);
+            prop_assert_eq!(&decode_all(*version, &bytes)[..], std::slice::from_ref(&message));
+        }
     }
 
     #[test]
@@ -72,37 +83,38 @@ proptest! {
 
     #[test]
     fn random_bytes_are_refused_or_understood(
-        kind in 0u8..32,
+        version in 4u8..7,
+        kind in 0u8..37,
         mut body in prop::collection::vec(any::<u8>(), 0..200),
     ) {
-        let mut frame = vec![4, kind, 0, 0, 0, 0, 0, 7];
+        let mut frame = vec![version, kind, 0, 0, 0, 0, 0, 7];
         frame.append(&mut body);
         let length = u16::try_from(frame.len()).unwrap();
         frame[2..4].copy_from_slice(&length.to_be_bytes());
-        let _ = wire::decode(Version::V1_3, &frame);
+        let _ = wire::decode(Version::from_wire(version).unwrap(), &frame);
     }
 
     /// Valid messages with a byte changed reach deeper than random bytes do.
     #[test]
     fn damaged_messages_are_refused_or_understood(
-        message in arbitrary::message(),
+        (version, message) in message(),
         at in any::<prop::sample::Index>(),
         byte in any::<u8>(),
         cut in any::<prop::sample::Index>(),
     ) {
-        let mut frame = encode(&message);
+        let mut frame = encode(version, &message);
         let at = at.index(frame.len());
         frame[at] = byte;
-        if let Ok(message) = wire::decode(Version::V1_3, &frame) {
-            let bytes = encode(&message);
-            prop_assert_eq!(decode_all(&bytes), [message]);
+        if let Ok(message) = wire::decode(version, &frame) {
+            let bytes = encode(version, &message);
+            prop_assert_eq!(decode_all(version, &bytes), [said_in(version, message)]);
         }
         frame.truncate(cut.index(frame.len()) + 1);
         if frame.len() >= 4 {
             let length = u16::try_from(frame.len()).unwrap();
             frame[2..4].copy_from_slice(&length.to_be_bytes());
         }
-        let _ = wire::decode(Version::V1_3, &frame);
+        let _ = wire::decode(version, &frame);
     }
 
     #[test]
@@ -124,10 +136,8 @@ fn a_long_reply_is_split_and_says_so() {
         })
         .collect();
     let body = ReplyBody::Table(tables.clone());
-    let messages = decode_all(&encode(&Message::MultipartReply(MultipartReply {
-        more: false,
-        body,
-    })));
+    let reply = Message::MultipartReply(MultipartReply { more: false, body });
+    let messages = decode_all(Version::V1_3, &encode(Version::V1_3, &reply));
     assert_eq!(messages.len(), 2);
     let mut seen = Vec::new();
     for (at, message) in messages.iter().enumerate() {

@@ -112,6 +112,16 @@ impl Field {
         }
     }
 
+    /// True for the fields that are no part of the packet's bytes, and which a packet-out may
+    /// therefore give (pipeline fields; OpenFlow 1.5.1, 7.2.3.9).
+    pub fn is_pipeline(self) -> bool {
+        let from_to = |first: Field, last: Field| (first..=last).contains(&self);
+        from_to(Field::InPort, Field::CtLabel) && !matches!(self, Field::DpHash | Field::ConjId)
+            || from_to(Field::CtNwProto, Field::CtTpDst)
+            || from_to(Field::Reg0, Field::Xxreg3)
+            || self.is_variable()
+    }
+
     /// True for the connection fields that only the `exec` of a `ct` action may write.
     pub const fn is_written_by_ct(self) -> bool {
         matches!(self, Field::CtMark | Field::CtLabel)

@@ -8,7 +8,7 @@ use super::actions_parse::parse_actions;
 use super::flow::write_duration;
 use super::{Names, TextError, actions_print, scan};
 use crate::Match;
-use crate::model::{Bucket, GroupCommand, GroupMod, GroupType};
+use crate::model::{BUCKET_ALL, Bucket, GroupCommand, GroupMod, GroupType};
 use crate::msg::{GroupDesc, GroupStats};
 
 const TYPES: &[(&str, GroupType)] = &[
@@ -127,7 +127,7 @@ pub fn parse_group(
         command,
         kind,
         group,
-        command_bucket_id: 0,
+        command_bucket_id: BUCKET_ALL,
         buckets,
         selection: None,
         properties: Vec::new(),

@@ -6,8 +6,8 @@ use super::{EncodeError, Reader, Writer, nicira, oxm};
 use crate::check::ethertype;
 use crate::error::{self, OfError};
 use crate::flow_match::MatchField;
-use crate::msg::NICIRA;
-use crate::{Action, Field, Version};
+use crate::msg::{NICIRA, ONF};
+use crate::{Action, Field, SubField, Version};
 
 /// OFPAT_*.
 mod kind {
@@ -27,6 +27,7 @@ mod kind {
     pub(super) const SET_FIELD: u16 = 25;
     pub(super) const PUSH_PBB: u16 = 26;
     pub(super) const POP_PBB: u16 = 27;
+    pub(super) const COPY_FIELD: u16 = 28;
     pub(super) const METER: u16 = 29;
     pub(super) const EXPERIMENTER: u16 = 0xffff;
 }
@@ -57,9 +58,13 @@ fn read_action(r: &mut Reader<'_>) -> Result<Action, OfError> {
     if kind == kind::SET_FIELD {
         return read_set_field(body);
     }
+    if kind == kind::COPY_FIELD && r.version >= Version::V1_5 {
+        return nicira::read_copy(body);
+    }
     if kind == kind::EXPERIMENTER {
         return match body.u32()? {
             NICIRA => nicira::read(body),
+            ONF if r.version < Version::V1_5 => nicira::read_onf(body),
             _ => Err(error::OFPBAC_BAD_EXPERIMENTER),
         };
     }
@@ -132,16 +137,25 @@ pub(super) fn padded(r: &mut Reader<'_>, n: usize, action: Action) -> Result<Act
 
 fn read_set_field(body: Reader<'_>) -> Result<Action, OfError> {
     let mut r = body.failing(error::OFPBAC_BAD_SET_LEN);
-    let entry = oxm::read_field(&mut r).map_err(set_field_error)?;
+    // Masks come with 1.5, for any field that can be written.
+    let read = if body.version < Version::V1_5 {
+        oxm::read_field
+    } else {
+        oxm::read_masked
+    };
+    let entry = read(&mut r).map_err(set_field_error)?;
     // Whatever fills the action up to eight bytes must be less than eight.
     if r.len() >= 8 {
         return Err(error::OFPBAC_BAD_SET_LEN);
     }
     r.zeros(r.len(), error::OFPBAC_BAD_ARGUMENT)?;
     let info = entry.field.info();
-    // Masks come with 1.5, and the error for them; before, there is no room for one.
+    // Before 1.5 there is no room for one.
     if entry.mask != info.slot.ones() && body.version < Version::V1_5 {
         return Err(error::OFPBAC_BAD_SET_LEN);
+    }
+    if entry.mask == 0 {
+        return Err(error::OFPBAC_BAD_SET_MASK);
     }
     set_field(entry)
 }
@@ -209,7 +223,18 @@ fn write_action(w: &mut Writer<'_>, action: &Action) -> Result<(), EncodeError> 
         Action::PushPbb { ethertype } => plain(w, kind::PUSH_PBB, u32::from(*ethertype) << 16),
         Action::PopPbb => plain(w, kind::POP_PBB, 0),
         Action::Meter(meter) if w.version >= Version::V1_5 => plain(w, kind::METER, meter.0),
+        Action::Meter(_) if w.describes => {}
         Action::Meter(_) => return w.unsupported("meter as an action"),
+        Action::Load { dst, value } if w.version >= Version::V1_5 => {
+            write_set_field(w, loaded(*dst, *value))?;
+        }
+        Action::Move { src, dst } if w.version >= Version::V1_5 => {
+            let start = w.len();
+            header(w, kind::COPY_FIELD, 0);
+            nicira::write_move(w, *src, *dst);
+            w.pad8(start);
+            w.patch_length(start + 2, start, "copy_field")?;
+        }
         Action::SetField { field, value, mask } => {
             let entry = MatchField {
                 field: *field,
@@ -220,16 +245,31 @@ fn write_action(w: &mut Writer<'_>, action: &Action) -> Result<(), EncodeError> 
             if masked && w.version < Version::V1_5 {
                 return nicira::write_masked_set_field(w, entry);
             }
-            let start = w.len();
-            w.u16(kind::SET_FIELD);
-            w.u16(0);
-            oxm::write_field(w, entry);
-            w.pad8(start);
-            w.patch_length(start + 2, start, "set_field")?;
+            write_set_field(w, entry)?;
         }
         _ => return nicira::write(w, action),
     }
     Ok(())
+}
+
+fn write_set_field(w: &mut Writer<'_>, entry: MatchField) -> Result<(), EncodeError> {
+    let start = w.len();
+    header(w, kind::SET_FIELD, 0);
+    oxm::write_field(w, entry);
+    w.pad8(start);
+    w.patch_length(start + 2, start, "set_field")
+}
+
+/// What a load writes, as set_field says it.
+fn loaded(dst: SubField, value: u64) -> MatchField {
+    let width = dst.field.info().slot.ones();
+    let mask = (dst.ones() << dst.shift) & width;
+    let value = (u128::from(value) << dst.shift) & width;
+    MatchField {
+        field: dst.field,
+        value,
+        mask,
+    }
 }
 
 fn header(w: &mut Writer<'_>, kind: u16, length: u16) {

@@ -1,25 +1,39 @@
-//! Experimenter messages: ONF bundles (extension 230), Open vSwitch's, and ours.
+//! Experimenter messages: the ONF's, which 1.4 made native, Open vSwitch's, and ours.
 
-use super::{EncodeError, HEADER_LEN, Header, Reader, Writer, decode, encode_message, packet};
-use crate::Message;
+use super::{EncodeError, Reader, Writer, bundle, events, nxt, packet};
 use crate::error::{self, OfError};
-use crate::msg::{
-    BundleAdd, BundleControl, BundleControlType, CookieLabels, NICIRA, ONF, PacketInFormat, SLUICE,
-};
+use crate::msg::{CookieLabels, NICIRA, ONF, PacketInFormat, SLUICE};
+use crate::{Message, Version};
 
-/// ONF messages.
+/// ONF messages, all for 1.3 (extensions 187, 191, 230, 235).
 mod onf {
+    pub(super) const FLOW_MONITOR_CANCEL: u32 = 1870;
+    pub(super) const FLOW_MONITOR_PAUSED: u32 = 1871;
+    pub(super) const FLOW_MONITOR_RESUMED: u32 = 1872;
+    pub(super) const ROLE_STATUS: u32 = 1911;
     pub(super) const BUNDLE_CONTROL: u32 = 2300;
     pub(super) const BUNDLE_ADD: u32 = 2301;
+    pub(super) const REQUEST_FORWARD: u32 = 2350;
 }
 
 /// Nicira messages (NXT_*).
-mod nxt {
+mod nx {
+    pub(super) const ROLE_REQUEST: u32 = 10;
+    pub(super) const ROLE_REPLY: u32 = 11;
+    pub(super) const FLOW_REMOVED: u32 = 14;
     pub(super) const SET_PACKET_IN_FORMAT: u32 = 16;
+    pub(super) const PACKET_IN: u32 = 17;
+    pub(super) const FLOW_AGE: u32 = 18;
+    pub(super) const SET_ASYNC_CONFIG: u32 = 19;
     pub(super) const SET_CONTROLLER_ID: u32 = 20;
+    pub(super) const TLV_TABLE_MOD: u32 = 24;
+    pub(super) const TLV_TABLE_REQUEST: u32 = 25;
+    pub(super) const TLV_TABLE_REPLY: u32 = 26;
+    pub(super) const SET_ASYNC_CONFIG2: u32 = 27;
     pub(super) const RESUME: u32 = 28;
     pub(super) const CT_FLUSH_ZONE: u32 = 29;
     pub(super) const PACKET_IN2: u32 = 30;
+    pub(super) const CT_FLUSH: u32 = 32;
 }
 
 /// Our messages.
@@ -29,41 +43,82 @@ mod slc {
 
 pub(super) fn read(mut r: Reader<'_>) -> Result<Message, OfError> {
     let (experimenter, exp_type) = (r.u32()?, r.u32()?);
-    match (experimenter, exp_type) {
-        (ONF, onf::BUNDLE_CONTROL) => read_control(r).map(Message::BundleControl),
-        (ONF, onf::BUNDLE_ADD) => read_add(r).map(Message::BundleAdd),
-        (NICIRA, nxt::SET_PACKET_IN_FORMAT) => {
+    let known = match experimenter {
+        ONF if r.version < Version::V1_4 => read_onf(exp_type, r)?,
+        NICIRA => read_nicira(exp_type, r)?,
+        SLUICE if exp_type == slc::COOKIE_LABELS => {
+            read_labels(r).map(|m| Some(Message::CookieLabels(m)))?
+        }
+        _ => None,
+    };
+    Ok(known.unwrap_or_else(|| Message::Experimenter {
+        experimenter,
+        exp_type,
+        data: r.rest().to_vec(),
+    }))
+}
+
+fn read_onf(exp_type: u32, mut r: Reader<'_>) -> Result<Option<Message>, OfError> {
+    let message = match exp_type {
+        onf::FLOW_MONITOR_CANCEL => {
+            let id = r.u32()?;
+            r.end()?;
+            Message::FlowMonitorCancel(id)
+        }
+        onf::FLOW_MONITOR_PAUSED => empty(r, Message::FlowMonitorPaused)?,
+        onf::FLOW_MONITOR_RESUMED => empty(r, Message::FlowMonitorResumed)?,
+        onf::ROLE_STATUS => Message::RoleStatus(events::read_role_status(r)?),
+        onf::BUNDLE_CONTROL => Message::BundleControl(bundle::read_control(r)?),
+        onf::BUNDLE_ADD => Message::BundleAdd(bundle::read_add(r)?),
+        onf::REQUEST_FORWARD => Message::RequestForward(events::read_forward(r)?),
+        _ => return Ok(None),
+    };
+    Ok(Some(message))
+}
+
+fn empty(r: Reader<'_>, message: Message) -> Result<Message, OfError> {
+    r.end().map(|()| message)
+}
+
+fn read_nicira(exp_type: u32, mut r: Reader<'_>) -> Result<Option<Message>, OfError> {
+    let message = match exp_type {
+        nx::ROLE_REQUEST => Message::NxtRoleRequest(nxt::read_role(r)?),
+        nx::ROLE_REPLY => Message::NxtRoleReply(nxt::read_role(r)?),
+        nx::FLOW_REMOVED => Message::NxtFlowRemoved(nxt::read_flow_removed(r)?),
+        nx::SET_PACKET_IN_FORMAT => {
             let format = match r.u32()? {
                 0 => PacketInFormat::Standard,
                 1 => PacketInFormat::Nxt,
                 2 => PacketInFormat::Nxt2,
                 _ => return Err(error::OFPBRC_EPERM),
             };
-            r.end()?;
-            Ok(Message::SetPacketInFormat(format))
+            empty(r, Message::SetPacketInFormat(format))?
         }
-        (NICIRA, nxt::SET_CONTROLLER_ID) => {
-            r.skip(6)?;
+        nx::PACKET_IN => Message::NxtPacketIn(nxt::read_packet_in(r)?),
+        nx::FLOW_AGE => empty(r, Message::NxtFlowAge)?,
+        nx::SET_ASYNC_CONFIG => Message::SetAsync(events::read_fixed_async(r)?),
+        nx::SET_ASYNC_CONFIG2 if r.version < Version::V1_4 => {
+            Message::SetAsync(events::read_async_properties(r)?)
+        }
+        nx::SET_CONTROLLER_ID => {
+            r.zeros(6, error::NXBRC_MUST_BE_ZERO)?;
             let id = r.u16()?;
-            r.end()?;
-            Ok(Message::SetControllerId(id))
+            empty(r, Message::SetControllerId(id))?
         }
-        (NICIRA, nxt::RESUME) => packet::read_packet_in2(r).map(Message::Resume),
-        (NICIRA, nxt::PACKET_IN2) => packet::read_packet_in2(r).map(Message::PacketIn2),
-        (NICIRA, nxt::CT_FLUSH_ZONE) => {
-            // Six bytes of padding that must be zero come first.
-            r.zeros(6, error::OFPBRC_BAD_LEN)?;
+        nx::TLV_TABLE_MOD => Message::TlvTableMod(nxt::read_tlv_mod(r)?),
+        nx::TLV_TABLE_REQUEST => empty(r, Message::TlvTableRequest)?,
+        nx::TLV_TABLE_REPLY => Message::TlvTableReply(nxt::read_tlv_reply(r)?),
+        nx::RESUME => Message::Resume(packet::read_packet_in2(r)?),
+        nx::CT_FLUSH_ZONE => {
+            r.zeros(6, error::NXBRC_MUST_BE_ZERO)?;
             let zone = r.u16()?;
-            r.end()?;
-            Ok(Message::CtFlushZone(zone))
+            empty(r, Message::CtFlushZone(zone))?
         }
-        (SLUICE, slc::COOKIE_LABELS) => read_labels(r).map(Message::CookieLabels),
-        _ => Ok(Message::Experimenter {
-            experimenter,
-            exp_type,
-            data: r.rest().to_vec(),
-        }),
-    }
+        nx::PACKET_IN2 => Message::PacketIn2(packet::read_packet_in2(r)?),
+        nx::CT_FLUSH => Message::CtFlush(nxt::read_ct_flush(r)?),
+        _ => return Ok(None),
+    };
+    Ok(Some(message))
 }
 
 /// Writes what stands behind the header.
@@ -72,6 +127,7 @@ pub(super) fn write(w: &mut Writer<'_>, message: &Message) -> Result<(), EncodeE
         w.u32(experimenter);
         w.u32(exp_type);
     };
+    let nicira = |w: &mut Writer<'_>, exp_type: u32| begin(w, NICIRA, exp_type);
     match message {
         Message::Experimenter {
             experimenter,
@@ -81,106 +137,105 @@ pub(super) fn write(w: &mut Writer<'_>, message: &Message) -> Result<(), EncodeE
             begin(w, *experimenter, *exp_type);
             w.bytes(data);
         }
-        Message::BundleControl(m) => {
-            begin(w, ONF, onf::BUNDLE_CONTROL);
-            w.u32(m.bundle);
-            w.u16(m.kind as u16);
-            w.u16(m.flags);
-        }
-        Message::BundleAdd(m) => {
-            begin(w, ONF, onf::BUNDLE_ADD);
-            return write_add(w, m);
-        }
         Message::SetPacketInFormat(format) => {
-            begin(w, NICIRA, nxt::SET_PACKET_IN_FORMAT);
+            nicira(w, nx::SET_PACKET_IN_FORMAT);
             w.u32(*format as u32);
         }
         Message::SetControllerId(id) => {
-            begin(w, NICIRA, nxt::SET_CONTROLLER_ID);
+            nicira(w, nx::SET_CONTROLLER_ID);
             w.zeros(6);
             w.u16(*id);
         }
         Message::PacketIn2(m) => {
-            begin(w, NICIRA, nxt::PACKET_IN2);
+            nicira(w, nx::PACKET_IN2);
             return packet::write_packet_in2(w, m);
         }
         Message::Resume(m) => {
-            begin(w, NICIRA, nxt::RESUME);
+            nicira(w, nx::RESUME);
             return packet::write_packet_in2(w, m);
         }
         Message::CtFlushZone(zone) => {
-            begin(w, NICIRA, nxt::CT_FLUSH_ZONE);
+            nicira(w, nx::CT_FLUSH_ZONE);
             w.zeros(6);
             w.u16(*zone);
+        }
+        Message::CtFlush(m) => {
+            nicira(w, nx::CT_FLUSH);
+            return nxt::write_ct_flush(w, m);
+        }
+        Message::NxtRoleRequest(role) => {
+            nicira(w, nx::ROLE_REQUEST);
+            return nxt::write_role(w, *role);
+        }
+        Message::NxtRoleReply(role) => {
+            nicira(w, nx::ROLE_REPLY);
+            return nxt::write_role(w, *role);
+        }
+        Message::NxtPacketIn(m) => {
+            nicira(w, nx::PACKET_IN);
+            return nxt::write_packet_in(w, m);
+        }
+        Message::NxtFlowRemoved(m) => {
+            nicira(w, nx::FLOW_REMOVED);
+            return nxt::write_flow_removed(w, m);
+        }
+        Message::NxtFlowAge => nicira(w, nx::FLOW_AGE),
+        Message::TlvTableMod(m) => {
+            nicira(w, nx::TLV_TABLE_MOD);
+            nxt::write_tlv_mod(w, m);
+        }
+        Message::TlvTableRequest => nicira(w, nx::TLV_TABLE_REQUEST),
+        Message::TlvTableReply(m) => {
+            nicira(w, nx::TLV_TABLE_REPLY);
+            nxt::write_tlv_reply(w, m);
         }
         Message::CookieLabels(m) => {
             begin(w, SLUICE, slc::COOKIE_LABELS);
             return write_labels(w, m);
         }
-        _ => return w.unsupported("that message"),
+        _ => return write_onf(w, message),
     }
     Ok(())
 }
 
-/// Reads what stands behind the experimenter's type, or the header of a native message.
-fn read_control(mut r: Reader<'_>) -> Result<BundleControl, OfError> {
-    let bundle = r.u32()?;
-    let kind = BundleControlType::from_wire(r.u16()?).ok_or(error::OFPBFC_BAD_TYPE)?;
-    let flags = r.u16()?;
-    // Properties (none is defined that we know) are passed over.
-    Ok(BundleControl {
-        bundle,
-        kind,
-        flags,
-        properties: Vec::new(),
-    })
-}
-
-fn read_add(mut r: Reader<'_>) -> Result<BundleAdd, OfError> {
-    let bundle = r.u32()?;
-    r.skip(2)?;
-    let flags = r.u16()?;
-    let bytes = r.rest();
-    let inner = Header::read(bytes).ok_or(error::OFPBFC_MSG_BAD_LEN)?;
-    let length = usize::from(inner.length);
-    let frame = bytes.get(..length).ok_or(error::OFPBFC_MSG_BAD_LEN)?;
-    if length < HEADER_LEN {
-        return Err(error::OFPBFC_MSG_BAD_LEN);
+/// Writes what 1.4 made native, for 1.3.
+fn write_onf(w: &mut Writer<'_>, message: &Message) -> Result<(), EncodeError> {
+    let begin = |w: &mut Writer<'_>, exp_type: u32| {
+        w.u32(ONF);
+        w.u32(exp_type);
+    };
+    match message {
+        Message::BundleControl(m) => {
+            begin(w, onf::BUNDLE_CONTROL);
+            bundle::write_control(w, m)
+        }
+        Message::BundleAdd(m) => {
+            begin(w, onf::BUNDLE_ADD);
+            bundle::write_add(w, m)
+        }
+        Message::RoleStatus(m) => {
+            begin(w, onf::ROLE_STATUS);
+            events::write_role_status(w, m)
+        }
+        Message::RequestForward(m) => {
+            begin(w, onf::REQUEST_FORWARD);
+            events::write_forward(w, m)
+        }
+        Message::FlowMonitorCancel(id) => {
+            begin(w, onf::FLOW_MONITOR_CANCEL);
+            w.u32(*id);
+            Ok(())
+        }
+        Message::FlowMonitorPaused => {
+            begin(w, onf::FLOW_MONITOR_PAUSED);
+            Ok(())
+        }
+        Message::FlowMonitorResumed => {
+            begin(w, onf::FLOW_MONITOR_RESUMED);
+            Ok(())
+        }
+        _ => w.unsupported("that message"),
     }
-    if inner.version != r.version.to_wire() {
-        return Err(error::OFPBFC_MSG_UNSUP);
-    }
-    if !may_be_bundled(inner.kind) {
-        return Err(error::OFPBFC_MSG_UNSUP);
-    }
-    Ok(BundleAdd {
-        bundle,
-        flags,
-        xid: inner.xid,
-        message: Box::new(decode(r.version, frame)?),
-        properties: Vec::new(),
-    })
-}
-
-/// Messages that change the switch, and packet-outs.
-const fn may_be_bundled(kind: u8) -> bool {
-    use super::kind;
-    matches!(
-        kind,
-        kind::FLOW_MOD
-            | kind::GROUP_MOD
-            | kind::METER_MOD
-            | kind::PORT_MOD
-            | kind::TABLE_MOD
-            | kind::PACKET_OUT
-    )
-}
-
-fn write_add(w: &mut Writer<'_>, m: &BundleAdd) -> Result<(), EncodeError> {
-    w.u32(m.bundle);
-    w.zeros(2);
-    w.u16(m.flags);
-    encode_message(w, m.xid, &m.message)
 }
 
 fn read_labels(mut r: Reader<'_>) -> Result<CookieLabels, OfError> {

@@ -4,8 +4,8 @@ use net::{MeterId, TableId};
 
 use super::actions::{read_actions, write_actions};
 use super::{EncodeError, Reader, Writer};
-use crate::Instructions;
 use crate::error::{self, OfError};
+use crate::{Action, Instructions, Version};
 
 /// OFPIT_*.
 mod kind {
@@ -15,6 +15,7 @@ mod kind {
     pub(super) const APPLY_ACTIONS: u16 = 4;
     pub(super) const CLEAR_ACTIONS: u16 = 5;
     pub(super) const METER: u16 = 6;
+    pub(super) const STAT_TRIGGER: u16 = 7;
     pub(super) const EXPERIMENTER: u16 = 0xffff;
 }
 
@@ -44,7 +45,13 @@ pub(super) fn read_instructions(r: Reader<'_>) -> Result<Instructions, OfError> 
                 })?;
                 std::mem::replace(&mut found.clear, true)
             }
-            kind::METER => found.meter.replace(read_meter(body)?).is_some(),
+            // An action from 1.5 on.
+            kind::METER if r.version < Version::V1_5 => {
+                found.meter.replace(read_meter(body)?).is_some()
+            }
+            kind::STAT_TRIGGER if r.version >= Version::V1_5 => {
+                return Err(error::OFPBIC_UNSUP_INST);
+            }
             kind::EXPERIMENTER => return Err(error::OFPBIC_BAD_EXPERIMENTER),
             _ => return Err(error::OFPBIC_UNKNOWN_INST),
         };
@@ -52,7 +59,20 @@ pub(super) fn read_instructions(r: Reader<'_>) -> Result<Instructions, OfError> 
             return Err(error::OFPBIC_DUP_INST);
         }
     }
+    if r.version >= Version::V1_5 && found.meter.is_none() {
+        first_meter(&mut found);
+    }
     Ok(found)
+}
+
+/// A meter that comes before every other action is what the instruction was before 1.5; it is one
+/// thing in the model.
+fn first_meter(found: &mut Instructions) {
+    if let Some(Action::Meter(meter)) = found.apply.first() {
+        found.meter = Some(*meter);
+        found.apply.remove(0);
+        found.has_apply = !found.apply.is_empty();
+    }
 }
 
 fn read_goto(mut r: Reader<'_>) -> Result<TableId, OfError> {
@@ -75,7 +95,7 @@ fn read_meter(mut r: Reader<'_>) -> Result<MeterId, OfError> {
     Ok(meter)
 }
 
-fn read_list(mut r: Reader<'_>) -> Result<Vec<crate::Action>, OfError> {
+fn read_list(mut r: Reader<'_>) -> Result<Vec<Action>, OfError> {
     r.skip(4)?;
     read_actions(r)
 }
@@ -85,13 +105,22 @@ pub(super) fn write_instructions(
     w: &mut Writer<'_>,
     instructions: &Instructions,
 ) -> Result<(), EncodeError> {
-    if let Some(meter) = instructions.meter {
-        w.u16(kind::METER);
-        w.u16(8);
-        w.u32(meter.0);
+    let before_1_5 = w.version < Version::V1_5;
+    match instructions.meter {
+        Some(meter) if before_1_5 => {
+            w.u16(kind::METER);
+            w.u16(8);
+            w.u32(meter.0);
+        }
+        _ => {}
     }
-    if instructions.has_apply || !instructions.apply.is_empty() {
-        write_list(w, kind::APPLY_ACTIONS, &instructions.apply)?;
+    let meter = instructions.meter.filter(|_| !before_1_5);
+    if meter.is_some() || instructions.has_apply || !instructions.apply.is_empty() {
+        let start = begin_list(w, kind::APPLY_ACTIONS);
+        if let Some(meter) = meter {
+            write_actions(w, &[Action::Meter(meter)])?;
+        }
+        end_list(w, start, &instructions.apply)?;
     }
     if instructions.clear {
         write_list(w, kind::CLEAR_ACTIONS, &[])?;
@@ -115,11 +144,20 @@ pub(super) fn write_instructions(
     Ok(())
 }
 
-fn write_list(w: &mut Writer<'_>, kind: u16, actions: &[crate::Action]) -> Result<(), EncodeError> {
+fn write_list(w: &mut Writer<'_>, kind: u16, actions: &[Action]) -> Result<(), EncodeError> {
+    let start = begin_list(w, kind);
+    end_list(w, start, actions)
+}
+
+fn begin_list(w: &mut Writer<'_>, kind: u16) -> usize {
     let start = w.len();
     w.u16(kind);
     w.u16(0);
     w.zeros(4);
+    start
+}
+
+fn end_list(w: &mut Writer<'_>, start: usize, actions: &[Action]) -> Result<(), EncodeError> {
     write_actions(w, actions)?;
     w.patch_length(start + 2, start, "instruction")
 }

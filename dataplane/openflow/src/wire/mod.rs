@@ -6,9 +6,11 @@
 
 mod actions;
 mod bundled;
+mod bundle;
 mod continuation;
 mod controller;
 mod ct;
+mod events;
 mod experimenter;
 mod flow;
 mod flow_reader;
@@ -18,14 +20,21 @@ mod instructions;
 mod learn;
 pub(crate) mod links;
 mod meter;
+mod monitor;
 mod multipart;
 mod nicira;
+mod nxt;
 mod oxm;
+mod oxs;
 mod packet;
+mod port;
+mod property;
+mod queue;
 mod reader;
 mod sample;
 mod stats;
 mod switch;
+mod table;
 mod table_features;
 mod writer;
 
@@ -38,12 +47,13 @@ use reader::Reader;
 use writer::Writer;
 
 use crate::error::{self, OfError};
+use crate::msg::FlowUpdate;
 use crate::{Message, Version};
 
 /// Bytes of the header.
 pub const HEADER_LEN: usize = 8;
 
-/// Message types (OFPT_*) as 1.3 numbers them.
+/// Message types (OFPT_*) as 1.3 and later number them.
 pub mod kind {
     #![allow(missing_docs)] // the specification's own names
     pub const HELLO: u8 = 0;
@@ -76,6 +86,25 @@ pub mod kind {
     pub const GET_ASYNC_REPLY: u8 = 27;
     pub const SET_ASYNC: u8 = 28;
     pub const METER_MOD: u8 = 29;
+    pub const ROLE_STATUS: u8 = 30;
+    pub const TABLE_STATUS: u8 = 31;
+    pub const REQUEST_FORWARD: u8 = 32;
+    pub const BUNDLE_CONTROL: u8 = 33;
+    pub const BUNDLE_ADD_MESSAGE: u8 = 34;
+    pub const CONTROLLER_STATUS: u8 = 35;
+
+    use crate::Version;
+
+    /// True for a type that the version has.
+    pub fn is_in(kind: u8, version: Version) -> bool {
+        match kind {
+            HELLO..=PORT_MOD | TABLE_MOD..=BARRIER_REPLY | ROLE_REQUEST..=METER_MOD => true,
+            QUEUE_GET_CONFIG_REQUEST | QUEUE_GET_CONFIG_REPLY => version < Version::V1_4,
+            ROLE_STATUS..=BUNDLE_ADD_MESSAGE => version >= Version::V1_4,
+            CONTROLLER_STATUS => version >= Version::V1_5,
+            _ => false,
+        }
+    }
 }
 
 /// The header of a message (`ofp_header`).
@@ -129,6 +158,9 @@ pub fn decode(version: Version, frame: &[u8]) -> Result<Message, OfError> {
 
 fn decode_body(kind: u8, r: Reader<'_>) -> Result<Message, OfError> {
     let empty = |message: Message| r.end().map(|()| message);
+    if !kind::is_in(kind, r.version) {
+        return Err(error::OFPBRC_BAD_TYPE);
+    }
     match kind {
         kind::HELLO => switch::read_hello(r).map(Message::Hello),
         kind::ERROR => switch::read_error(r).map(Message::Error),
@@ -148,18 +180,24 @@ fn decode_body(kind: u8, r: Reader<'_>) -> Result<Message, OfError> {
         kind::METER_MOD => meter::read_meter_mod(r).map(Message::MeterMod),
         kind::MULTIPART_REQUEST => multipart::read_request(r).map(Message::MultipartRequest),
         kind::MULTIPART_REPLY => multipart::read_reply(r).map(Message::MultipartReply),
-        kind::PORT_STATUS => switch::read_port_status(r).map(Message::PortStatus),
-        kind::PORT_MOD => switch::read_port_mod(r).map(Message::PortMod),
-        kind::TABLE_MOD => switch::read_table_mod(r).map(Message::TableMod),
+        kind::PORT_STATUS => port::read_status(r).map(Message::PortStatus),
+        kind::PORT_MOD => port::read_mod(r).map(Message::PortMod),
+        kind::TABLE_MOD => table::read_mod(r).map(Message::TableMod),
         kind::BARRIER_REQUEST => empty(Message::BarrierRequest),
         kind::BARRIER_REPLY => empty(Message::BarrierReply),
-        kind::QUEUE_GET_CONFIG_REQUEST => switch::read_queue_request(r),
-        kind::QUEUE_GET_CONFIG_REPLY => switch::read_queue_reply(r),
-        kind::ROLE_REQUEST => switch::read_role(r).map(Message::RoleRequest),
-        kind::ROLE_REPLY => switch::read_role(r).map(Message::RoleReply),
+        kind::QUEUE_GET_CONFIG_REQUEST => queue::read_config_request(r),
+        kind::QUEUE_GET_CONFIG_REPLY => queue::read_config_reply(r),
+        kind::ROLE_REQUEST => events::read_role(r).map(Message::RoleRequest),
+        kind::ROLE_REPLY => events::read_role(r).map(Message::RoleReply),
         kind::GET_ASYNC_REQUEST => empty(Message::GetAsyncRequest),
-        kind::GET_ASYNC_REPLY => switch::read_async(r).map(Message::GetAsyncReply),
-        kind::SET_ASYNC => switch::read_async(r).map(Message::SetAsync),
+        kind::GET_ASYNC_REPLY => events::read_async(r).map(Message::GetAsyncReply),
+        kind::SET_ASYNC => events::read_set_async(r).map(Message::SetAsync),
+        kind::ROLE_STATUS => events::read_role_status(r).map(Message::RoleStatus),
+        kind::TABLE_STATUS => table::read_status(r).map(Message::TableStatus),
+        kind::REQUEST_FORWARD => events::read_forward(r).map(Message::RequestForward),
+        kind::BUNDLE_CONTROL => bundle::read_control(r).map(Message::BundleControl),
+        kind::BUNDLE_ADD_MESSAGE => bundle::read_add(r).map(Message::BundleAdd),
+        kind::CONTROLLER_STATUS => events::read_controller_status(r).map(Message::ControllerStatus),
         _ => Err(error::OFPBRC_BAD_TYPE),
     }
 }
@@ -175,7 +213,11 @@ pub fn encode(
     out: &mut Vec<u8>,
 ) -> Result<(), EncodeError> {
     let start = out.len();
-    let mut w = Writer { out, version };
+    let mut w = Writer {
+        out,
+        version,
+        describes: false,
+    };
     let done = encode_message(&mut w, xid, message);
     if done.is_err() {
         out.truncate(start);
@@ -202,94 +244,98 @@ fn framed(
 
 fn encode_message(w: &mut Writer<'_>, xid: u32, message: &Message) -> Result<(), EncodeError> {
     use Message as M;
-    let plain =
-        |w: &mut Writer<'_>, kind: u8, what: &'static str, body: &dyn Fn(&mut Writer<'_>)| {
-            framed(w, kind, xid, what, |w| {
-                body(w);
-                Ok(())
-            })
-        };
-    match message {
-        M::Hello(m) => plain(w, kind::HELLO, "hello", &|w| switch::write_hello(w, m)),
-        M::Error(m) => plain(w, kind::ERROR, "error", &|w| switch::write_error(w, m)),
-        M::EchoRequest(data) => plain(w, kind::ECHO_REQUEST, "echo request", &|w| w.bytes(data)),
-        M::EchoReply(data) => plain(w, kind::ECHO_REPLY, "echo reply", &|w| w.bytes(data)),
-        M::FeaturesRequest => plain(w, kind::FEATURES_REQUEST, "features request", &|_| ()),
-        M::FeaturesReply(m) => plain(w, kind::FEATURES_REPLY, "features reply", &|w| {
-            switch::write_features(w, m);
-        }),
-        M::GetConfigRequest => plain(w, kind::GET_CONFIG_REQUEST, "config request", &|_| ()),
-        M::GetConfigReply(m) => plain(w, kind::GET_CONFIG_REPLY, "config reply", &|w| {
-            switch::write_config(w, *m);
-        }),
-        M::SetConfig(m) => plain(w, kind::SET_CONFIG, "set config", &|w| {
-            switch::write_config(w, *m);
-        }),
-        M::PortStatus(m) => plain(w, kind::PORT_STATUS, "port status", &|w| {
-            switch::write_port_status(w, m);
-        }),
-        M::PortMod(m) => plain(w, kind::PORT_MOD, "port mod", &|w| {
-            switch::write_port_mod(w, m);
-        }),
-        M::TableMod(m) => plain(w, kind::TABLE_MOD, "table mod", &|w| {
-            switch::write_table_mod(w, m);
-        }),
-        M::BarrierRequest => plain(w, kind::BARRIER_REQUEST, "barrier request", &|_| ()),
-        M::BarrierReply => plain(w, kind::BARRIER_REPLY, "barrier reply", &|_| ()),
-        M::QueueGetConfigRequest(port) => {
-            plain(w, kind::QUEUE_GET_CONFIG_REQUEST, "queue request", &|w| {
-                switch::write_queue_request(w, *port);
-            })
+    let native = w.version >= Version::V1_4;
+    let (kind, what) = match message {
+        M::Hello(_) => (kind::HELLO, "hello"),
+        M::Error(_) => (kind::ERROR, "error"),
+        M::EchoRequest(_) => (kind::ECHO_REQUEST, "echo request"),
+        M::EchoReply(_) => (kind::ECHO_REPLY, "echo reply"),
+        M::FeaturesRequest => (kind::FEATURES_REQUEST, "features request"),
+        M::FeaturesReply(_) => (kind::FEATURES_REPLY, "features reply"),
+        M::GetConfigRequest => (kind::GET_CONFIG_REQUEST, "config request"),
+        M::GetConfigReply(_) => (kind::GET_CONFIG_REPLY, "config reply"),
+        M::SetConfig(_) => (kind::SET_CONFIG, "set config"),
+        M::PacketIn(_) => (kind::PACKET_IN, "packet-in"),
+        M::FlowRemoved(_) => (kind::FLOW_REMOVED, "flow removed"),
+        M::PortStatus(_) => (kind::PORT_STATUS, "port status"),
+        M::PacketOut(_) => (kind::PACKET_OUT, "packet-out"),
+        M::FlowMod(_) => (kind::FLOW_MOD, "flow mod"),
+        M::GroupMod(_) => (kind::GROUP_MOD, "group mod"),
+        M::PortMod(_) => (kind::PORT_MOD, "port mod"),
+        M::TableMod(_) => (kind::TABLE_MOD, "table mod"),
+        M::MeterMod(_) => (kind::METER_MOD, "meter mod"),
+        M::BarrierRequest => (kind::BARRIER_REQUEST, "barrier request"),
+        M::BarrierReply => (kind::BARRIER_REPLY, "barrier reply"),
+        M::QueueGetConfigRequest(_) => (kind::QUEUE_GET_CONFIG_REQUEST, "queue request"),
+        M::QueueGetConfigReply { .. } => (kind::QUEUE_GET_CONFIG_REPLY, "queue reply"),
+        M::RoleRequest(_) => (kind::ROLE_REQUEST, "role request"),
+        M::RoleReply(_) => (kind::ROLE_REPLY, "role reply"),
+        M::GetAsyncRequest => (kind::GET_ASYNC_REQUEST, "async request"),
+        M::GetAsyncReply(_) => (kind::GET_ASYNC_REPLY, "async reply"),
+        M::SetAsync(_) => (kind::SET_ASYNC, "set async"),
+        M::TableStatus(_) => (kind::TABLE_STATUS, "table status"),
+        M::ControllerStatus(_) => (kind::CONTROLLER_STATUS, "controller status"),
+        M::RoleStatus(_) if native => (kind::ROLE_STATUS, "role status"),
+        M::RequestForward(_) if native => (kind::REQUEST_FORWARD, "forwarded request"),
+        M::BundleControl(_) if native => (kind::BUNDLE_CONTROL, "bundle control"),
+        M::BundleAdd(_) if native => (kind::BUNDLE_ADD_MESSAGE, "bundle message"),
+        M::MultipartRequest(m) => return multipart::write_request(w, xid, m),
+        M::MultipartReply(m) => return multipart::write_reply(w, xid, m),
+        M::FlowMonitorPaused if native => {
+            return multipart::write_reply(w, xid, &monitor::alone(FlowUpdate::Paused));
         }
-        M::QueueGetConfigReply { port, queues } => {
-            plain(w, kind::QUEUE_GET_CONFIG_REPLY, "queue reply", &|w| {
-                switch::write_queue_reply(w, *port, queues);
-            })
+        M::FlowMonitorResumed if native => {
+            return multipart::write_reply(w, xid, &monitor::alone(FlowUpdate::Resumed));
         }
-        M::RoleRequest(m) => plain(w, kind::ROLE_REQUEST, "role request", &|w| {
-            switch::write_role(w, *m);
-        }),
-        M::RoleReply(m) => plain(w, kind::ROLE_REPLY, "role reply", &|w| {
-            switch::write_role(w, *m);
-        }),
-        M::GetAsyncRequest => plain(w, kind::GET_ASYNC_REQUEST, "async request", &|_| ()),
-        M::GetAsyncReply(m) => framed(w, kind::GET_ASYNC_REPLY, xid, "async reply", |w| {
-            switch::write_async(w, m)
-        }),
-        M::SetAsync(m) => framed(w, kind::SET_ASYNC, xid, "set async", |w| {
-            switch::write_async(w, m)
-        }),
-        M::PacketIn(m) => framed(w, kind::PACKET_IN, xid, "packet-in", |w| {
-            packet::write_packet_in(w, m)
-        }),
-        M::FlowRemoved(m) => framed(w, kind::FLOW_REMOVED, xid, "flow removed", |w| {
-            flow::write_flow_removed(w, m)
-        }),
-        M::PacketOut(m) => framed(w, kind::PACKET_OUT, xid, "packet-out", |w| {
-            packet::write_packet_out(w, m)
-        }),
-        M::FlowMod(m) => framed(w, kind::FLOW_MOD, xid, "flow mod", |w| {
-            flow::write_flow_mod(w, m)
-        }),
-        M::GroupMod(m) => framed(w, kind::GROUP_MOD, xid, "group mod", |w| {
-            group::write_group_mod(w, m)
-        }),
-        M::MeterMod(m) => plain(w, kind::METER_MOD, "meter mod", &|w| {
-            meter::write_meter_mod(w, m);
-        }),
-        M::MultipartRequest(m) => multipart::write_request(w, xid, m),
-        M::MultipartReply(m) => multipart::write_reply(w, xid, m),
-        M::Experimenter { .. }
-        | M::BundleControl(_)
-        | M::BundleAdd(_)
-        | M::SetPacketInFormat(_)
-        | M::SetControllerId(_)
-        | M::PacketIn2(_)
-        | M::Resume(_)
-        | M::CtFlushZone(_)
-        | M::CookieLabels(_) => framed(w, kind::EXPERIMENTER, xid, "experimenter message", |w| {
-            experimenter::write(w, message)
-        }),
-        _ => w.unsupported("that message"),
+        M::FlowMonitorCancel(id) if native => {
+            return multipart::write_request(w, xid, &monitor::cancel(*id));
+        }
+        _ => (kind::EXPERIMENTER, "experimenter message"),
+    };
+    if !kind::is_in(kind, w.version) {
+        return w.unsupported("that message");
     }
+    framed(w, kind, xid, what, |w| write_body(w, message))
+}
+
+/// Writes what stands behind the header.
+fn write_body(w: &mut Writer<'_>, message: &Message) -> Result<(), EncodeError> {
+    use Message as M;
+    match message {
+        M::Hello(m) => switch::write_hello(w, m),
+        M::Error(m) => switch::write_error(w, m),
+        M::EchoRequest(data) | M::EchoReply(data) => w.bytes(data),
+        M::FeaturesRequest
+        | M::GetConfigRequest
+        | M::BarrierRequest
+        | M::BarrierReply
+        | M::GetAsyncRequest => {}
+        M::FeaturesReply(m) => switch::write_features(w, m),
+        M::GetConfigReply(m) | M::SetConfig(m) => switch::write_config(w, *m),
+        M::PortStatus(m) => return port::write_status(w, m),
+        M::PortMod(m) => return port::write_mod(w, m),
+        M::TableMod(m) => return table::write_mod(w, m),
+        M::TableStatus(m) => return table::write_status(w, m),
+        M::QueueGetConfigRequest(port) => queue::write_config_request(w, *port),
+        M::QueueGetConfigReply { port, queues } => {
+            return queue::write_config_reply(w, *port, queues);
+        }
+        M::RoleRequest(m) | M::RoleReply(m) => events::write_role(w, *m),
+        M::GetAsyncReply(m) | M::SetAsync(m) => return events::write_async(w, m),
+        M::ControllerStatus(m) => return events::write_controller(w, m),
+        M::PacketIn(m) => return packet::write_packet_in(w, m),
+        M::FlowRemoved(m) => return flow::write_flow_removed(w, m),
+        M::PacketOut(m) => return packet::write_packet_out(w, m),
+        M::FlowMod(m) => return flow::write_flow_mod(w, m),
+        M::GroupMod(m) => return group::write_group_mod(w, m),
+        M::MeterMod(m) => meter::write_meter_mod(w, m),
+        M::RoleStatus(m) if w.version >= Version::V1_4 => {
+            return events::write_role_status(w, m);
+        }
+        M::RequestForward(m) if w.version >= Version::V1_4 => return events::write_forward(w, m),
+        M::BundleControl(m) if w.version >= Version::V1_4 => return bundle::write_control(w, m),
+        M::BundleAdd(m) if w.version >= Version::V1_4 => return bundle::write_add(w, m),
+        _ => return experimenter::write(w, message),
+    }
+    Ok(())
 }

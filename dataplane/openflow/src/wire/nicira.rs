@@ -266,8 +266,41 @@ fn read_load2(mut r: Reader<'_>) -> Result<Action, OfError> {
     actions::set_field(entry)
 }
 
+/// copy_field for 1.3 and 1.4 (ONF extension 320).
+const ONF_COPY_FIELD: u16 = 3200;
+
+/// Reads what stands behind the ONF's number.
+pub(super) fn read_onf(mut r: Reader<'_>) -> Result<Action, OfError> {
+    if r.u16()? != ONF_COPY_FIELD {
+        return Err(error::OFPBAC_BAD_EXP_TYPE);
+    }
+    r.skip(2)?;
+    read_copy(r)
+}
+
+/// Reads copy_field of 1.5: as NXAST_REG_MOVE, but two bytes of padding before the fields.
+pub(super) fn read_copy(mut r: Reader<'_>) -> Result<Action, OfError> {
+    let numbers = (r.u16()?, r.u16()?, r.u16()?);
+    r.skip(2)?;
+    read_moved(numbers, r)
+}
+
+/// Writes what stands behind the head of copy_field.
+pub(super) fn write_move(w: &mut Writer<'_>, src: SubField, dst: SubField) {
+    w.u16(u16::from(src.bits));
+    w.u16(u16::from(src.shift));
+    w.u16(u16::from(dst.shift));
+    w.zeros(2);
+    oxm::write_name(w, src.field);
+    oxm::write_name(w, dst.field);
+}
+
 fn read_move(mut r: Reader<'_>) -> Result<Action, OfError> {
-    let (bits, from, to) = (r.u16()?, r.u16()?, r.u16()?);
+    let numbers = (r.u16()?, r.u16()?, r.u16()?);
+    read_moved(numbers, r)
+}
+
+fn read_moved((bits, from, to): (u16, u16, u16), mut r: Reader<'_>) -> Result<Action, OfError> {
     let src = subfield(oxm::read_name(&mut r)?, from, bits)?;
     let dst = writable(subfield(oxm::read_name(&mut r)?, to, bits)?)?;
     r.zeros(r.len(), error::OFPBAC_BAD_ARGUMENT)?;

@@ -20,7 +20,12 @@ pub(super) struct OxmHeader {
     /// Bytes of value and mask, without the experimenter's number.
     pub(super) len: u8,
     pub(super) experimenter: Option<u32>,
+    /// Number of the extension that the ONF put behind the experimenter at first.
+    pub(super) extension: Option<u16>,
 }
+
+/// Extension 256, pbb_uca for 1.3.
+const EXT_PBB_UCA: u16 = 2560;
 
 impl OxmHeader {
     /// Reads four bytes, eight for an experimenter's field.
@@ -31,12 +36,18 @@ impl OxmHeader {
             experimenter = Some(r.u32()?);
             len = len.checked_sub(4).ok_or(error::OFPBMC_BAD_LEN)?;
         }
+        let mut extension = None;
+        if experimenter == Some(ONF) && code >> 1 == 0 && r.peek_u16() == Ok(EXT_PBB_UCA) {
+            extension = Some(r.u16()?);
+            len = len.checked_sub(2).ok_or(error::OFPBMC_BAD_LEN)?;
+        }
         Ok(OxmHeader {
             class,
             code: code >> 1,
             masked: code & 1 == 1,
             len,
             experimenter,
+            extension,
         })
     }
 
@@ -48,6 +59,17 @@ impl OxmHeader {
         // with 1.5; before, they are the ONF's.
         let extension = class == CLASS_BASIC && matches!(code, 42 | 43);
         let experimenter = (extension && version < Version::V1_5).then_some(ONF);
+        // PBB's UCA went into the standard with 1.4.
+        if field == Field::PbbUca && version < Version::V1_4 {
+            return OxmHeader {
+                class: CLASS_EXPERIMENTER,
+                code: 0,
+                masked,
+                len: info.wire_bytes << u8::from(masked),
+                experimenter: Some(ONF),
+                extension: Some(EXT_PBB_UCA),
+            };
+        }
         OxmHeader {
             class: if experimenter.is_some() {
                 CLASS_EXPERIMENTER
@@ -58,16 +80,27 @@ impl OxmHeader {
             masked,
             len: info.wire_bytes << u8::from(masked),
             experimenter,
+            extension: None,
         }
     }
 
     pub(super) fn write(self, w: &mut Writer<'_>) {
         w.u16(self.class);
         w.u8(self.code << 1 | u8::from(self.masked));
-        w.u8(self.len + if self.experimenter.is_some() { 4 } else { 0 });
+        w.u8(self.wire_len());
         if let Some(experimenter) = self.experimenter {
             w.u32(experimenter);
         }
+        if let Some(extension) = self.extension {
+            w.u16(extension);
+        }
+    }
+
+    /// The length as the header gives it: what tells whose field it is counts.
+    pub(super) fn wire_len(self) -> u8 {
+        let experimenter = if self.experimenter.is_some() { 4 } else { 0 };
+        let extension = if self.extension.is_some() { 2 } else { 0 };
+        self.len + experimenter + extension
     }
 
     /// The field, if we know it.
@@ -75,6 +108,7 @@ impl OxmHeader {
         match self.experimenter {
             None => Field::from_code(self.class, self.code),
             Some(ONF) if matches!(self.code, 42 | 43) => Field::from_code(CLASS_BASIC, self.code),
+            Some(ONF) if self.extension == Some(EXT_PBB_UCA) => Some(Field::PbbUca),
             Some(_) => None,
         }
     }
@@ -161,6 +195,19 @@ pub(super) fn read_match(r: &mut Reader<'_>, strictness: Strictness) -> Result<M
     fields.skip(length.next_multiple_of(8) - length)?;
     r.skip(payload + length.next_multiple_of(8) - length)?;
     read_fields(list, strictness)
+}
+
+/// Reads fields that take `length` bytes, without the head of `ofp_match`, and padding to eight.
+pub(super) fn read_bare_match(
+    r: &mut Reader<'_>,
+    length: usize,
+    strictness: Strictness,
+) -> Result<Match, OfError> {
+    let mut whole = r.failing(error::OFPBMC_BAD_LEN);
+    let fields = whole.sub(length)?;
+    whole.skip(length.next_multiple_of(8) - length)?;
+    r.skip(length.next_multiple_of(8))?;
+    read_fields(fields, strictness)
 }
 
 /// Reads fields until nothing is left.
@@ -250,9 +297,14 @@ pub(super) fn write_field(w: &mut Writer<'_>, entry: MatchField) {
     }
 }
 
+/// Actions name fields by short headers where there are any; extension 256 was for matches.
+fn name_version(version: Version) -> Version {
+    version.max(Version::V1_4)
+}
+
 /// A header without value: the name of a field in an action. An experimenter's takes eight bytes.
 pub(super) fn write_name(w: &mut Writer<'_>, field: Field) {
-    OxmHeader::of(field, false, w.version).write(w);
+    OxmHeader::of(field, false, name_version(w.version)).write(w);
 }
 
 /// The same under its older NXM name, where it has one: `learn` is written so.
@@ -270,6 +322,7 @@ pub(super) fn write_nxm_name(w: &mut Writer<'_>, field: Field) {
 
 /// True where a name takes eight bytes.
 pub(super) fn has_long_name(field: Field, version: Version) -> bool {
+    let version = name_version(version);
     OxmHeader::of(field, false, version).experimenter.is_some()
 }
 

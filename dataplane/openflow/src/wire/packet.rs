@@ -8,7 +8,7 @@ use super::{EncodeError, Reader, Writer, continuation};
 use crate::check::{self, Place};
 use crate::error::{self, OfError};
 use crate::msg::{PacketIn, PacketIn2, PacketInReason, PacketOut};
-use crate::{Match, Version};
+use crate::{Field, Match, Version};
 
 pub(super) fn read_packet_in(mut r: Reader<'_>) -> Result<PacketIn, OfError> {
     let (buffer_id, total_len) = (r.u32()?, r.u16()?);
@@ -50,9 +50,18 @@ fn in_version(reason: PacketInReason, version: Version) -> PacketInReason {
 }
 
 pub(super) fn read_packet_out(mut r: Reader<'_>) -> Result<PacketOut, OfError> {
-    let (buffer_id, in_port) = (r.u32()?, PortNo(r.u32()?));
-    let actions_len = usize::from(r.u16()?);
-    r.skip(6)?;
+    let buffer_id = r.u32()?;
+    let (in_port, matching, actions_len);
+    if r.version < Version::V1_5 {
+        in_port = PortNo(r.u32()?);
+        actions_len = usize::from(r.u16()?);
+        r.skip(6)?;
+        matching = Match::any();
+    } else {
+        actions_len = usize::from(r.u16()?);
+        r.skip(2)?;
+        (in_port, matching) = read_pipeline_fields(&mut r)?;
+    }
     let actions = read_actions(r.failing(error::OFPBAC_BAD_LEN).sub(actions_len)?)?;
     r.skip(actions_len)?;
     let usable = in_port < PortNo::MAX
@@ -66,19 +75,40 @@ pub(super) fn read_packet_out(mut r: Reader<'_>) -> Result<PacketOut, OfError> {
         in_port,
         actions,
         data: r.rest().to_vec(),
-        matching: Match::any(),
+        matching,
     })
 }
 
+/// The match of a packet-out: the port that it seems to have come from, which must be there, and
+/// other pipeline fields (1.5.1, 7.3.6).
+fn read_pipeline_fields(r: &mut Reader<'_>) -> Result<(PortNo, Match), OfError> {
+    let mut matching = read_match(r, Strictness::Prerequisites)?;
+    if !matching.iter().all(|entry| entry.field.is_pipeline()) {
+        return Err(error::OFPBRC_PIPELINE_FIELDS_ONLY);
+    }
+    let port = matching.get(Field::InPort).ok_or(error::OFPBRC_BAD_PORT)?;
+    matching.set(Field::InPort, 0, 0);
+    let port = u32::try_from(port.value).map_err(|_| error::OFPBRC_BAD_PORT)?;
+    Ok((PortNo(port), matching))
+}
+
 pub(super) fn write_packet_out(w: &mut Writer<'_>, m: &PacketOut) -> Result<(), EncodeError> {
-    if !m.matching.is_empty() {
+    if w.version < Version::V1_5 && !m.matching.is_empty() {
         return w.unsupported("pipeline fields in a packet-out");
     }
     w.u32(m.buffer_id);
-    w.u32(m.in_port.0);
-    let length_at = w.len();
-    w.u16(0);
-    w.zeros(6);
+    let length_at;
+    if w.version < Version::V1_5 {
+        w.u32(m.in_port.0);
+        length_at = w.len();
+        w.u16(0);
+        w.zeros(6);
+    } else {
+        length_at = w.len();
+        w.zeros(4);
+        let matching = m.matching.clone().with(Field::InPort, m.in_port.0);
+        write_match(w, &matching)?;
+    }
     let start = w.len();
     write_actions(w, &m.actions)?;
     w.patch_length(length_at, start, "list of actions")?;

@@ -142,6 +142,7 @@ mod tests {
             let mut w = Writer {
                 out: &mut bytes,
                 version: Version::V1_3,
+                describes: false,
             };
             write_actions(&mut w, &actions).expect("can be written");
             assert_eq!(bytes.len(), length, "{line}");

@@ -1,14 +1,16 @@
 //! The entries of multipart replies.
 
-use net::{GroupId, MeterId, PortNo, TableId};
+use net::{GroupId, MeterId, TableId};
 
 use super::instructions::{read_instructions, write_instructions};
 use super::oxm::{Strictness, read_match, write_match};
-use super::{EncodeError, Reader, Writer};
-use crate::error::OfError;
+use super::oxs::Stats;
+use super::{EncodeError, Reader, Writer, oxs};
+use crate::Version;
+use crate::error::{self, OfError};
 use crate::msg::{
-    AggregateStats, BandStats, BucketStats, FlowStats, GroupFeatures, GroupStats, MeterFeatures,
-    MeterStats, MoreStats, PortStats, QueueStats, SwitchDesc, TableStats,
+    AggregateStats, BandStats, BucketStats, FlowCounters, FlowStats, FlowStatsReason,
+    GroupFeatures, GroupStats, MeterFeatures, MeterStats, MoreStats, SwitchDesc, TableStats,
 };
 
 /// DESC_STR_LEN.
@@ -37,6 +39,9 @@ pub(super) fn write_desc(w: &mut Writer<'_>, m: &SwitchDesc) {
 }
 
 pub(super) fn read_flow(r: &mut Reader<'_>) -> Result<FlowStats, OfError> {
+    if r.version >= Version::V1_5 {
+        return read_flow_desc(r);
+    }
     let length = usize::from(r.peek_u16()?);
     let mut r = r.sub(length)?;
     r.skip(2)?;
@@ -44,8 +49,14 @@ pub(super) fn read_flow(r: &mut Reader<'_>) -> Result<FlowStats, OfError> {
     r.skip(1)?;
     let (duration_sec, duration_nsec) = (r.u32()?, r.u32()?);
     let (priority, idle_timeout, hard_timeout) = (r.u16()?, r.u16()?, r.u16()?);
-    let flags = r.u16()?;
-    r.skip(4)?;
+    // Padding before 1.4.
+    let (flags, importance) = (r.u16()?, r.u16()?);
+    let importance = if r.version < Version::V1_4 {
+        0
+    } else {
+        importance
+    };
+    r.skip(2)?;
     let (cookie, packet_count, byte_count) = (r.u64()?, r.u64()?, r.u64()?);
     Ok(FlowStats {
         table,
@@ -55,7 +66,7 @@ pub(super) fn read_flow(r: &mut Reader<'_>) -> Result<FlowStats, OfError> {
         idle_timeout,
         hard_timeout,
         flags,
-        importance: 0,
+        importance,
         cookie,
         packet_count,
         byte_count,
@@ -65,7 +76,40 @@ pub(super) fn read_flow(r: &mut Reader<'_>) -> Result<FlowStats, OfError> {
     })
 }
 
+/// OFPMP_FLOW_DESC of 1.5.
+fn read_flow_desc(r: &mut Reader<'_>) -> Result<FlowStats, OfError> {
+    let length = usize::from(r.peek_u16()?);
+    let mut r = r.sub(length)?;
+    r.skip(4)?;
+    let table = TableId(r.u8()?);
+    r.skip(1)?;
+    let (priority, idle_timeout, hard_timeout) = (r.u16()?, r.u16()?, r.u16()?);
+    let (flags, importance) = (r.u16()?, r.u16()?);
+    let cookie = r.u64()?;
+    let matching = read_match(&mut r, Strictness::Prerequisites)?;
+    let stats = oxs::read(&mut r)?;
+    Ok(FlowStats {
+        table,
+        duration_sec: stats.duration_sec,
+        duration_nsec: stats.duration_nsec,
+        priority,
+        idle_timeout,
+        hard_timeout,
+        flags,
+        importance,
+        cookie,
+        packet_count: stats.packet_count,
+        byte_count: stats.byte_count,
+        matching,
+        instructions: read_instructions(r)?,
+        more: stats.more,
+    })
+}
+
 pub(super) fn write_flow(w: &mut Writer<'_>, m: &FlowStats) -> Result<(), EncodeError> {
+    if w.version >= Version::V1_5 {
+        return write_flow_desc(w, m);
+    }
     let start = w.len();
     w.u16(0);
     w.u8(m.table.0);
@@ -76,16 +120,101 @@ pub(super) fn write_flow(w: &mut Writer<'_>, m: &FlowStats) -> Result<(), Encode
     w.u16(m.idle_timeout);
     w.u16(m.hard_timeout);
     w.u16(m.flags);
-    w.zeros(4);
+    let later = w.version >= Version::V1_4;
+    w.u16(if later { m.importance } else { 0 });
+    w.zeros(2);
     w.u64(m.cookie);
     w.u64(m.packet_count);
     w.u64(m.byte_count);
     write_match(w, &m.matching)?;
-    write_instructions(w, &m.instructions)?;
+    w.describing(|w| write_instructions(w, &m.instructions))?;
     w.patch_length(start, start, "flow")
 }
 
+fn write_flow_desc(w: &mut Writer<'_>, m: &FlowStats) -> Result<(), EncodeError> {
+    let start = w.len();
+    w.zeros(4);
+    w.u8(m.table.0);
+    w.u8(0);
+    w.u16(m.priority);
+    w.u16(m.idle_timeout);
+    w.u16(m.hard_timeout);
+    w.u16(m.flags);
+    w.u16(m.importance);
+    w.u64(m.cookie);
+    write_match(w, &m.matching)?;
+    oxs::write(
+        w,
+        &Stats {
+            duration_sec: m.duration_sec,
+            duration_nsec: m.duration_nsec,
+            packet_count: m.packet_count,
+            byte_count: m.byte_count,
+            more: m.more.clone(),
+        },
+    )?;
+    w.describing(|w| write_instructions(w, &m.instructions))?;
+    w.patch_length(start, start, "flow")
+}
+
+/// OFPMP_FLOW_STATS of 1.5.
+pub(super) fn read_flow_counters(r: &mut Reader<'_>) -> Result<FlowCounters, OfError> {
+    let length = usize::from(r.peek_u16()?);
+    let mut r = r.sub(length)?;
+    r.skip(4)?;
+    let table = TableId(r.u8()?);
+    let reason = match r.u8()? {
+        0 => FlowStatsReason::Request,
+        1 => FlowStatsReason::Trigger,
+        _ => return Err(error::OFPBRC_BAD_TYPE),
+    };
+    let priority = r.u16()?;
+    let matching = read_match(&mut r, Strictness::Loose)?;
+    let stats = oxs::read(&mut r)?;
+    r.end()?;
+    Ok(FlowCounters {
+        table,
+        reason,
+        priority,
+        duration_sec: stats.duration_sec,
+        duration_nsec: stats.duration_nsec,
+        packet_count: stats.packet_count,
+        byte_count: stats.byte_count,
+        matching,
+        more: stats.more,
+    })
+}
+
+pub(super) fn write_flow_counters(w: &mut Writer<'_>, m: &FlowCounters) -> Result<(), EncodeError> {
+    let start = w.len();
+    w.zeros(4);
+    w.u8(m.table.0);
+    w.u8(m.reason as u8);
+    w.u16(m.priority);
+    write_match(w, &m.matching)?;
+    oxs::write(
+        w,
+        &Stats {
+            duration_sec: m.duration_sec,
+            duration_nsec: m.duration_nsec,
+            packet_count: m.packet_count,
+            byte_count: m.byte_count,
+            more: m.more.clone(),
+        },
+    )?;
+    w.patch_length(start, start, "flow statistics")
+}
+
 pub(super) fn read_aggregate(mut r: Reader<'_>) -> Result<AggregateStats, OfError> {
+    if r.version >= Version::V1_5 {
+        let stats = oxs::read(&mut r)?;
+        r.end()?;
+        return Ok(AggregateStats {
+            packet_count: stats.packet_count,
+            byte_count: stats.byte_count,
+            flow_count: stats.more.flow_count.unwrap_or(u32::MAX),
+        });
+    }
     let m = AggregateStats {
         packet_count: r.u64()?,
         byte_count: r.u64()?,
@@ -96,11 +225,27 @@ pub(super) fn read_aggregate(mut r: Reader<'_>) -> Result<AggregateStats, OfErro
     Ok(m)
 }
 
-pub(super) fn write_aggregate(w: &mut Writer<'_>, m: &AggregateStats) {
+pub(super) fn write_aggregate(w: &mut Writer<'_>, m: &AggregateStats) -> Result<(), EncodeError> {
+    if w.version >= Version::V1_5 {
+        let more = MoreStats {
+            flow_count: (m.flow_count != u32::MAX).then_some(m.flow_count),
+            ..MoreStats::default()
+        };
+        return oxs::write(
+            w,
+            &Stats {
+                packet_count: m.packet_count,
+                byte_count: m.byte_count,
+                more,
+                ..Stats::default()
+            },
+        );
+    }
     w.u64(m.packet_count);
     w.u64(m.byte_count);
     w.u32(m.flow_count);
     w.zeros(4);
+    Ok(())
 }
 
 pub(super) fn read_table(r: &mut Reader<'_>) -> Result<TableStats, OfError> {
@@ -120,77 +265,6 @@ pub(super) fn write_table(w: &mut Writer<'_>, m: &TableStats) -> Result<(), Enco
     w.u32(m.active_count);
     w.u64(m.lookup_count);
     w.u64(m.matched_count);
-    Ok(())
-}
-
-pub(super) fn read_port(r: &mut Reader<'_>) -> Result<PortStats, OfError> {
-    let port = PortNo(r.u32()?);
-    r.skip(4)?;
-    Ok(PortStats {
-        port,
-        rx_packets: r.u64()?,
-        tx_packets: r.u64()?,
-        rx_bytes: r.u64()?,
-        tx_bytes: r.u64()?,
-        rx_dropped: r.u64()?,
-        tx_dropped: r.u64()?,
-        rx_errors: r.u64()?,
-        tx_errors: r.u64()?,
-        rx_frame_err: r.u64()?,
-        rx_over_err: r.u64()?,
-        rx_crc_err: r.u64()?,
-        collisions: r.u64()?,
-        duration_sec: r.u32()?,
-        duration_nsec: r.u32()?,
-        properties: Vec::new(),
-    })
-}
-
-pub(super) fn write_port(w: &mut Writer<'_>, m: &PortStats) -> Result<(), EncodeError> {
-    w.u32(m.port.0);
-    w.zeros(4);
-    for counter in [
-        m.rx_packets,
-        m.tx_packets,
-        m.rx_bytes,
-        m.tx_bytes,
-        m.rx_dropped,
-        m.tx_dropped,
-        m.rx_errors,
-        m.tx_errors,
-        m.rx_frame_err,
-        m.rx_over_err,
-        m.rx_crc_err,
-        m.collisions,
-    ] {
-        w.u64(counter);
-    }
-    w.u32(m.duration_sec);
-    w.u32(m.duration_nsec);
-    Ok(())
-}
-
-pub(super) fn read_queue(r: &mut Reader<'_>) -> Result<QueueStats, OfError> {
-    Ok(QueueStats {
-        port: PortNo(r.u32()?),
-        queue: r.u32()?,
-        tx_bytes: r.u64()?,
-        tx_packets: r.u64()?,
-        tx_errors: r.u64()?,
-        duration_sec: r.u32()?,
-        duration_nsec: r.u32()?,
-        properties: Vec::new(),
-    })
-}
-
-pub(super) fn write_queue(w: &mut Writer<'_>, m: &QueueStats) -> Result<(), EncodeError> {
-    w.u32(m.port.0);
-    w.u32(m.queue);
-    w.u64(m.tx_bytes);
-    w.u64(m.tx_packets);
-    w.u64(m.tx_errors);
-    w.u32(m.duration_sec);
-    w.u32(m.duration_nsec);
     Ok(())
 }
 
@@ -305,8 +379,9 @@ pub(super) fn write_meter(w: &mut Writer<'_>, m: &MeterStats) -> Result<(), Enco
     w.patch_length(start + 4, start, "meter statistics")
 }
 
+/// 1.5.1 adds the features; Open vSwitch does not send them, and takes no reply that has them.
 pub(super) fn read_meter_features(mut r: Reader<'_>) -> Result<MeterFeatures, OfError> {
-    let m = MeterFeatures {
+    let mut m = MeterFeatures {
         max_meter: r.u32()?,
         band_types: r.u32()?,
         capabilities: r.u32()?,
@@ -315,10 +390,16 @@ pub(super) fn read_meter_features(mut r: Reader<'_>) -> Result<MeterFeatures, Of
         features: 0,
     };
     r.skip(2)?;
+    if r.version >= Version::V1_5 && !r.is_empty() {
+        m.features = r.u32()?;
+        r.skip(4)?;
+    }
     r.end()?;
     Ok(m)
 }
 
+/// The features of 1.5 are left out where there are none, so that a switch that wants to be
+/// understood by Open vSwitch's tools and by OVN can be.
 pub(super) fn write_meter_features(w: &mut Writer<'_>, m: &MeterFeatures) {
     w.u32(m.max_meter);
     w.u32(m.band_types);
@@ -326,4 +407,8 @@ pub(super) fn write_meter_features(w: &mut Writer<'_>, m: &MeterFeatures) {
     w.u8(m.max_bands);
     w.u8(m.max_color);
     w.zeros(2);
+    if w.version >= Version::V1_5 && m.features != 0 {
+        w.u32(m.features);
+        w.zeros(4);
+    }
 }

@@ -2,11 +2,15 @@
 
 use net::TableId;
 
-use super::oxm::OxmHeader;
+use super::oxm::{self, OxmHeader, read_field};
+use super::property::{once, raw, write_raw};
 use super::{EncodeError, Reader, Writer};
+use crate::Version;
 use crate::error::{self, OfError};
 use crate::field::CLASS_EXPERIMENTER;
-use crate::msg::{FeatureAction, FeatureInstruction, FeatureOxm, TableFeatures};
+use crate::msg::{
+    FeatureAction, FeatureInstruction, FeatureOxm, FeaturesCommand, RawProperty, TableFeatures,
+};
 
 /// OFPTFPT_*; the list for the table-miss flow has the next number.
 mod property {
@@ -24,6 +28,12 @@ mod property {
     pub(super) const WRITE_SETFIELD_MISS: u16 = 13;
     pub(super) const APPLY_SETFIELD: u16 = 14;
     pub(super) const APPLY_SETFIELD_MISS: u16 = 15;
+    pub(super) const SYNC_FROM: u16 = 16;
+    pub(super) const WRITE_COPYFIELD: u16 = 18;
+    pub(super) const WRITE_COPYFIELD_MISS: u16 = 19;
+    pub(super) const APPLY_COPYFIELD: u16 = 20;
+    pub(super) const APPLY_COPYFIELD_MISS: u16 = 21;
+    pub(super) const PACKET_TYPES: u16 = 22;
 }
 
 /// Reads the features of one table.
@@ -35,7 +45,17 @@ pub(super) fn read(r: &mut Reader<'_>) -> Result<TableFeatures, OfError> {
         table: TableId(r.u8()?),
         ..TableFeatures::default()
     };
-    r.skip(5)?;
+    let (command, bits) = (r.u8()?, r.u32()?);
+    if r.version >= Version::V1_5 {
+        features.features = bits;
+        features.command = match command {
+            0 => FeaturesCommand::Replace,
+            1 => FeaturesCommand::Modify,
+            2 => FeaturesCommand::Enable,
+            3 => FeaturesCommand::Disable,
+            _ => return Err(error::OFPTFFC_BAD_COMMAND),
+        };
+    }
     features.name = r.text(32)?;
     features.metadata_match = r.u64()?;
     features.metadata_write = r.u64()?;
@@ -67,8 +87,16 @@ fn read_property(f: &mut TableFeatures, kind: u16, r: Reader<'_>) -> Result<(), 
         property::WRITE_SETFIELD_MISS => f.write_setfield_miss.replace(read_fields(r)?).is_some(),
         property::APPLY_SETFIELD => f.apply_setfield.replace(read_fields(r)?).is_some(),
         property::APPLY_SETFIELD_MISS => f.apply_setfield_miss.replace(read_fields(r)?).is_some(),
-        // Experimenters' properties are passed over; nothing depends on them.
-        0xfffe | 0xffff => false,
+        property::SYNC_FROM if r.version >= Version::V1_4 => {
+            f.sync_from.replace(read_tables(r)).is_some()
+        }
+        property::WRITE_COPYFIELD..=property::PACKET_TYPES if r.version >= Version::V1_5 => {
+            return read_later(f, kind, r);
+        }
+        RawProperty::EXPERIMENTER_SECOND.. => {
+            f.properties.push(raw(kind, r)?);
+            false
+        }
         _ => return Err(error::OFPTFFC_BAD_TYPE),
     };
     if repeated {
@@ -76,6 +104,24 @@ fn read_property(f: &mut TableFeatures, kind: u16, r: Reader<'_>) -> Result<(), 
     } else {
         Ok(())
     }
+}
+
+/// What came with 1.5.
+fn read_later(f: &mut TableFeatures, kind: u16, mut r: Reader<'_>) -> Result<(), OfError> {
+    let place = match kind {
+        property::WRITE_COPYFIELD => &mut f.write_copyfield,
+        property::WRITE_COPYFIELD_MISS => &mut f.write_copyfield_miss,
+        property::APPLY_COPYFIELD => &mut f.apply_copyfield,
+        property::APPLY_COPYFIELD_MISS => &mut f.apply_copyfield_miss,
+        _ => {
+            let mut types = Vec::new();
+            while !r.is_empty() {
+                types.push(read_field(&mut r)?);
+            }
+            return once(&mut f.packet_types, types);
+        }
+    };
+    once(place, read_fields(r)?)
 }
 
 fn read_instructions(mut r: Reader<'_>) -> Result<Vec<FeatureInstruction>, OfError> {
@@ -130,7 +176,7 @@ fn read_fields(mut r: Reader<'_>) -> Result<Vec<FeatureOxm>, OfError> {
                     (h.class >> 8) as u8,
                     h.class as u8,
                     h.code << 1 | u8::from(h.masked),
-                    h.len + if h.experimenter.is_some() { 4 } else { 0 },
+                    h.wire_len(),
                 ]),
                 experimenter: h.experimenter,
             },
@@ -144,7 +190,12 @@ pub(super) fn write(w: &mut Writer<'_>, f: &TableFeatures) -> Result<(), EncodeE
     let start = w.len();
     w.u16(0);
     w.u8(f.table.0);
-    w.zeros(5);
+    if w.version < Version::V1_5 {
+        w.zeros(5);
+    } else {
+        w.u8(f.command as u8);
+        w.u32(f.features);
+    }
     w.text(&f.name, 32);
     w.u64(f.metadata_match);
     w.u64(f.metadata_write);
@@ -183,6 +234,23 @@ pub(super) fn write(w: &mut Writer<'_>, f: &TableFeatures) -> Result<(), EncodeE
     ] {
         list(w, kind, fields, write_field)?;
     }
+    if w.version >= Version::V1_4 {
+        list(w, property::SYNC_FROM, &f.sync_from, table)?;
+    }
+    if w.version >= Version::V1_5 {
+        for (kind, fields) in [
+            (property::WRITE_COPYFIELD, &f.write_copyfield),
+            (property::WRITE_COPYFIELD_MISS, &f.write_copyfield_miss),
+            (property::APPLY_COPYFIELD, &f.apply_copyfield),
+            (property::APPLY_COPYFIELD_MISS, &f.apply_copyfield_miss),
+        ] {
+            list(w, kind, fields, write_field)?;
+        }
+        list(w, property::PACKET_TYPES, &f.packet_types, |w, entry| {
+            oxm::write_field(w, *entry);
+        })?;
+    }
+    write_raw(w, &f.properties)?;
     w.patch_length(start, start, "table features")
 }
 

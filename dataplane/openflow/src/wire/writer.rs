@@ -34,11 +34,22 @@ pub enum EncodeError {
 pub(crate) struct Writer<'a> {
     pub(crate) out: &'a mut Vec<u8>,
     pub(crate) version: Version,
+    /// What is written describes what the switch holds: what the version has no words for is left
+    /// out rather than that the whole is not said.
+    pub(crate) describes: bool,
 }
 
 impl Writer<'_> {
     pub(crate) fn len(&self) -> usize {
         self.out.len()
+    }
+
+    /// Writes a description; see the field.
+    pub(crate) fn describing<T>(&mut self, write: impl FnOnce(&mut Self) -> T) -> T {
+        let before = std::mem::replace(&mut self.describes, true);
+        let written = write(self);
+        self.describes = before;
+        written
     }
 
     pub(crate) fn unsupported<T>(&self, what: &'static str) -> Result<T, EncodeError> {
@@ -92,6 +103,12 @@ impl Writer<'_> {
     pub(crate) fn pad8(&mut self, start: usize) {
         let written = self.len().saturating_sub(start);
         self.zeros(written.next_multiple_of(8) - written);
+    }
+
+    /// The 16-bit integer that was written at `at`.
+    pub(crate) fn get_u16(&self, at: usize) -> u16 {
+        let bytes = self.out.get(at..at + 2).and_then(<[u8]>::as_array);
+        bytes.copied().map_or(0, u16::from_be_bytes)
     }
 
     /// Overwrites the 16-bit integer at `at`.

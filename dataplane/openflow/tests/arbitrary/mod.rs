@@ -1,6 +1,8 @@
 //! Random messages that are valid: what the codec must carry without loss.
 #![allow(dead_code)] // each test file uses its own part
 
+pub mod later;
+
 use std::net::IpAddr;
 
 use net::{GroupId, MacAddr, MeterId, PortNo, TableId};
@@ -12,7 +14,7 @@ use openflow::field::Prereq;
 use openflow::links::{Bundle, BundleAlgorithm, HashFields, Multipath, MultipathAlgorithm};
 use openflow::model::*;
 use openflow::msg::*;
-use openflow::{Action, Field, Instructions, Match, Message, OfError, SubField};
+use openflow::{Action, Field, Instructions, Match, Message, OfError, SubField, Version};
 use proptest::prelude::*;
 use proptest::sample::select;
 
@@ -569,7 +571,7 @@ fn group_mod() -> impl Strategy<Value = GroupMod> {
             command,
             kind,
             group: GroupId(group),
-            command_bucket_id: 0,
+            command_bucket_id: BUCKET_ALL,
             // A deletion must not have any (OpenFlow 1.3.5, 6.7).
             buckets: match command {
                 GroupCommand::Delete => Vec::new(),
