@@ -1,5 +1,7 @@
 //! A switch without threads and devices: the agent over an engine that only remembers.
 
+pub mod controller;
+
 use std::collections::HashMap;
 use std::net::IpAddr;
 use std::path::PathBuf;
