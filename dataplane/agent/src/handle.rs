@@ -39,6 +39,8 @@ const SHORTEST_PACKET: usize = 14;
 const FRAG_NORMAL: u16 = 0;
 /// Fragments are dropped (OFPC_FRAG_DROP).
 const FRAG_DROP: u16 = 1;
+/// First fragments are matched with their ports (Open vSwitch's OFPC_FRAG_NX_MATCH): always so.
+const FRAG_NX_MATCH: u16 = 3;
 
 /// Handles one message; an error is sent by the caller.
 pub(crate) async fn message(
@@ -223,7 +225,7 @@ fn switch_features(switch: &Switch, version: Version) -> SwitchFeatures {
 
 fn set_config(switch: &Switch, session: &Session, config: SwitchConfig) -> Result<(), OfError> {
     // Fragments are looked at as they come, or dropped; they are not put together.
-    if !matches!(config.flags, FRAG_NORMAL | FRAG_DROP) {
+    if !matches!(config.flags, FRAG_NORMAL | FRAG_DROP | FRAG_NX_MATCH) {
         return Err(OFPSCFC_BAD_FLAGS);
     }
     switch.frag_flags.set(config.flags);
