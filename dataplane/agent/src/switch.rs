@@ -187,6 +187,7 @@ impl Switch {
             // Its messages find the tables as they were without it.
             standalone::review(self);
         }
+        notices::controller_status(self, session, ControllerReason::ChannelStatus);
         self.review_wishes();
     }
 

@@ -7,6 +7,7 @@ use std::time::Duration;
 use openflow::error::OfError;
 use openflow::msg::{
     ErrorMsg, Hello, MultipartReply, MultipartRequest, ReplyBody, RequestBody, Role, RoleRequest,
+    SwitchConfig,
 };
 use openflow::wire::{self, Framer, Header};
 use openflow::{Message, Version};
@@ -39,6 +40,11 @@ impl Controller {
         wire::encode(version, 0, &offer, &mut hello).unwrap();
         controller.stream.write_all(&hello).unwrap();
         assert!(matches!(controller.frame().1, Message::Hello(_)));
+        // Who connects to the switch is told nothing unasked before it has said this.
+        controller.does(&Message::SetConfig(SwitchConfig {
+            flags: 0,
+            miss_send_len: 128,
+        }));
         controller
     }
 
