@@ -131,7 +131,7 @@ fn one_bad_message_spoils_all_and_is_named_by_its_own_number() {
         assert_eq!(first.error, OFPBAC_BAD_OUT_GROUP);
         // The inner message itself, from its header on.
         assert_eq!(first.data[..2], [*version as u8, 14], "{version}");
-        assert_eq!(second.error.from_version(), OFPBFC_MSG_FAILED);
+        assert_eq!(second.error, OFPBFC_MSG_FAILED);
         assert_eq!(flows(&mut c), 1, "{version}");
         c.refused(&control(1, CommitRequest, FLAGS), OFPBFC_BAD_ID);
     }

@@ -62,13 +62,13 @@ pub enum Refused {
     #[error("group {0}: a fast failover bucket must watch a port or a group")]
     BadWatch(GroupId),
     /// OFPGMFC_BAD_BUCKET.
-    #[error("group {0}: a bucket's number is reserved")]
+    #[error("group {0}: a bucket's number is reserved, or given twice")]
     BadBucket(GroupId),
     /// OFPGMFC_UNKNOWN_BUCKET.
     #[error("group {0} has no such bucket")]
     UnknownBucket(GroupId),
     /// OFPGMFC_BUCKET_EXISTS.
-    #[error("group {0}: two buckets of one number")]
+    #[error("group {0} has a bucket of that number already")]
     BucketExists(GroupId),
     /// OFPMMFC_METER_EXISTS.
     #[error("meter {0} exists")]

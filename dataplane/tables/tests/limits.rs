@@ -230,7 +230,7 @@ fn buckets_are_inserted_and_removed_where_asked_and_the_others_keep_their_counte
     );
     assert_eq!(
         does(buckets(Add, ALL, &[5, 5])),
-        Err(Refused::BucketExists(one))
+        Err(Refused::BadBucket(one))
     );
     assert_eq!(
         does(buckets(Add, ALL, &[FIRST])),

@@ -162,8 +162,15 @@ impl Controller {
     }
 
     pub fn refused(&mut self, message: &Message, expected: OfError) {
-        let error = self.error(message).error.from_version();
-        assert_eq!(error, expected, "{}: {message:?}", self.version);
+        let error = self.error(message).error;
+        assert_eq!(
+            error,
+            expected
+                .for_version(self.version)
+                .from_version(self.version),
+            "{}: {message:?}",
+            self.version
+        );
     }
 
     /// The whole answer to a multipart request.

@@ -121,6 +121,10 @@ impl AsyncConfig {
             master: 0,
             slave: 0,
         };
+        const ROLES: AsyncMasks = AsyncMasks {
+            master: 0b111,
+            slave: 0b111,
+        };
         let later = version as u8 >= Version::V1_4 as u8;
         AsyncConfig {
             packet_in: AsyncMasks {
@@ -135,7 +139,8 @@ impl AsyncConfig {
                 master: if later { 0b11_1111 } else { 0b1111 },
                 slave: 0,
             },
-            role_status: OFF,
+            // Whoever loses a role must be informed (1.4.1, 7.4.4).
+            role_status: if later { ROLES } else { OFF },
             table_status: OFF,
             request_forward: OFF,
             flow_stats: OFF,

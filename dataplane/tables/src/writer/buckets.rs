@@ -97,7 +97,7 @@ pub(super) fn check_ids(request: &GroupMod) -> Result<(), Refused> {
             return Err(Refused::BadBucket(request.group));
         }
         if !seen.insert(bucket.id) {
-            return Err(Refused::BucketExists(request.group));
+            return Err(Refused::BadBucket(request.group));
         }
     }
     Ok(())
