@@ -77,7 +77,12 @@ fn check_action(action: &Action, packet_out: bool) -> Result<(), OfError> {
 
 /// All tables are alike but for the tables that follow them.
 pub(crate) fn table_features(version: Version, table: TableId) -> TableFeatures {
-    let fields = || Field::ALL.iter().copied().filter(|f| can_match(*f));
+    // On 1.3, pbb_uca's header is too long for such a list: it is ONF extension 2560's there.
+    let listed = |field: Field| version >= Version::V1_4 || field != Field::PbbUca;
+    let fields = || {
+        let all = Field::ALL.iter().copied();
+        all.filter(|f| can_match(*f) && listed(*f))
+    };
     let oxms = |masked: bool| {
         let oxm = |field: Field| FeatureOxm::Field {
             field,

@@ -5,8 +5,8 @@
 //! form: match fields in their order, padding zero.
 
 mod actions;
-mod bundled;
 mod bundle;
+mod bundled;
 mod continuation;
 mod controller;
 mod ct;
