@@ -4,8 +4,6 @@ use super::{Header, kind};
 use crate::Version;
 use crate::msg::ONF;
 
-/// OFPT_BUNDLE_ADD_MESSAGE of 1.4 on.
-const ADD_MESSAGE: u8 = 34;
 /// Its number among the ONF's messages on 1.3.
 const ONF_ADD_MESSAGE: u32 = 2301;
 
@@ -30,7 +28,7 @@ impl<'a> BundledFlowMod<'a> {
             header.version == version.to_wire() && usize::from(header.length) == frame.len();
         let word = |at: usize| Some(u32::from_be_bytes(*frame.get(at..)?.first_chunk()?));
         let at = match header.kind {
-            ADD_MESSAGE if whole && version >= Version::V1_4 => 8,
+            kind::BUNDLE_ADD_MESSAGE if whole && version >= Version::V1_4 => 8,
             kind::EXPERIMENTER if whole && version < Version::V1_4 => {
                 (word(8)? == ONF && word(12)? == ONF_ADD_MESSAGE).then_some(16)?
             }
