@@ -1,10 +1,12 @@
 //! The admin socket: requests of `sluicectl` and `sluice-cni`, one JSON document per line.
 
+mod flows;
 mod show;
 
 use std::net::IpAddr;
 use std::path::Path;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::Duration;
 
 use ::ports::PortSpec;
@@ -12,9 +14,13 @@ use admin::{MAX_REQUEST, Reply, Request};
 use net::MacAddr;
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::UnixStream;
+use tokio::sync::Semaphore;
 use tokio::time::{Instant, sleep, timeout_at};
 
 use crate::{ListenError, Switch, Target};
+
+/// Most connections at a time.
+const MOST: usize = 128;
 
 /// Serves the admin socket until the runtime ends. Needs a `LocalSet`.
 ///
@@ -25,11 +31,20 @@ pub async fn serve_admin(switch: &Rc<Switch>, path: &Path) -> Result<(), ListenE
     let listener =
         transport::listen_unix(path).map_err(|cause| ListenError::new(&target, &cause))?;
     let switch = switch.clone();
+    let room = Arc::new(Semaphore::new(MOST));
     tokio::task::spawn_local(async move {
         loop {
             match listener.accept().await {
                 Ok((stream, _)) => {
-                    tokio::task::spawn_local(converse(switch.clone(), stream));
+                    let Ok(place) = room.clone().try_acquire_owned() else {
+                        tracing::warn!("admin socket: refused, there are {MOST} connections");
+                        continue;
+                    };
+                    let switch = switch.clone();
+                    tokio::task::spawn_local(async move {
+                        converse(switch, stream).await;
+                        drop(place);
+                    });
                 }
                 Err(error) => {
                     tracing::warn!("admin socket: cannot accept a connection: {error}");
@@ -60,11 +75,20 @@ async fn converse(switch: Rc<Switch>, stream: UnixStream) {
             // The peer left in the middle of a line.
             Ok(_) | Err(_) => return,
         }
-        let reply = match admin::decode_request(&line) {
-            Ok(request) => answer(&switch, request).await,
-            Err(error) => Reply::error(error),
+        let done = match admin::decode_request(&line) {
+            Ok(Request::Flows { filter }) => {
+                flows::reply(&switch, filter.as_deref(), &mut writer).await
+            }
+            Ok(request) => {
+                let reply = answer(&switch, request).await;
+                writer.write_all(&admin::encode_reply(&reply)).await
+            }
+            Err(error) => {
+                let reply = Reply::error(error);
+                writer.write_all(&admin::encode_reply(&reply)).await
+            }
         };
-        if let Err(error) = writer.write_all(&admin::encode_reply(&reply)).await {
+        if let Err(error) = done {
             tracing::debug!("admin socket: a reply was not taken: {error}");
             return;
         }
@@ -87,15 +111,12 @@ async fn try_answer(switch: &Switch, request: Request) -> Result<Reply, String> 
         Request::PortWaitOpen { name, timeout_ms } => {
             wait_open(switch, &name, Duration::from_millis(timeout_ms)).await?
         }
-        Request::Flows { filter } => {
-            switch.settle().await;
-            Reply::Flows(show::flows(switch, filter.as_deref())?)
-        }
+        Request::Flows { .. } => return Err("flows are answered elsewhere".into()),
         Request::Groups => {
             switch.settle().await;
-            Reply::Groups(show::groups(switch))
+            Reply::Groups(show::groups(switch).await)
         }
-        Request::Meters => Reply::Meters(show::meters(switch)),
+        Request::Meters => Reply::Meters(show::meters(switch).await),
         Request::Tables => {
             switch.settle().await;
             Reply::Tables(show::tables(switch))

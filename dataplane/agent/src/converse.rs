@@ -319,6 +319,7 @@ impl<R: AsyncRead + Unpin> Conversation<'_, R> {
             return one(self.switch, self.session, frame).await;
         };
         let mut job = pin!(one(self.switch, self.session, frame));
+        self.inbox.set_aside(self.session, version);
         loop {
             let inbox = &mut self.inbox;
             let fill = async {

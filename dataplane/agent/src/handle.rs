@@ -9,6 +9,7 @@ mod features;
 pub(crate) mod multipart;
 mod queues;
 mod role;
+pub(crate) mod stream;
 pub(crate) mod table;
 mod tlv;
 

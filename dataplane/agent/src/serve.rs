@@ -26,8 +26,10 @@ pub async fn serve(switch: &Rc<Switch>, target: &Target) -> Result<(), ListenErr
     let switch = switch.clone();
     if target.is_passive() {
         let listener = Listener::bind(target, options.tls.as_ref()).await?;
-        let admission = switch.links.listen(target);
-        tokio::task::spawn_local(accept(switch, listener, admission));
+        // With the real port, where any was asked for.
+        let target = listener.local().unwrap_or_else(|_| target.clone());
+        let admission = switch.links.listen(&target);
+        tokio::task::spawn_local(accept(switch, target, listener, admission));
     } else {
         if target.is_tls() && options.tls.is_none() {
             let why = "it needs certificates; give --private-key, --certificate and --ca-cert";
@@ -39,8 +41,12 @@ pub async fn serve(switch: &Rc<Switch>, target: &Target) -> Result<(), ListenErr
     Ok(())
 }
 
-async fn accept(switch: Rc<Switch>, listener: Listener, admission: Rc<RefCell<Admission>>) {
-    let target = listener.target().clone();
+async fn accept(
+    switch: Rc<Switch>,
+    target: Target,
+    listener: Listener,
+    admission: Rc<RefCell<Admission>>,
+) {
     loop {
         match listener.accept().await {
             Ok(incoming) => admit(&switch, &target, &admission, incoming),

@@ -11,7 +11,6 @@ use std::time::Duration;
 use net::{PortNo, TableId};
 use openflow::model::{FlowCommand, FlowMod};
 use openflow::{Action, Instructions, Match};
-use tables::FlowFilter;
 
 use crate::{FailMode, Switch};
 
@@ -101,14 +100,7 @@ fn end(switch: &Rc<Switch>) {
 /// The flow of others that matches everything at priority 0 in table 0, as it was added.
 fn in_its_place(switch: &Rc<Switch>) -> Option<Box<FlowMod>> {
     let tables = switch.tables.borrow();
-    let filter = FlowFilter {
-        table: TableId(0),
-        ..FlowFilter::default()
-    };
-    let rules = tables.flows(&filter);
-    let rule = rules
-        .iter()
-        .find(|rule| rule.priority == 0 && rule.matching() == Match::any())?;
+    let rule = tables.find(TableId(0), &Match::any(), 0)?;
     Some(Box::new(FlowMod {
         cookie: rule.cookie,
         idle_timeout: rule.idle_timeout,

@@ -14,6 +14,7 @@ mod filter;
 mod merge;
 mod plan;
 mod prefix;
+mod scan;
 mod subtable;
 mod template;
 
@@ -28,6 +29,7 @@ use crate::rule::{MaskedKey, Rule};
 use crate::trie::Trie;
 use direct::Direct;
 use prefix::Family;
+pub(crate) use scan::TableScan;
 use subtable::Subtable;
 pub use template::{Shape, Template};
 

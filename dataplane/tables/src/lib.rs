@@ -44,5 +44,5 @@ pub use pipeline::{Pipeline, Published, TableStats};
 pub use rule::{Counters, Rule, RuleStats};
 pub use writer::{
     Change, EvictBy, FlowFilter, MAX_BANDS, MAX_FLOWS, MAX_GROUPS, MAX_METERS, MatchPlan,
-    RemovedReason, Saved, Selector, TABLES, TableLimits, Tables, Vacancy, VacancyEvent,
+    RemovedReason, Saved, Scan, Selector, TABLES, TableLimits, Tables, Vacancy, VacancyEvent,
 };

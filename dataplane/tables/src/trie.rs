@@ -101,6 +101,14 @@ impl<T> Trie<T> {
         }
     }
 
+    /// Begins to go through every value bit by bit, as it is now.
+    pub fn walk(&self) -> Walk<T> {
+        Walk {
+            stack: vec![self.root.clone()],
+            at: 0,
+        }
+    }
+
     /// Every value's hash.
     pub fn hashes(&self) -> impl Iterator<Item = u64> {
         self.leaves().flatten().map(|(hash, _)| *hash)
@@ -131,6 +139,50 @@ impl<T> Trie<T> {
             }
         }
         bytes
+    }
+}
+
+/// A place in a version of a trie, which it keeps alive as far as it has not seen it.
+#[derive(Debug)]
+pub(crate) struct Walk<T> {
+    stack: Vec<Arc<Node<T>>>,
+    /// Place in the leaf on top.
+    at: usize,
+}
+
+impl<T> Default for Walk<T> {
+    /// At the end.
+    fn default() -> Self {
+        Walk {
+            stack: Vec::new(),
+            at: 0,
+        }
+    }
+}
+
+impl<T> Walk<T> {
+    /// Gives `visit` at most so many further values; says how many, 0 at the end.
+    pub fn step(&mut self, most: usize, visit: &mut dyn FnMut(&T)) -> usize {
+        let mut seen = 0;
+        while seen < most
+            && let Some(node) = self.stack.pop()
+        {
+            match &*node {
+                Node::Branch(children) => self.stack.extend(children.iter().cloned()),
+                Node::Leaf(entries) => {
+                    let rest = &entries[self.at..];
+                    let now = rest.len().min(most - seen);
+                    rest[..now].iter().for_each(|(_, value)| visit(value));
+                    seen += now;
+                    self.at += now;
+                    match self.at == entries.len() {
+                        true => self.at = 0,
+                        false => self.stack.push(node),
+                    }
+                }
+            }
+        }
+        seen
     }
 }
 

@@ -9,6 +9,7 @@ mod learn;
 mod limits;
 mod meters;
 mod plan;
+mod scan;
 mod select;
 mod users;
 mod watch;
@@ -16,6 +17,7 @@ mod watch;
 pub use limits::{EvictBy, TableLimits, Vacancy, VacancyEvent};
 pub use meters::MAX_BANDS;
 pub use plan::MatchPlan;
+pub use scan::Scan;
 pub use select::FlowFilter;
 pub use watch::Selector;
 

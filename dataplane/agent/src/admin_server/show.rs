@@ -11,11 +11,11 @@ use openflow::Action;
 use openflow::model::{BandKind, GroupType, METER_PKTPS};
 use openflow::msg::Role;
 use openflow::text::{self, Names};
-use tables::{FlowFilter, MAX_FLOWS, TABLES};
+use tables::{FlowFilter, MAX_FLOWS, Rule, TABLES};
 use worker::{Counter, DropReason, NeighborEntry, NeighborState};
 
 use crate::Switch;
-use crate::handle::multipart;
+use crate::handle::{multipart, stream};
 use crate::ports::{PortRecord, iface, kind_name};
 
 pub(super) fn port(record: &PortRecord) -> Port {
@@ -67,36 +67,28 @@ pub(super) fn ports(switch: &Switch) -> Vec<Port> {
     running.chain(failed).collect()
 }
 
-pub(super) fn flows(switch: &Switch, filter: Option<&str>) -> Result<Vec<Flow>, String> {
-    let filter = match filter {
-        Some(text) => parse_filter(switch, text)?,
-        None => FlowFilter::default(),
-    };
-    let now = switch.engine.now();
+/// A flow with its counters at `now`.
+pub(super) fn flow(switch: &Switch, rule: &Rule, now: u64) -> Flow {
     let labels = switch.labels.borrow();
-    let rules = switch.tables.borrow().flows(&filter);
-    let flow = |rule: &std::sync::Arc<tables::Rule>| {
-        let stats = multipart::flow_stats(rule, now);
-        Flow {
-            table: rule.table.0,
-            priority: rule.priority,
-            cookie: rule.cookie,
-            object: labels.get(rule.cookie).map(str::to_owned),
-            duration_ns: now.saturating_sub(rule.created),
-            packets: stats.packet_count,
-            bytes: stats.byte_count,
-            idle_timeout: rule.timeouts().0,
-            hard_timeout: rule.timeouts().1,
-            matching: stats.matching.to_string(),
-            actions: stats.instructions.to_string(),
-            text: text::print_flow_stats(&stats, Names::NONE),
-        }
-    };
-    Ok(rules.iter().map(flow).collect())
+    let stats = multipart::flow_stats(rule, now);
+    Flow {
+        table: rule.table.0,
+        priority: rule.priority,
+        cookie: rule.cookie,
+        object: labels.get(rule.cookie).map(str::to_owned),
+        duration_ns: now.saturating_sub(rule.created),
+        packets: stats.packet_count,
+        bytes: stats.byte_count,
+        idle_timeout: rule.timeouts().0,
+        hard_timeout: rule.timeouts().1,
+        matching: stats.matching.to_string(),
+        actions: stats.instructions.to_string(),
+        text: text::print_flow_stats(&stats, Names::NONE),
+    }
 }
 
 /// A filter as `ovs-ofctl dump-flows` takes it; ports may be named.
-fn parse_filter(switch: &Switch, filter: &str) -> Result<FlowFilter, String> {
+pub(super) fn parse_filter(switch: &Switch, filter: &str) -> Result<FlowFilter, String> {
     let ports = switch.ports.borrow();
     let names = Names {
         ports: ports
@@ -117,12 +109,13 @@ struct Users {
     meters: BTreeMap<MeterId, String>,
 }
 
-fn users(switch: &Switch) -> Users {
+async fn users(switch: &Switch) -> Users {
     let mut users = Users::default();
-    let labels = switch.labels.borrow();
-    for rule in switch.tables.borrow().flows(&FlowFilter::default()) {
+    let all = switch.tables.borrow().scan(&FlowFilter::default());
+    stream::each_flow(all, |rule| {
+        let labels = switch.labels.borrow();
         let Some(label) = labels.get(rule.cookie) else {
-            continue;
+            return;
         };
         if let Some(meter) = rule.instructions.meter {
             users.meters.entry(meter).or_insert(label.to_owned());
@@ -139,12 +132,13 @@ fn users(switch: &Switch) -> Users {
                 _ => {}
             }
         }
-    }
+    })
+    .await;
     users
 }
 
-pub(super) fn groups(switch: &Switch) -> Vec<Group> {
-    let mut users = users(switch);
+pub(super) async fn groups(switch: &Switch) -> Vec<Group> {
+    let mut users = users(switch).await;
     let now = switch.engine.now();
     let group = |group: &std::sync::Arc<tables::Group>| {
         let stats = multipart::group_stats(switch, group);
@@ -176,8 +170,8 @@ pub(super) fn groups(switch: &Switch) -> Vec<Group> {
     multipart::groups(switch, None).iter().map(group).collect()
 }
 
-pub(super) fn meters(switch: &Switch) -> Vec<Meter> {
-    let mut users = users(switch);
+pub(super) async fn meters(switch: &Switch) -> Vec<Meter> {
+    let mut users = users(switch).await;
     let now = switch.engine.now();
     let all = multipart::meters(switch, MeterId::ALL).unwrap_or_default();
     let meter = |meter: &std::sync::Arc<tables::Meter>| {

@@ -13,9 +13,9 @@ use openflow::msg::{
     SwitchDesc, TableFeatures, TableStats,
 };
 use openflow::{Message, Version};
-use tables::{Counters, FlowFilter, Group, Meter, Pipeline, Rule, TABLES};
+use tables::{Counters, FlowFilter, Group, Meter, Pipeline, Rule, Scan, TABLES};
 
-use super::{controllers, features, queues, table};
+use super::{controllers, features, queues, stream, table};
 use crate::ports::PortRecord;
 use crate::session::Session;
 use crate::{Switch, monitors};
@@ -23,8 +23,6 @@ use crate::{Switch, monitors};
 const NANOS: u64 = 1_000_000_000;
 /// A request for bundle features asks about clocks (OFPBF_TIMESTAMP and OFPBF_TIME_SET_SCHED).
 const BUNDLE_FEATURES_TIME: u32 = 3;
-/// Flows encoded at once; between two such parts others get their turn.
-const PART: usize = 256;
 
 /// Answers a request. Counters in the answer are exact at some moment between request and reply.
 pub(crate) async fn answer(
@@ -38,11 +36,19 @@ pub(crate) async fn answer(
         RequestBody::Desc => ReplyBody::Desc(desc(switch)),
         RequestBody::Flow(request) => {
             switch.settle().await;
-            return flows(switch, session, xid, &request).await;
+            let (flows, now) = (scan(switch, &request)?, switch.engine.now());
+            let part = |rules: &[Arc<Rule>]| {
+                let each = rules.iter().map(|rule| flow_stats(rule, now));
+                ReplyBody::Flow(each.collect())
+            };
+            stream::flows(session, xid, flows, part).await;
+            return Ok(());
         }
         RequestBody::Aggregate(request) => {
             switch.settle().await;
-            ReplyBody::Aggregate(aggregate(&select(switch, &request)?))
+            let mut sum = Sum::default();
+            stream::each_flow(scan(switch, &request)?, |rule| sum.add(rule)).await;
+            ReplyBody::Aggregate(sum.0)
         }
         RequestBody::Table => {
             switch.settle().await;
@@ -56,22 +62,38 @@ pub(crate) async fn answer(
         RequestBody::Group(id) => {
             switch.settle().await;
             let groups = groups(switch, Some(id));
-            let stats = groups.iter().map(|g| group_stats(switch, g));
-            ReplyBody::Group(stats.collect())
+            let part = |groups: &[Arc<Group>]| {
+                let stats = groups.iter().map(|g| group_stats(switch, g));
+                ReplyBody::Group(stats.collect())
+            };
+            stream::list(session, xid, &groups, part).await;
+            return Ok(());
         }
         RequestBody::GroupDesc(id) => {
             let groups = groups(switch, Some(id));
-            ReplyBody::GroupDesc(groups.iter().map(|g| group_desc(g)).collect())
+            let part = |groups: &[Arc<Group>]| {
+                ReplyBody::GroupDesc(groups.iter().map(|g| group_desc(g)).collect())
+            };
+            stream::list(session, xid, &groups, part).await;
+            return Ok(());
         }
         RequestBody::GroupFeatures => ReplyBody::GroupFeatures(features::group_features()),
         RequestBody::Meter(id) => {
             let meters = meters(switch, id)?;
-            let stats = meters.iter().map(|m| meter_stats(switch, m));
-            ReplyBody::Meter(stats.collect())
+            let part = |meters: &[Arc<Meter>]| {
+                let stats = meters.iter().map(|m| meter_stats(switch, m));
+                ReplyBody::Meter(stats.collect())
+            };
+            stream::list(session, xid, &meters, part).await;
+            return Ok(());
         }
         RequestBody::MeterConfig(id) => {
             let meters = meters(switch, id)?;
-            ReplyBody::MeterConfig(meters.iter().map(|m| meter_config(m)).collect())
+            let part = |meters: &[Arc<Meter>]| {
+                ReplyBody::MeterConfig(meters.iter().map(|m| meter_config(m)).collect())
+            };
+            stream::list(session, xid, &meters, part).await;
+            return Ok(());
         }
         RequestBody::MeterFeatures => ReplyBody::MeterFeatures(features::meter_features()),
         RequestBody::TableFeatures(wanted) => {
@@ -100,7 +122,13 @@ pub(crate) async fn answer(
         }
         RequestBody::FlowCounters(request) => {
             switch.settle().await;
-            return flow_counters(switch, session, xid, &request).await;
+            let (flows, now) = (scan(switch, &request)?, switch.engine.now());
+            let part = |rules: &[Arc<Rule>]| {
+                let each = rules.iter().map(|rule| flow_counters(rule, now));
+                ReplyBody::FlowCounters(each.collect())
+            };
+            stream::flows(session, xid, flows, part).await;
+            return Ok(());
         }
         RequestBody::ControllerStatus => ReplyBody::ControllerStatus(controllers::all(switch)),
         RequestBody::BundleFeatures(request) => {
@@ -118,7 +146,7 @@ pub(crate) async fn answer(
     Ok(())
 }
 
-fn reply(session: &Session, xid: u32, more: bool, body: ReplyBody) {
+pub(super) fn reply(session: &Session, xid: u32, more: bool, body: ReplyBody) {
     let message = Message::MultipartReply(MultipartReply { more, body });
     session.reply(xid, &message);
 }
@@ -151,68 +179,27 @@ fn table_features(switch: &Switch, version: Version, table: TableId) -> TableFea
     }
 }
 
-/// Counters of flows without what they do (1.5).
-async fn flow_counters(
-    switch: &Switch,
-    session: &Session,
-    xid: u32,
-    request: &FlowStatsRequest,
-) -> Result<(), OfError> {
-    let rules = select(switch, request)?;
-    let now = switch.engine.now();
-    let mut parts = rules.chunks(PART).peekable();
-    if parts.peek().is_none() {
-        reply(session, xid, false, ReplyBody::FlowCounters(Vec::new()));
+/// A flow's counters without what it does (1.5).
+fn flow_counters(rule: &Rule, now: u64) -> FlowCounters {
+    let stats = flow_stats(rule, now);
+    FlowCounters {
+        table: stats.table,
+        reason: FlowStatsReason::Request,
+        priority: stats.priority,
+        duration_sec: stats.duration_sec,
+        duration_nsec: stats.duration_nsec,
+        packet_count: stats.packet_count,
+        byte_count: stats.byte_count,
+        matching: stats.matching,
+        more: stats.more,
     }
-    while let Some(part) = parts.next() {
-        let counters = part.iter().map(|rule| {
-            let stats = flow_stats(rule, now);
-            FlowCounters {
-                table: stats.table,
-                reason: FlowStatsReason::Request,
-                priority: stats.priority,
-                duration_sec: stats.duration_sec,
-                duration_nsec: stats.duration_nsec,
-                packet_count: stats.packet_count,
-                byte_count: stats.byte_count,
-                matching: stats.matching,
-                more: stats.more,
-            }
-        });
-        let body = ReplyBody::FlowCounters(counters.collect());
-        reply(session, xid, parts.peek().is_some(), body);
-        session.out.room().await;
-        tokio::task::yield_now().await;
-    }
-    Ok(())
 }
 
-async fn flows(
-    switch: &Rc<Switch>,
-    session: &Session,
-    xid: u32,
-    request: &FlowStatsRequest,
-) -> Result<(), OfError> {
-    let rules = select(switch, request)?;
-    let now = switch.engine.now();
-    let mut parts = rules.chunks(PART).peekable();
-    if parts.peek().is_none() {
-        reply(session, xid, false, ReplyBody::Flow(Vec::new()));
-    }
-    while let Some(part) = parts.next() {
-        let stats = part.iter().map(|rule| flow_stats(rule, now)).collect();
-        reply(session, xid, parts.peek().is_some(), ReplyBody::Flow(stats));
-        session.out.room().await;
-        tokio::task::yield_now().await;
-    }
-    Ok(())
-}
-
-fn select(switch: &Switch, request: &FlowStatsRequest) -> Result<Vec<Arc<Rule>>, OfError> {
+fn scan(switch: &Switch, request: &FlowStatsRequest) -> Result<Scan, OfError> {
     if request.table != TableId::ALL && request.table.0 >= TABLES {
         return Err(OFPBRC_BAD_TABLE_ID);
     }
-    Ok(switch.tables.borrow().flows(&filter(request)))
+    Ok(switch.tables.borrow().scan(&filter(request)))
 }
 
 /// The flows that a request is about.
@@ -271,20 +258,18 @@ fn age(created: u64, now: u64) -> (u32, u32) {
     ((age / NANOS) as u32, (age % NANOS) as u32)
 }
 
-fn aggregate(rules: &[Arc<Rule>]) -> AggregateStats {
-    let sum = rules.iter().fold(Counters::default(), |sum, rule| {
+/// Of many flows together.
+#[derive(Default)]
+struct Sum(AggregateStats);
+
+impl Sum {
+    fn add(&mut self, rule: &Rule) {
         // What is not to be counted counts as nothing here.
         let counters = rule.stats.counters();
         let unless = |flag: u16, count| if rule.flags & flag == 0 { count } else { 0 };
-        Counters {
-            packets: sum.packets + unless(FLOW_NO_PACKET_COUNTS, counters.packets),
-            bytes: sum.bytes + unless(FLOW_NO_BYTE_COUNTS, counters.bytes),
-        }
-    });
-    AggregateStats {
-        packet_count: sum.packets,
-        byte_count: sum.bytes,
-        flow_count: rules.len() as u32,
+        self.0.packet_count += unless(FLOW_NO_PACKET_COUNTS, counters.packets);
+        self.0.byte_count += unless(FLOW_NO_BYTE_COUNTS, counters.bytes);
+        self.0.flow_count += 1;
     }
 }
 

@@ -204,6 +204,11 @@ pub struct Twin {
 impl Twin {
     /// Starts it; `more` are further targets.
     pub fn start(name: &str, more: &[&str]) -> Twin {
+        Self::with(name, more, agent::Options::default())
+    }
+
+    /// Likewise, with other options.
+    pub fn with(name: &str, more: &[&str], options: agent::Options) -> Twin {
         let folder =
             std::env::temp_dir().join(format!("sluice-twin-{}-{name}", std::process::id()));
         let (openflow, admin) = (folder.join("br.mgmt"), folder.join("admin.sock"));
@@ -228,7 +233,9 @@ impl Twin {
                     dead,
                     queues: Mutex::default(),
                 });
-                run(engine, &targets, admin, ready_to, stopped, ended_to);
+                run(
+                    engine, options, &targets, admin, ready_to, stopped, ended_to,
+                );
             })
         };
         ready.recv_timeout(Duration::from_secs(5)).unwrap();
@@ -246,6 +253,20 @@ impl Twin {
         }
     }
 
+    /// Where its listener at `ptcp:0:127.0.0.1` is.
+    pub fn tcp(&self) -> String {
+        let mut admin = admin::Client::connect(&self.admin, Duration::from_secs(10)).unwrap();
+        let Ok(admin::Reply::Show(show)) = admin.call(&admin::Request::Show) else {
+            panic!("no answer")
+        };
+        let mut targets = show.sessions.iter().map(|s| s.target.split(':'));
+        let tcp = targets.find_map(|mut words| match words.next() {
+            Some("ptcp" | "pssl") => words.next(),
+            _ => None,
+        });
+        format!("127.0.0.1:{}", tcp.unwrap())
+    }
+
     /// What the engine was told so far.
     pub fn told(&self) -> Vec<Told> {
         self.told.try_iter().collect()
@@ -259,6 +280,7 @@ impl Twin {
 
 fn run(
     engine: Box<dyn Engine>,
+    options: agent::Options,
     targets: &[Target],
     admin: PathBuf,
     ready: Sender<()>,
@@ -285,6 +307,7 @@ fn run(
     };
     tokio::task::LocalSet::new().block_on(&runtime, async {
         let switch = Switch::new(identity, Tables::new(), engine, opener);
+        switch.configure(options);
         for port in ["p1,ofport=1,dev=mem", "p2,ofport=2,dev=mem"] {
             switch.add_port(port.parse().unwrap()).unwrap();
         }

@@ -12,7 +12,7 @@ use crate::Mask;
 use crate::conjunction::Floor;
 use crate::mask::late_bits;
 use crate::rule::{MaskedKey, Rule};
-use crate::trie::{self, Trie};
+use crate::trie::{self, Trie, Walk};
 
 /// Rules under a hash of the bits that all their masks have.
 ///
@@ -206,6 +206,11 @@ impl Subtable {
 
     pub fn rules(&self) -> impl Iterator<Item = &Arc<Rule>> {
         self.rules.iter()
+    }
+
+    /// Begins to go through its rules bit by bit.
+    pub fn walk(&self) -> Walk<Arc<Rule>> {
+        self.rules.walk()
     }
 
     /// Puts a rule in the place of the one of the same match and priority, if there is one.
