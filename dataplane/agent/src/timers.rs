@@ -48,20 +48,23 @@ pub async fn run_timers(switch: Rc<Switch>) {
 
 async fn expire_flows(switch: &Rc<Switch>) {
     switch.publish_if_overdue();
-    let now = switch.engine.now();
-    let next = switch.tables.borrow().next_expiry();
-    let due = next.is_some_and(|at| at <= now);
-    if !due && !switch.has_removed() {
-        return;
+    let is_due = || {
+        let next = switch.tables.borrow().next_expiry();
+        next.is_some_and(|at| at <= switch.engine.now())
+    };
+    if switch.has_removed() && !is_due() {
+        switch.settle().await;
     }
-    // With the workers' counts in, idle flows can be told from busy ones.
-    switch.settle().await;
-    if due {
+    // If they are many, a part at a time, between which others have their turn.
+    while is_due() {
+        // With the workers' counts in, idle flows can be told from busy ones.
+        switch.settle().await;
         let mut gone = switch.tables.borrow_mut().expire(switch.engine.now());
         if !gone.is_empty() {
             switch.note(None, &mut gone);
             switch.settle().await;
         }
+        tokio::task::yield_now().await;
     }
 }
 

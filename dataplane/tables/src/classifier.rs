@@ -280,6 +280,15 @@ impl Table {
         Some(removed)
     }
 
+    /// Takes out all rules.
+    pub(crate) fn clear(&mut self) {
+        *self = Table {
+            forced: self.forced,
+            generation: self.generation,
+            ..Table::default()
+        };
+    }
+
     /// Makes the table keep to a template as far as its rules let it, or choose for itself again.
     /// For tests and measurements.
     pub(crate) fn force(&mut self, template: Option<Template>) {

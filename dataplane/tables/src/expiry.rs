@@ -74,13 +74,16 @@ impl Expiry {
         self.queue.retain(|Reverse(due)| installed(&due.rule));
     }
 
-    /// Takes out a flow whose time has come; flows that were used since are put back.
+    /// Takes out a flow whose time has come; flows that were used since are put back. Looks at
+    /// `most` flows, and counts them down.
     pub fn pop(
         &mut self,
         now: u64,
+        most: &mut usize,
         installed: impl Fn(&Arc<Rule>) -> bool,
     ) -> Option<(Arc<Rule>, RemovedReason)> {
-        while self.next().is_some_and(|at| at <= now) {
+        while *most > 0 && self.next().is_some_and(|at| at <= now) {
+            *most -= 1;
             let Reverse(due) = self.queue.pop()?;
             if !installed(&due.rule) {
                 continue;

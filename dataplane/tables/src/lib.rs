@@ -43,6 +43,7 @@ pub use meter::{BandStats, Meter, Verdict};
 pub use pipeline::{Pipeline, Published, TableStats};
 pub use rule::{Counters, Rule, RuleStats};
 pub use writer::{
-    Change, EvictBy, FlowFilter, MAX_BANDS, MAX_FLOWS, MAX_GROUPS, MAX_METERS, MatchPlan,
-    RemovedReason, Saved, Scan, Selector, TABLES, TableLimits, Tables, Vacancy, VacancyEvent,
+    Change, EvictBy, FlowFilter, MAX_BANDS, MAX_FLOWS, MAX_FLOWS_IN_ALL, MAX_GROUPS, MAX_METERS,
+    MatchPlan, RemovedReason, Saved, Scan, Selector, TABLES, TableLimits, Tables, Vacancy,
+    VacancyEvent,
 };

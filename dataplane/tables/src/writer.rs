@@ -36,6 +36,10 @@ use users::Users;
 pub const TABLES: u8 = 254;
 /// Most flows in one table.
 pub const MAX_FLOWS: usize = 2_000_000;
+/// Most flows in all tables, unless [`Tables::set_most_flows`] says otherwise.
+pub const MAX_FLOWS_IN_ALL: usize = 4_000_000;
+/// Flows with timeouts that [`Tables::expire`] looks at.
+const EXPIRED_AT_ONCE: usize = 10_000;
 /// Most groups.
 pub const MAX_GROUPS: usize = 1_000_000;
 /// Most meters.
@@ -73,6 +77,11 @@ pub enum Change {
 #[derive(Debug)]
 pub struct Tables {
     next: Pipeline,
+    /// Flows in all tables.
+    flows: usize,
+    most_flows: usize,
+    most_groups: usize,
+    most_meters: usize,
     changed: bool,
     published: Arc<Published>,
     /// Earlier pipelines that a worker may still hold: freed here, not on a worker.
@@ -116,6 +125,10 @@ impl Tables {
         pipeline.generation = 2;
         Tables {
             next: pipeline,
+            flows: 0,
+            most_flows: MAX_FLOWS_IN_ALL,
+            most_groups: MAX_GROUPS,
+            most_meters: MAX_METERS,
             changed: false,
             published: Arc::new(Published::new(published)),
             retired: Vec::new(),
@@ -190,6 +203,7 @@ impl Tables {
     /// publication or [`Tables::expire`].
     pub fn restore(&mut self, saved: Saved) {
         self.next = saved.next;
+        self.flows = self.next.rules();
         self.changed = saved.changed;
         self.group_users = saved.group_users;
         self.chain_users = saved.chain_users;
@@ -224,12 +238,15 @@ impl Tables {
     }
 
     /// Removes flows whose timeout has passed. Workers should have given up their counters just
-    /// before, as these hold when a flow was used last.
+    /// before, as these hold when a flow was used last. Looks at a part of them only, if they are
+    /// many: then [`Tables::next_expiry`] is not later than `now`, and there is more to do.
     pub fn expire(&mut self, now: u64) -> Vec<Change> {
         let mut changes = Vec::new();
+        let mut most = EXPIRED_AT_ONCE;
         loop {
             let next = &self.next;
-            let Some((rule, reason)) = self.expiry.pop(now, |rule| is_installed(next, rule)) else {
+            let installed = |rule: &Arc<Rule>| is_installed(next, rule);
+            let Some((rule, reason)) = self.expiry.pop(now, &mut most, installed) else {
                 self.drop_learned(&mut changes);
                 return changes;
             };
@@ -252,7 +269,24 @@ impl Tables {
             .table_mut(rule.table)
             .and_then(|table| table.remove(&rule.key, rule.priority));
         if let Some(removed) = removed {
+            self.flows -= 1;
             self.forget_users(&removed);
+        }
+    }
+
+    /// Takes out all flows of a table.
+    fn empty(&mut self, table: TableId, reason: RemovedReason, changes: &mut Vec<Change>) {
+        let Some(at) = self.next.table(table).filter(|table| !table.is_empty()) else {
+            return;
+        };
+        let rules: Vec<Arc<Rule>> = at.rules().cloned().collect();
+        if let Some(table) = self.table_mut(table) {
+            table.clear();
+        }
+        self.flows -= rules.len();
+        for rule in rules {
+            self.forget_users(&rule);
+            changes.push(Change::Removed(rule, reason));
         }
     }
 

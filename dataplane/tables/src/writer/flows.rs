@@ -10,7 +10,7 @@ use smallvec::SmallVec;
 
 use super::select::Filter;
 use super::users::Used;
-use super::{Change, MatchPlan, RemovedReason, Tables};
+use super::{Change, MatchPlan, RemovedReason, TABLES, Tables};
 use crate::rule::{MaskedKey, RuleClock};
 use crate::{Refused, Rule, RuleStats};
 
@@ -111,7 +111,11 @@ impl Tables {
     /// Sees to it that a table has room for one more flow.
     fn make_room(&mut self, table: TableId, changes: &mut Vec<Change>) -> Result<(), Refused> {
         let most = self.limits(table).unwrap_or_default().max_entries as usize;
-        while self.next.table(table).is_some_and(|t| t.len() >= most) {
+        let is_full = |all: &Self| {
+            let held = all.next.table(table).map_or(0, |t| t.len());
+            held >= most || all.flows >= all.most_flows
+        };
+        while is_full(self) {
             let victim = self.victim(table).ok_or(Refused::TableFull(table))?;
             self.take_out(&victim);
             changes.push(Change::Removed(victim, RemovedReason::Eviction));
@@ -168,6 +172,21 @@ impl Tables {
         key: &MaskedKey,
         changes: &mut Vec<Change>,
     ) -> Result<(), Refused> {
+        let is_everything = head.command == FlowCommand::Delete
+            && key.mask().words().is_empty()
+            && head.cookie_mask == 0
+            && head.out_port == PortNo::ANY
+            && head.out_group == GroupId::ANY;
+        if is_everything && head.table == TableId::ALL {
+            for table in 0..TABLES {
+                self.empty(TableId(table), RemovedReason::Delete, changes);
+            }
+            return Ok(());
+        }
+        if is_everything && self.next.table(head.table).is_some() {
+            self.empty(head.table, RemovedReason::Delete, changes);
+            return Ok(());
+        }
         for rule in self.selected(head, key, head.out_port, head.out_group)? {
             self.take_out(&rule);
             changes.push(Change::Removed(rule, RemovedReason::Delete));
@@ -219,8 +238,10 @@ impl Tables {
         }
         self.expiry.watch(&rule);
         self.watch_victim(&rule);
-        if let Some(table) = self.table_mut(rule.table) {
-            table.insert(rule);
+        if let Some(table) = self.table_mut(rule.table)
+            && table.insert(rule).is_none()
+        {
+            self.flows += 1;
         }
         self.tidy_expiry();
     }
@@ -239,7 +260,7 @@ impl Tables {
     /// Flows that were replaced wait in the queue for a time that may be hours away; when they are
     /// more than those in the tables, they go.
     fn tidy_expiry(&mut self) {
-        if self.expiry.len() > 1024 && self.expiry.len() > 2 * self.next.rules() + 1024 {
+        if self.expiry.len() > 2 * self.flows + 1024 {
             let next = &self.next;
             self.expiry.retain(|rule| super::is_installed(next, rule));
         }

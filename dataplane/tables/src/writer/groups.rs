@@ -8,7 +8,7 @@ use openflow::model::{GroupCommand, GroupMod, GroupType};
 
 use super::buckets::check_ids;
 use super::users::Used;
-use super::{Change, MAX_GROUPS, RemovedReason, Tables};
+use super::{Change, RemovedReason, Tables};
 use crate::group::groups_in;
 use crate::pipeline::id_hash;
 use crate::{Group, Refused, Rule};
@@ -33,7 +33,7 @@ impl Tables {
                 if self.next.group(id).is_some() {
                     return Err(Refused::GroupExists(id));
                 }
-                if self.next.groups.len() >= MAX_GROUPS {
+                if self.next.groups.len() >= self.most_groups {
                     return Err(Refused::OutOfGroups);
                 }
                 self.put_group(Group::new(request, now));

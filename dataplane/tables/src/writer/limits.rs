@@ -2,7 +2,7 @@
 
 use net::TableId;
 
-use super::{MAX_FLOWS, Tables};
+use super::{MAX_FLOWS, MAX_GROUPS, MAX_METERS, Tables};
 use crate::Refused;
 
 /// What was set for a table.
@@ -115,6 +115,22 @@ impl Tables {
         for limited in &mut self.limited {
             limited.limits.max_entries = max_entries.min(MAX_FLOWS as u32);
         }
+    }
+
+    /// Sets how many flows all tables may hold together. Flows beyond that stay until they go for
+    /// another reason.
+    pub fn set_most_flows(&mut self, most: usize) {
+        self.most_flows = most;
+    }
+
+    /// Sets how many groups there may be.
+    pub fn set_most_groups(&mut self, most: usize) {
+        self.most_groups = most.min(MAX_GROUPS);
+    }
+
+    /// Sets how many meters there may be.
+    pub fn set_most_meters(&mut self, most: usize) {
+        self.most_meters = most.min(MAX_METERS);
     }
 
     /// Free space of a table, in percent of its size.

@@ -7,7 +7,7 @@ use net::MeterId;
 use openflow::model::{METER_KBPS, METER_PKTPS, MeterCommand, MeterMod};
 
 use super::users::Used;
-use super::{Change, MAX_METERS, RemovedReason, Tables};
+use super::{Change, RemovedReason, Tables};
 use crate::pipeline::id_hash;
 use crate::{Meter, Refused};
 
@@ -25,7 +25,7 @@ impl Tables {
                 if self.next.meter(id).is_some() {
                     return Err(Refused::MeterExists(id));
                 }
-                if self.next.meters.len() >= MAX_METERS {
+                if self.next.meters.len() >= self.most_meters {
                     return Err(Refused::OutOfMeters);
                 }
                 self.put_meter(Meter::new(request, now));
