@@ -12,6 +12,7 @@ use worker::{Poll, Vtep};
 
 use crate::connections::Connections;
 use crate::cpus;
+use crate::sizes::Sizes;
 
 /// The switch of a node: forwards packets between ports by OpenFlow tables, on DPDK.
 #[derive(Debug, Default, Parser)]
@@ -70,6 +71,8 @@ struct Flags {
     metrics: Option<String>,
     #[command(flatten)]
     connections: Connections,
+    #[command(flatten)]
+    sizes: Sizes,
 }
 
 /// One value or a list of them.
@@ -117,9 +120,23 @@ struct File {
     controller_burst_limit: Option<u32>,
     max_connections: Option<usize>,
     max_connections_per_peer: Option<usize>,
+    max_flows: Option<usize>,
+    max_flows_per_table: Option<u32>,
+    max_groups: Option<usize>,
+    max_meters: Option<usize>,
 }
 
 impl File {
+    /// What it says about the tables' size.
+    fn sizes(&self) -> Sizes {
+        Sizes {
+            max_flows: self.max_flows,
+            max_flows_per_table: self.max_flows_per_table,
+            max_groups: self.max_groups,
+            max_meters: self.max_meters,
+        }
+    }
+
     /// What it says about OpenFlow connections.
     fn connections(&mut self) -> Connections {
         Connections {
@@ -155,6 +172,8 @@ pub struct Config {
     pub openflow: Options,
     /// Certificates for those through TLS.
     pub tls: Option<TlsFiles>,
+    /// How much the tables may hold.
+    pub sizes: Sizes,
     /// Cores of workers; empty: one worker, not pinned.
     pub cpus: Vec<usize>,
     /// Most MAC addresses that NORMAL learns.
@@ -232,6 +251,7 @@ fn read_file(path: &Path) -> Result<File, Usage> {
 
 fn merge(flags: Flags, mut file: File) -> Result<Config, String> {
     let (openflow, tls) = flags.connections.or(file.connections()).resolve()?;
+    let sizes = flags.sizes.or(file.sizes()).check()?;
     let name = match flags.name.or(file.name) {
         Some(name) => name,
         None => host_name(),
@@ -293,6 +313,7 @@ fn merge(flags: Flags, mut file: File) -> Result<Config, String> {
         targets,
         openflow,
         tls,
+        sizes,
         cpus,
         mac_table_size,
         mac_aging_time,

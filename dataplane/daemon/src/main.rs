@@ -11,6 +11,7 @@ mod eal;
 mod http;
 mod notify;
 mod run;
+mod sizes;
 
 use std::process::ExitCode;
 

@@ -11,7 +11,6 @@ use std::sync::Arc;
 use agent::{Identity, Opener, Options, Switch, Target};
 use anyhow::{Context, Result};
 use conntrack::ConnTable;
-use tables::Tables;
 use tokio::signal::unix::{SignalKind, signal};
 use tracing_subscriber::EnvFilter;
 use transport::Tls;
@@ -44,7 +43,7 @@ pub fn run(config: Config) -> Result<()> {
         cpus::check(&config.cpus, &allowed).map_err(anyhow::Error::msg)?;
     }
     let pools = eal::start(&config)?;
-    let tables = Tables::new();
+    let tables = config.sizes.tables();
     let conns = ConnTable::new(&conntrack::Config::new(CONNECTIONS, seeds()))
         .context("cannot reserve memory for tracked connections")?;
     let shared = Shared::new(
