@@ -4,6 +4,7 @@
 //! What a packet is after that is for [`crate::parse::extract`] to say: headers that were behind a
 //! label come to light, or vanish behind one.
 
+use zerocopy::IntoBytes;
 use zerocopy::big_endian::{U16, U32};
 
 use crate::MacAddr;
@@ -69,6 +70,35 @@ pub fn pop_mpls(packet: &mut impl Room, layout: &Layout, ethertype: u16) -> bool
     set_ethertype(head, l3, ethertype);
     head.copy_within(0..l3, LSE_LEN);
     packet.shrink(LSE_LEN)
+}
+
+/// Puts a label in front of a whole frame, behind an Ethernet header that says nothing but the ethertype:
+/// the frame is then what follows the label. The time to live is that of the frame's IP header, or 64.
+pub fn encap_mpls(packet: &mut impl Room, layout: &Layout, ethertype: u16) -> bool {
+    let l3 = usize::from(layout.l3);
+    let head = packet.head_mut();
+    let ttl = match layout.network {
+        Network::Ipv4 => view::<Ipv4>(head, l3).map(|ip| ip.ttl),
+        Network::Ipv6 => view::<Ipv6>(head, l3).map(|ip| ip.hop_limit),
+        _ => Some(64),
+    };
+    let Some(ttl) = ttl else {
+        return false;
+    };
+    let outer = Ethernet {
+        dst: MacAddr::ZERO,
+        src: MacAddr::ZERO,
+        ethertype: ethertype.into(),
+    };
+    let entry = BOTTOM_OF_STACK | u32::from(ttl);
+    packet.grow(Ethernet::LEN + LSE_LEN)
+        && put(packet.head_mut(), 0, outer.as_bytes())
+        && put(packet.head_mut(), Ethernet::LEN, &entry.to_be_bytes())
+}
+
+/// Takes off a label with the Ethernet header in front of it, from a whole frame.
+pub fn decap_mpls(packet: &mut impl Room, layout: &Layout) -> bool {
+    layout.network == Network::Mpls && packet.shrink(usize::from(layout.l3) + LSE_LEN)
 }
 
 /// Pushes an I-TAG: the addresses are copied to the backbone's, the priority from the outermost VLAN

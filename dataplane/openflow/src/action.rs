@@ -4,6 +4,7 @@ use std::net::IpAddr;
 
 use net::{GroupId, MeterId, PortNo, TableId};
 
+use crate::encap::Encap;
 use crate::links::{Bundle, Multipath};
 use crate::{Field, SubField};
 
@@ -68,6 +69,15 @@ pub enum Action {
     },
     /// Remove the I-TAG.
     PopPbb,
+    /// Put a header of any kind in front (NXAST_ENCAP).
+    Encap(Box<Encap>),
+    /// Remove the outermost header, of whatever kind (NXAST_DECAP).
+    Decap {
+        /// What kind of packet that leaves; none: what the header says.
+        packet_type: Option<u32>,
+    },
+    /// Decrement the time to live of a network service header (NXAST_DEC_NSH_TTL).
+    DecNshTtl,
     /// Write bits of a field; on the wire set_field (masked from 1.5 on) or NXAST_REG_LOAD.
     SetField {
         /// The field.

@@ -4,6 +4,7 @@
 use net::{GroupId, MeterId, PortNo, TableId};
 
 use crate::action::{CtZone, Learn, LearnSource, LearnTarget, NatKind, SampleId};
+use crate::encap::packet_type;
 use crate::error::{self, OfError};
 use crate::field::Prereq;
 use crate::links::Multipath;
@@ -244,6 +245,15 @@ fn one(headers: &mut Headers, action: &Action, place: Place) -> Result<(), OfErr
             headers.require(Prereq::Pbb)?;
             headers.forget_payload();
         }
+        Action::Encap(encap) => {
+            if let Some(ethertype) = packet_type::ethertype(encap.packet_type) {
+                headers.forget_payload();
+                headers.vlan = false;
+                headers.eth_type = Some(ethertype);
+            }
+        }
+        // What is behind a label comes to light when a packet is there.
+        Action::Decap { .. } if headers.has(Prereq::Mpls) => headers.forget_payload(),
         Action::SetField { field, value, mask } => {
             let whole = (*mask == field.info().slot.ones()).then_some(*value);
             outside_ct(action)?;

@@ -15,6 +15,7 @@
 
 pub mod action;
 mod check;
+pub mod encap;
 pub mod error;
 pub mod field;
 pub mod flow_match;

@@ -101,6 +101,12 @@ pub(crate) enum Reshape {
     PopVlan,
     CopyTtlOut,
     CopyTtlIn,
+    /// Puts a label in front of the whole frame.
+    EncapMpls(u16),
+    /// Takes it off again.
+    DecapMpls,
+    /// Forgets the link-layer addresses.
+    DecapEthernet,
     EthType(u16),
     IpProto(u8),
 }
@@ -110,7 +116,11 @@ impl Reshape {
     pub fn uncovers(self) -> bool {
         !matches!(
             self,
-            Reshape::PushMpls(_) | Reshape::PushPbb | Reshape::CopyTtlOut
+            Reshape::PushMpls(_)
+                | Reshape::PushPbb
+                | Reshape::CopyTtlOut
+                | Reshape::EncapMpls(_)
+                | Reshape::DecapEthernet
         )
     }
 }

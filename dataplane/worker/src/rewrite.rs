@@ -65,6 +65,8 @@ pub(crate) fn apply(
     match change {
         Reshape::PushMpls(ethertype) => return reshape::push_mpls(packet, layout, ethertype),
         Reshape::PushPbb => return reshape::push_pbb(packet, layout),
+        Reshape::EncapMpls(ethertype) => return reshape::encap_mpls(packet, layout, ethertype),
+        Reshape::DecapMpls => reshape::decap_mpls(packet, layout),
         Reshape::PopMpls(ethertype) => reshape::pop_mpls(packet, layout, ethertype),
         Reshape::PopPbb => reshape::pop_pbb(packet, layout),
         Reshape::PopVlan => {
@@ -76,6 +78,9 @@ pub(crate) fn apply(
             match edit {
                 Reshape::CopyTtlOut => editor.copy_ttl_out(),
                 Reshape::CopyTtlIn => editor.copy_ttl_in(),
+                Reshape::DecapEthernet => {
+                    editor.set_eth_dst(MacAddr::ZERO) && editor.set_eth_src(MacAddr::ZERO)
+                }
                 Reshape::EthType(ethertype) => editor.set_eth_type(ethertype),
                 Reshape::IpProto(proto) => editor.set_ip_proto(proto),
                 _ => false,

@@ -6,6 +6,7 @@ mod common;
 use common::{Rig, SECOND, mac, output, set, watching};
 use net::{GroupId, TableId};
 use openflow::action::{Ct, CtZone, Nat, NatKind};
+use openflow::encap::{Encap, packet_type};
 use openflow::links::{Bundle, BundleAlgorithm, HashFields, Multipath, MultipathAlgorithm};
 use openflow::model::GroupType;
 use openflow::{Action, Field, Instructions, Match, SubField};
@@ -202,6 +203,11 @@ fn shim() -> impl Strategy<Value = Action> {
         2 => small(&[0x0800u16, 0x86dd, 0x8847]).prop_map(|ethertype| Action::PopMpls { ethertype }),
         1 => Just(Action::DecMplsTtl),
         1 => small(&[1u8, 64]).prop_map(Action::SetMplsTtl),
+        1 => small(&[packet_type::MPLS, packet_type::ETHERNET]).prop_map(|packet_type| {
+            Action::Encap(Box::new(Encap { packet_type, hdr_size: 0, properties: vec![] }))
+        }),
+        1 => small(&[None, Some(packet_type::ETHERNET)])
+            .prop_map(|packet_type| Action::Decap { packet_type }),
         1 => Just(Action::CopyTtlOut),
         1 => Just(Action::CopyTtlIn),
         2 => Just(Action::PushPbb { ethertype: 0x88e7 }),

@@ -4,6 +4,7 @@ mod common;
 
 use common::*;
 use net::TableId;
+use openflow::encap::{Encap, packet_type};
 use openflow::model::GroupType;
 use openflow::{Action, Field, Instructions, Match};
 use worker::{Counter, DropReason};
@@ -199,6 +200,57 @@ fn an_i_tag_copies_addresses_and_priority_and_comes_off_again() {
     rig.flow(2, 1, tagged, vec![Action::PopVlan, output(2)]);
     rig.send(1, &outer);
     assert_eq!(rig.only(2), frame);
+}
+
+#[test]
+fn a_whole_frame_goes_behind_a_label_and_comes_out_again() {
+    let mut rig = Rig::new(3);
+    let encap = |packet_type| {
+        Action::Encap(Box::new(Encap {
+            packet_type,
+            hdr_size: 0,
+            properties: vec![],
+        }))
+    };
+    let decap = |packet_type| Action::Decap { packet_type };
+    let far_end = net::MacAddr([2, 9, 9, 9, 9, 9]);
+    let label = vec![
+        encap(packet_type::MPLS),
+        set(Field::MplsLabel, 16u8),
+        encap(packet_type::MPLS),
+        set(Field::MplsLabel, 17u8),
+        encap(packet_type::ETHERNET),
+        set(Field::EthDst, far_end.to_u64()),
+        output(2),
+    ];
+    rig.flow(0, 1, in_port(1), label);
+    rig.rule(0, 2, in_port(2), then(vec![decap(None), decap(None)], 1));
+    let bottom = mpls().with(Field::PacketType, packet_type::MPLS);
+    let bottom = bottom.with(Field::MplsLabel, 16u8);
+    rig.rule(
+        1,
+        1,
+        bottom,
+        then(vec![decap(Some(packet_type::ETHERNET))], 2),
+    );
+    let inner = any().with(Field::EthType, 0x0800u16);
+    let inner = inner.with(Field::Ipv4Dst, 0x0a00_0002u32);
+    rig.flow(2, 1, inner, vec![output(3)]);
+    for ttl in [64, 7] {
+        let frame = udp_ttl(1, 2, (5, 6), ttl, b"a frame in a pseudo-wire");
+        rig.send(1, &frame);
+        let labels = [0x88, 0x47, 0, 1, 0x10, ttl, 0, 1, 1, ttl];
+        let wrapped = [&far_end.0[..], &[0; 6], &labels, &frame].concat();
+        assert_eq!(rig.only(2), wrapped);
+        rig.send(2, &wrapped);
+        assert_eq!(rig.only(3), frame);
+    }
+    assert_eq!(rig.count(Counter::CacheHits), 1, "the way in is cached");
+    // What is no Ethernet frame cannot be sent as one.
+    rig.flow(0, 3, in_port(1), vec![decap(None), output(2)]);
+    rig.send(1, &udp(1, 2, (5, 6), b"bare"));
+    assert!(rig.out(2).is_empty());
+    assert_eq!(rig.dropped(DropReason::Unsupported), 1);
 }
 
 #[test]

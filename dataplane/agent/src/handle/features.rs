@@ -2,6 +2,7 @@
 
 use net::{PortNo, TableId};
 use openflow::action::Controller;
+use openflow::encap::packet_type;
 use openflow::error::*;
 use openflow::model::{METER_BURST, METER_KBPS, METER_PKTPS, METER_STATS};
 use openflow::msg::{
@@ -68,7 +69,10 @@ fn check_action(action: &Action, packet_out: bool) -> Result<(), OfError> {
             writes(dst.field)
         }
         Action::Clone(inner) => check_actions(inner, packet_out),
+        // Network service headers are left to those who serve.
+        Action::Encap(encap) if encap.packet_type == packet_type::NSH => Err(NXBAC_BAD_HEADER_TYPE),
         Action::Learn(_)
+        | Action::DecNshTtl
         | Action::FinTimeout { .. }
         | Action::Controller(Controller { pause: true, .. }) => Err(OFPBAC_BAD_EXP_TYPE),
         _ => Ok(()),

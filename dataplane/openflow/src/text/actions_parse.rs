@@ -7,7 +7,7 @@ use super::arguments::{
     arrow, field_in_action, mpls, parse_check_pkt_larger, parse_conjunction, parse_controller,
     parse_fin_timeout, parse_nat, parse_note, parse_range, parse_zone, plain_controller, writable,
 };
-use super::{Names, TextError, learn, links, sample, scan, value};
+use super::{Names, TextError, encap, learn, links, sample, scan, value};
 use crate::action::Ct;
 use crate::check::Headers;
 use crate::field::Prereq;
@@ -210,6 +210,9 @@ impl<'a> Parser<'a> {
                 field_in_action(text)
                     .ok_or_else(|| TextError::new(format!("{text}: unknown field")))?,
             ),
+            "encap" => encap::parse_encap(text)?,
+            "decap" => encap::parse_decap(text)?,
+            "dec_nsh_ttl" => Action::DecNshTtl,
             "exit" => Action::Exit,
             "goto_table" | "meter" | "clear_actions" | "write_actions" | "write_metadata" => {
                 return Err(TextError::new(format!(

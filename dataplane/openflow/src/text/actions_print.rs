@@ -6,7 +6,7 @@ use std::net::IpAddr;
 use net::PortNo;
 
 use super::value::{self, Hex};
-use super::{Names, learn, links, sample};
+use super::{Names, encap, learn, links, sample};
 use crate::action::{Controller, Ct, CtZone, Nat, NatKind};
 use crate::msg::PacketInReason;
 use crate::{Action, Field, Instructions, SubField};
@@ -151,6 +151,9 @@ pub(super) fn write_action(f: &mut dyn fmt::Write, action: &Action, names: &Name
         }
         Action::Sample(sample) => sample::write(f, sample, names),
         Action::DeleteField(field) => write!(f, "delete_field:{}", name_in_action(*field)),
+        Action::Encap(encap) => encap::write_encap(f, encap),
+        Action::Decap { packet_type } => encap::write_decap(f, *packet_type),
+        Action::DecNshTtl => f.write_str("dec_nsh_ttl"),
         Action::Exit => f.write_str("exit"),
     }
 }

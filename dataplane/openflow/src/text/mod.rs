@@ -7,6 +7,7 @@
 mod actions_parse;
 mod actions_print;
 mod arguments;
+mod encap;
 mod flow;
 mod group;
 mod learn;

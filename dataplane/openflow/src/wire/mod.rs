@@ -10,6 +10,7 @@ mod bundled;
 mod continuation;
 mod controller;
 mod ct;
+mod encap;
 mod events;
 mod experimenter;
 mod flow;

@@ -3,7 +3,9 @@
 use net::{PortNo, TableId};
 
 use super::actions::{begin_nicira, end_nicira, is_mpls, padded, read_actions, write_actions};
-use super::{EncodeError, Reader, Writer, actions, controller, ct, learn, links, oxm, sample};
+use super::{
+    EncodeError, Reader, Writer, actions, controller, ct, encap, learn, links, oxm, sample,
+};
 use crate::action::Conjunction;
 use crate::error::{self, OfError};
 use crate::flow_match::MatchField;
@@ -37,6 +39,8 @@ pub(super) mod subtype {
     pub(super) const STACK_PUSH: u16 = 27;
     pub(super) const STACK_POP: u16 = 28;
     pub(in crate::wire) const SAMPLE: u16 = 29;
+    pub(super) const SET_MPLS_LABEL: u16 = 30;
+    pub(super) const SET_MPLS_TC: u16 = 31;
     pub(super) const OUTPUT_REG2: u16 = 32;
     pub(super) const REG_LOAD2: u16 = 33;
     pub(super) const CONJUNCTION: u16 = 34;
@@ -50,6 +54,9 @@ pub(super) mod subtype {
     pub(super) const CT_CLEAR: u16 = 43;
     pub(super) const RESUBMIT_TABLE_CT: u16 = 44;
     pub(in crate::wire) const LEARN2: u16 = 45;
+    pub(super) const ENCAP: u16 = 46;
+    pub(super) const DECAP: u16 = 47;
+    pub(super) const DEC_NSH_TTL: u16 = 48;
     pub(super) const CHECK_PKT_LARGER: u16 = 49;
     pub(super) const DELETE_FIELD: u16 = 50;
     pub(in crate::wire) const SAMPLE4: u16 = 51;
@@ -80,6 +87,8 @@ pub(super) fn read(mut r: Reader<'_>) -> Result<Action, OfError> {
             r.zeros(r.len(), error::OFPBAC_BAD_ARGUMENT)?;
             return Ok(Action::DeleteField(field));
         }
+        subtype::ENCAP => return encap::read_encap(r),
+        subtype::DECAP => return encap::read_decap(r),
         subtype::MULTIPATH => return links::read_multipath(r),
         subtype::BUNDLE | subtype::BUNDLE_LOAD => {
             return links::read_bundle(r, subtype == subtype::BUNDLE_LOAD);
@@ -150,6 +159,15 @@ pub(super) fn read(mut r: Reader<'_>) -> Result<Action, OfError> {
             padded(&mut r, 5, Action::SetMplsTtl(ttl))?
         }
         subtype::DEC_MPLS_TTL => padded(&mut r, 6, Action::DecMplsTtl)?,
+        subtype::SET_MPLS_LABEL => {
+            r.skip(2)?;
+            mpls_field(Field::MplsLabel, r.u32()?)?
+        }
+        subtype::SET_MPLS_TC => {
+            let class = r.u8()?;
+            padded(&mut r, 5, mpls_field(Field::MplsTc, class.into())?)?
+        }
+        subtype::DEC_NSH_TTL => padded(&mut r, 6, Action::DecNshTtl)?,
         subtype::STACK_PUSH => Action::StackPush(read_stack(&mut r)?),
         subtype::STACK_POP => Action::StackPop(writable(read_stack(&mut r)?)?),
         subtype::CONJUNCTION => read_conjunction(&mut r)?,
@@ -168,6 +186,14 @@ pub(super) fn read(mut r: Reader<'_>) -> Result<Action, OfError> {
     };
     r.end()?;
     Ok(action)
+}
+
+fn mpls_field(field: Field, value: u32) -> Result<Action, OfError> {
+    let value = u128::from(value);
+    match value <= field.info().slot.ones() {
+        true => Ok(whole(field, value)),
+        false => Err(error::OFPBAC_BAD_ARGUMENT),
+    }
 }
 
 fn whole(field: Field, value: u128) -> Action {
@@ -350,6 +376,10 @@ pub(super) fn write(w: &mut Writer<'_>, action: &Action) -> Result<(), EncodeErr
         Action::Ct(ct) => return ct::write_ct(w, ct),
         Action::Nat(nat) => return ct::write_nat(w, nat),
         Action::Learn(learn) => return learn::write(w, learn),
+        Action::Encap(encap) => return encap::write_encap(w, subtype::ENCAP, encap),
+        Action::Decap { packet_type } => {
+            return encap::write_decap(w, subtype::DECAP, *packet_type);
+        }
         Action::Controller(controller) => return controller::write(w, controller),
         Action::Sample(sample) => return sample::write(w, sample),
         Action::Multipath(multipath) => return links::write_multipath(w, multipath),
@@ -460,6 +490,7 @@ fn subtype_of(action: &Action, version: Version) -> Option<u16> {
         Action::CtClear => subtype::CT_CLEAR,
         Action::PopQueue => subtype::POP_QUEUE,
         Action::Exit => subtype::EXIT,
+        Action::DecNshTtl => subtype::DEC_NSH_TTL,
         _ => return None,
     })
 }

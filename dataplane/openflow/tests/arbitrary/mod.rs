@@ -10,6 +10,7 @@ use openflow::action::{
     Conjunction, Controller, Ct, CtZone, Learn, LearnSource, LearnSpec, LearnTarget, Nat, NatKind,
     Sample, SampleDirection, SampleId,
 };
+use openflow::encap::{Encap, EncapProperty, packet_type};
 use openflow::field::Prereq;
 use openflow::links::{Bundle, BundleAlgorithm, HashFields, Multipath, MultipathAlgorithm};
 use openflow::model::*;
@@ -370,11 +371,50 @@ fn link() -> impl Strategy<Value = Action> {
     prop_oneof![multipath, bundle, cut]
 }
 
+/// Headers put on and taken off.
+fn headers() -> impl Strategy<Value = Action> {
+    let property = prop_oneof![
+        (1u8..3).prop_map(EncapProperty::NshMdType),
+        (
+            any::<u16>(),
+            any::<u8>(),
+            prop::collection::vec(any::<u8>(), 1..40)
+        )
+            .prop_map(|(class, kind, mut data)| {
+                // Text is a number: what it begins with must not be zero.
+                data[0] |= 1;
+                EncapProperty::NshTlv { class, kind, data }
+            }),
+    ];
+    let nsh = prop::collection::vec(property, 0..3).prop_map(|p| (packet_type::NSH, p));
+    let other = select(vec![
+        packet_type::ETHERNET,
+        packet_type::MPLS,
+        packet_type::MPLS_MULTICAST,
+    ]);
+    let encap = prop_oneof![nsh, other.prop_map(|kind| (kind, vec![]))].prop_map(
+        |(packet_type, properties)| {
+            Action::Encap(Box::new(Encap {
+                packet_type,
+                hdr_size: 0,
+                properties,
+            }))
+        },
+    );
+    let decap = prop::option::of((0u32..2, 0u32..0xffff)).prop_map(|kind| Action::Decap {
+        packet_type: kind
+            .map(|(ns, kind)| ns << 16 | kind)
+            .filter(|kind| *kind != packet_type::NEXT),
+    });
+    prop_oneof![encap, decap, Just(Action::DecNshTtl)]
+}
+
 /// Any action that may stand in a packet-out.
 pub fn action() -> impl Strategy<Value = Action> {
     let leaf = prop_oneof![
         4 => (port(), any::<u16>()).prop_map(|(port, max_len)| Action::Output { port, max_len }),
         4 => set_field(writable()),
+        1 => headers(),
         4 => load(range_of(writable(), 64)),
         2 => (range_of(writable(), 64), range_of(writable(), 64)).prop_map(|(src, dst)| {
             let bits = src.bits.min(dst.bits);

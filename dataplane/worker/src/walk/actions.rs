@@ -104,10 +104,12 @@ impl<'a> Walk<'a> {
             Action::Sample(_) => {}
             // Looked at by the tables; runs in a packet-out only, where it means nothing.
             Action::Conjunction(_) => {}
+            Action::Encap(encap) => self.encapsulate(encap),
+            Action::Decap { packet_type } => self.decapsulate(*packet_type),
             Action::DeleteField(field) => self.delete(*field),
             Action::Exit => self.stop = true,
             // A translation stands inside a ct action only; the rest is not offered.
-            Action::Nat(_) | Action::Learn(_) | Action::FinTimeout { .. } => {
+            Action::Nat(_) | Action::DecNshTtl | Action::Learn(_) | Action::FinTimeout { .. } => {
                 self.fail(DropReason::Unsupported)
             }
         }

@@ -121,11 +121,12 @@ fn rank(action: &Action) -> u8 {
     match action {
         Action::CopyTtlIn => 0,
         Action::PopVlan | Action::PopMpls { .. } | Action::PopPbb => 1,
-        Action::PushMpls { .. } => 2,
+        Action::Decap { .. } => 1,
+        Action::Encap(_) | Action::PushMpls { .. } => 2,
         Action::PushPbb { .. } => 3,
         Action::PushVlan { .. } => 4,
         Action::CopyTtlOut => 5,
-        Action::DecNwTtl | Action::DecNwTtlIds(_) | Action::DecMplsTtl => 6,
+        Action::DecNshTtl | Action::DecNwTtl | Action::DecNwTtlIds(_) | Action::DecMplsTtl => 6,
         Action::SetField { .. }
         | Action::Load { .. }
         | Action::Move { .. }

@@ -7,6 +7,7 @@
 
 mod actions;
 mod connections;
+mod encap;
 mod groups;
 mod headers;
 mod links;

@@ -125,6 +125,9 @@ impl Walk<'_> {
     }
 
     pub(super) fn send_to(&mut self, port: &PortEntry) {
+        if !self.is_ethernet() {
+            return self.lose(DropReason::Unsupported);
+        }
         match &port.kind {
             PortKind::Device { .. } => {
                 self.commit();
