@@ -108,7 +108,11 @@ fn steps(
                     return egress.count_drop(DropReason::NoMemory);
                 }
             }
-            Op::Cut(max_len) => cut(packet, *max_len, &mut context.layout),
+            Op::Cut(max_len) => {
+                cut(packet, *max_len, &mut context.layout);
+                // Short on purpose.
+                context.from_wire = false;
+            }
             Op::Queue(queue) => queue.0.count(egress.index, packet.len() as u64),
             Op::PopVlan => {
                 rewrite::pop_vlan(&mut Front(packet), &mut context.layout);

@@ -22,6 +22,9 @@ impl<'a> Walk<'a> {
             for bucket in 0..group.buckets.len() {
                 self.bucket(group, bucket);
             }
+            if group.buckets.is_empty() {
+                self.lose(DropReason::NoBucket);
+            }
             return;
         }
         let chosen = match group.kind {
@@ -120,8 +123,7 @@ pub(super) fn output_of(set: &[&Action]) -> PortNo {
 fn rank(action: &Action) -> u8 {
     match action {
         Action::CopyTtlIn => 0,
-        Action::PopVlan | Action::PopMpls { .. } | Action::PopPbb => 1,
-        Action::Decap { .. } => 1,
+        Action::PopVlan | Action::PopMpls { .. } | Action::PopPbb | Action::Decap { .. } => 1,
         Action::Encap(_) | Action::PushMpls { .. } => 2,
         Action::PushPbb { .. } => 3,
         Action::PushVlan { .. } => 4,
