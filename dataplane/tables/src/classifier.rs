@@ -227,21 +227,31 @@ impl Table {
 
     /// Adds a rule, or puts it in the place of the one of the same match and priority.
     pub(crate) fn insert(&mut self, rule: Arc<Rule>) -> Option<Arc<Rule>> {
-        let (at, replaced, is_new) = match self.holder(&rule.key, rule.priority) {
-            Some(at) => {
-                let subtable = Arc::make_mut(&mut self.entries[at].subtable);
-                (at, subtable.replace(rule.clone()), false)
-            }
-            None => {
-                let entries = self.entries.len();
-                let at = self.place_for(&rule);
-                Arc::make_mut(&mut self.entries[at].subtable).add(rule.clone());
-                self.len += 1;
-                self.count_mask(rule.key.mask(), self.entries[at].family, true);
-                (self.settle(at), None, self.entries.len() > entries)
-            }
+        let Some(at) = self.holder(&rule.key, rule.priority) else {
+            self.insert_new(rule);
+            return None;
         };
-        self.log.add(self.generation, rule.clone());
+        let subtable = Arc::make_mut(&mut self.entries[at].subtable);
+        let replaced = subtable.replace(rule.clone());
+        let was_clause = replaced.as_ref().is_some_and(|r| conjunction::is_clause(r));
+        self.inserted(at, false, rule);
+        self.clauses -= usize::from(was_clause);
+        replaced
+    }
+
+    /// Adds a rule; there is none of the same match and priority.
+    pub(crate) fn insert_new(&mut self, rule: Arc<Rule>) {
+        let entries = self.entries.len();
+        let at = self.place_for(&rule);
+        Arc::make_mut(&mut self.entries[at].subtable).add(rule.clone());
+        self.len += 1;
+        self.count_mask(rule.key.mask(), self.entries[at].family, true);
+        let at = self.settle(at);
+        self.inserted(at, self.entries.len() > entries, rule);
+    }
+
+    /// A rule has come into a subtable, which may be new.
+    fn inserted(&mut self, at: usize, is_new: bool, rule: Arc<Rule>) {
         if !self.used.covers(rule.key.mask()) {
             self.used = Arc::new(self.used.or(rule.key.mask()));
         }
@@ -250,11 +260,9 @@ impl Table {
             None if is_new && self.masks.is_none() => self.plan(),
             None => self.want_filter(at),
         }
-        let was_clause = replaced.as_ref().is_some_and(|r| conjunction::is_clause(r));
         self.clauses += usize::from(conjunction::is_clause(&rule));
-        self.clauses -= usize::from(was_clause);
+        self.log.add(self.generation, rule);
         self.changed();
-        replaced
     }
 
     /// Takes out the rule of exactly this match and priority.
@@ -262,9 +270,9 @@ impl Table {
         let at = self.holder(key, priority)?;
         let subtable = Arc::make_mut(&mut self.entries[at].subtable);
         let removed = subtable.remove(key, priority)?;
-        let best = subtable.best(key).cloned();
         let is_empty = subtable.len() == 0;
         let family = self.entries[at].family;
+        let best = family.and_then(|_| self.entries[at].subtable.best(key).cloned());
         self.len -= 1;
         self.removed += 1;
         self.log.add(self.generation, removed.clone());

@@ -100,10 +100,13 @@ impl Tables {
             clock: RuleClock::new(now),
             key,
         });
-        if let Some(old) = &same {
-            self.forget_users(old);
+        match &same {
+            Some(old) => {
+                self.forget_users(old);
+                self.put(rule.clone());
+            }
+            None => self.put_new(rule.clone()),
         }
-        self.put(rule.clone());
         changes.push(Change::Added(rule));
         Ok(())
     }
@@ -228,6 +231,27 @@ impl Tables {
 
     /// Adds or replaces.
     pub(super) fn put(&mut self, rule: Arc<Rule>) {
+        self.watch(&rule);
+        if let Some(table) = self.table_mut(rule.table)
+            && table.insert(rule).is_none()
+        {
+            self.flows += 1;
+        }
+        self.tidy_expiry();
+    }
+
+    /// Adds one of which there is none of the same match and priority.
+    fn put_new(&mut self, rule: Arc<Rule>) {
+        self.watch(&rule);
+        if let Some(table) = self.table_mut(rule.table) {
+            table.insert_new(rule);
+            self.flows += 1;
+        }
+        self.tidy_expiry();
+    }
+
+    /// Notes what a new flow uses, and when it may have to go.
+    fn watch(&mut self, rule: &Arc<Rule>) {
         self.learners.add(&rule.instructions);
         let used = Used::by(&rule.instructions);
         for group in &used.groups {
@@ -236,14 +260,8 @@ impl Tables {
         for meter in &used.meters {
             self.meter_users.add(meter.0);
         }
-        self.expiry.watch(&rule);
-        self.watch_victim(&rule);
-        if let Some(table) = self.table_mut(rule.table)
-            && table.insert(rule).is_none()
-        {
-            self.flows += 1;
-        }
-        self.tidy_expiry();
+        self.expiry.watch(rule);
+        self.watch_victim(rule);
     }
 
     pub(super) fn forget_users(&mut self, rule: &Rule) {

@@ -42,7 +42,7 @@ impl Tables {
 impl MatchPlan {
     /// The key of a match of the shape.
     pub(super) fn key(&self, matching: &[u8]) -> MaskedKey {
-        let mut value = self.base.clone();
+        let mut value = Words::from_slice(&self.base);
         for (at, piece) in &self.pieces {
             if let Some(word) = value.get_mut(*at) {
                 *word |= piece.read(matching);
