@@ -10,6 +10,7 @@ use net::{MacAddr, PortNo};
 use ports::{Port, TunnelSpec};
 use worker::{
     CountersSnapshot, FdbCounts, FdbEntry, NeighborEntry, PacketInQueue, PacketOut, PortOptions,
+    RequestQueue,
 };
 
 /// Called once, on whichever thread, when something is done.
@@ -94,6 +95,10 @@ pub trait Engine {
 
     /// Packets for the controller.
     fn packet_ins(&self) -> Arc<PacketInQueue>;
+
+    /// What workers ask of the tables. A request that a packet caused is in it when a barrier that
+    /// was asked for after that packet calls back.
+    fn requests(&self) -> Arc<RequestQueue>;
 
     /// Whether packets whose time to live runs out go to the controller, or are dropped.
     fn send_invalid_ttl(&self, wanted: bool);

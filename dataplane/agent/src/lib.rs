@@ -36,6 +36,7 @@ mod pacer;
 mod parts;
 mod ports;
 mod refusal;
+mod requests;
 mod serve;
 mod session;
 mod standalone;

@@ -238,8 +238,17 @@ impl Switch {
         notices::table_status(self, passed);
     }
 
-    /// Makes all modifications so far visible to packets.
+    /// What packets have asked for until now is part of what a barrier covers.
+    async fn publish_requests(&self) {
+        if self.take_requests() {
+            self.publish();
+            self.wait(|done| self.engine.barrier(done)).await;
+        }
+    }
+
+    /// Makes all modifications so far visible to packets, with what packets have asked for.
     pub fn publish(&self) {
+        self.take_requests();
         if self.waiting_since.take().is_some() {
             self.published_at.set(self.engine.now());
         }
@@ -281,6 +290,7 @@ impl Switch {
         }
         self.publish();
         self.wait(|done| self.engine.barrier(done)).await;
+        self.publish_requests().await;
         self.tables.borrow_mut().reclaim();
     }
 
@@ -288,6 +298,7 @@ impl Switch {
     pub async fn settle(&self) {
         self.publish();
         self.wait(|done| self.engine.settle(done)).await;
+        self.publish_requests().await;
         self.tables.borrow_mut().reclaim();
         let removed = self.removed.take();
         for (rule, reason) in removed {

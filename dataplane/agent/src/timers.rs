@@ -8,6 +8,7 @@ use std::time::Duration;
 use tokio::sync::Notify;
 use tokio::time::sleep;
 
+use crate::requests::answer_workers;
 use crate::{Switch, events, handle, standalone};
 
 /// How often flows' timeouts are looked at.
@@ -43,7 +44,8 @@ pub async fn run_timers(switch: Rc<Switch>) {
             switch.barrier().await;
         }
     };
-    tokio::join!(flows, ports, load, forward_packets(&switch));
+    let requests = answer_workers(&switch);
+    tokio::join!(flows, ports, load, forward_packets(&switch), requests);
 }
 
 async fn expire_flows(switch: &Rc<Switch>) {

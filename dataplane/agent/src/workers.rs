@@ -8,8 +8,8 @@ use conntrack::{Conn, Filter, Tuple};
 use net::options::OptionMap;
 use net::{MacAddr, PortNo};
 use worker::{
-    FdbCounts, FdbEntry, NeighborEntry, PacketInQueue, PacketOut, PortKind, Reply, Shared,
-    TunnelPort, Workers,
+    FdbCounts, FdbEntry, NeighborEntry, PacketInQueue, PacketOut, PortKind, Reply, RequestQueue,
+    Shared, TunnelPort, Workers,
 };
 
 use crate::{Device, Done, Engine, NewPort, PortState, QueueView, WorkerView};
@@ -37,6 +37,10 @@ impl Engine for Workers {
 
     fn packet_ins(&self) -> Arc<PacketInQueue> {
         self.shared().packet_ins.clone()
+    }
+
+    fn requests(&self) -> Arc<RequestQueue> {
+        self.shared().requests.clone()
     }
 
     fn send_invalid_ttl(&self, wanted: bool) {

@@ -1,6 +1,7 @@
 //! What must hold between a match and the actions behind it: prerequisites of fields, and actions
 //! that need a header which the match, or an earlier action, has made sure of.
 
+use net::key::ct_state;
 use net::{GroupId, MeterId, PortNo, TableId};
 
 use crate::action::{CtZone, Learn, LearnSource, LearnTarget, NatKind, SampleId};
@@ -31,6 +32,8 @@ pub(crate) struct Headers {
     eth_type: Option<u16>,
     ip_proto: Option<u8>,
     icmpv6: Option<(u8, u8)>,
+    /// They have been through the connection tracker, and are valid.
+    tracked: bool,
 }
 
 impl Headers {
@@ -52,6 +55,12 @@ impl Headers {
         }
         let kind = exact(Field::Icmpv6Type).and_then(|v| u8::try_from(v).ok());
         let code = exact(Field::Icmpv6Code).unwrap_or(0);
+        headers.tracked = matching.get(Field::CtState).is_some_and(|state| {
+            let is = |bits: u32| state.value & u128::from(bits) != 0;
+            let is_not = |bits: u32| state.mask & u128::from(bits) != 0 && !is(bits);
+            is(ct_state::NEW | ct_state::EST | ct_state::REL)
+                || (is(ct_state::TRK) && is_not(ct_state::INV))
+        });
         headers.icmpv6 = kind.map(|kind| (kind, u8::try_from(code).unwrap_or(u8::MAX)));
         headers
     }
@@ -186,6 +195,7 @@ pub(crate) fn list(actions: &[Action], place: Place) -> Result<(), OfError> {
         numbers(action, place)?;
         match action {
             Action::Clone(inner) => list(inner, place)?,
+            Action::Resubmit { ct: true, .. } => return Err(error::OFPBAC_MATCH_INCONSISTENT),
             Action::Ct(ct) => {
                 for inner in &ct.actions {
                     in_ct(inner)?;
@@ -319,6 +329,10 @@ fn one(headers: &mut Headers, action: &Action, place: Place) -> Result<(), OfErr
             }
         }
         Action::Nat(_) => outside_ct(action)?,
+        // The original direction's tuple is looked up with, so there must be one.
+        Action::Resubmit { ct: true, .. } if !headers.tracked => {
+            return Err(error::OFPBAC_MATCH_INCONSISTENT);
+        }
         Action::Clone(inner) => apply(&mut headers.clone(), inner, place)?,
         Action::Learn(learn) => learned(headers, learn)?,
         _ => {}

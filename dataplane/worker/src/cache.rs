@@ -418,6 +418,8 @@ mod tests {
             deps: Box::new(Deps::default()),
             hits: Box::new(Hits::default()),
             min_ttl: 0,
+            effects: Box::new([]),
+            lengths: crate::program::ANY_LENGTH,
             inner_mtu: 0,
             cacheable: true,
             any_packet: false,

@@ -62,6 +62,12 @@ counters! {
     PacketIns "packet_ins",
     /// Packets the controller sent.
     PacketOuts "packet_outs",
+    /// Flows that packets asked for (`learn`).
+    LearnRequests "learn_requests",
+    /// Packets that found too many such requests waiting; the next one asks again.
+    LearnOverflows "learn_overflows",
+    /// Packets that a `sample` action saw; no collector gets them.
+    Sampled "sampled",
     /// Packets that this node's tunnel endpoint answered or consumed itself.
     EndpointPackets "endpoint_packets",
     /// Packets unwrapped from a tunnel.

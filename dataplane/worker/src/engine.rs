@@ -24,9 +24,10 @@ use tables::Pipeline;
 
 use crate::cache::{Cached, FlowCache, Lookup};
 use crate::connections;
+use crate::effects;
 use crate::egress::Egress;
 use crate::execute;
-use crate::program::Program;
+use crate::program::{ANY_LENGTH, Program};
 use crate::shared::Shared;
 use crate::tunnel::too_big;
 use crate::walk::{self, Frame, World};
@@ -221,6 +222,15 @@ impl Worker {
         cached.bytes += bytes;
         cached.used = now;
         connections::count(&cached.program.checks, &self.shared.conns, bytes);
+        if !cached.program.effects.is_empty() {
+            effects::run(
+                &cached.program.effects,
+                &self.pipeline,
+                (&self.shared, self.index),
+                (packet.head(), &facts.layout),
+                now,
+            );
+        }
         if cached.program.inner_mtu != 0 {
             report_too_big(
                 &cached.program,
@@ -269,6 +279,7 @@ impl Worker {
             head,
             layout: &layout,
             len: packet.len(),
+            wire_len: execute::wire_len(&packet),
         };
         let program = walk::walk(self.world(now), frame, &flow_key);
         self.run_once(&program, packet, &layout, lookup.hash, now);
@@ -321,6 +332,9 @@ impl Worker {
         let bytes = packet.len() as u64;
         program.hits.count(&self.pipeline, 1, bytes, now);
         connections::count(&program.checks, &self.shared.conns, bytes);
+        let shared = (&*self.shared, self.index);
+        let frame = (packet.head(), layout);
+        effects::run(&program.effects, &self.pipeline, shared, frame, now);
         report_too_big(program, &mut self.egress, &self.ports, &packet, layout);
         execute::run(program, &mut self.egress, packet, layout, hash, now);
     }
@@ -360,7 +374,11 @@ fn is_current(cached: &mut Cached, epoch: u64, pipeline: &Pipeline, ports: &Port
 #[inline]
 fn suits(program: &Program, packet: &Packet, layout: &Layout, shared: &Shared, now: u64) -> bool {
     let ttl_lasts = program.min_ttl == 0 || ttl(packet, layout) >= program.min_ttl;
+    let (shortest, longest) = program.lengths;
+    let of_length = program.lengths == ANY_LENGTH
+        || (shortest..=longest).contains(&(execute::wire_len(packet) as u32));
     ttl_lasts
+        && of_length
         && (program.macs.is_empty() || shared.fdb.hold(&program.macs, now))
         && connections::hold(&program.checks, &shared.conns, packet.head(), layout, now)
 }

@@ -262,6 +262,18 @@ fn outer_checksum(encap: &Encap, packet: &mut Packet) {
     }
 }
 
+/// Bytes of the packet, or of the longest piece of the frame it will be split into.
+#[inline]
+pub(crate) fn wire_len(packet: &Packet) -> usize {
+    let meta = packet.meta();
+    match meta.gso {
+        Gso::None => packet.len(),
+        _ => packet
+            .len()
+            .min(usize::from(meta.hdr_len) + usize::from(meta.gso_size)),
+    }
+}
+
 /// True if the packet, or a piece of the frame it will be split into, has more bytes above
 /// Ethernet than fit.
 #[inline]

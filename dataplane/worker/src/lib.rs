@@ -21,6 +21,7 @@ mod config;
 mod connections;
 mod counters;
 mod drop_reason;
+mod effects;
 mod egress;
 mod engine;
 mod execute;
@@ -28,6 +29,7 @@ mod fdb;
 mod packet_in;
 mod port_map;
 mod program;
+mod requests;
 mod rewrite;
 mod shared;
 mod tunnel;
@@ -44,6 +46,7 @@ pub use packet_in::{PacketIn, PacketInQueue, PacketInReason};
 pub use port_map::{
     Endpoint, PortEntry, PortError, PortKind, PortMap, PortOptions, PortSlot, Queue,
 };
+pub use requests::{Request, RequestQueue};
 pub use shared::Shared;
 pub use tunnel::config::{TunnelPort, Vtep, VtepError};
 pub use workers::Workers;

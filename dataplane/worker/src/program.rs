@@ -14,6 +14,7 @@ pub(crate) use table_deps::TableDeps;
 use tables::{Group, Meter, Pipeline, Rule};
 
 use crate::connections::Check;
+use crate::effects::Effect;
 use crate::fdb::Seen;
 use crate::{DropReason, PortMap, PortSlot, Queue};
 
@@ -299,6 +300,11 @@ pub(crate) struct Program {
     pub hits: Box<Hits>,
     /// The packet's time to live must be at least this.
     pub min_ttl: u8,
+    /// What its packets do to the switch, before anything else.
+    pub effects: Box<[Effect]>,
+    /// Shortest and longest frame that it holds for, in bytes; of a frame that is to be split, the
+    /// pieces count.
+    pub lengths: (u32, u32),
     /// Largest inner packet of the tunnels it sends into, in bytes; 0 if it sends into none.
     pub inner_mtu: u32,
     /// Holds for all packets with the same exact key (while `checks` and `deps` do).
@@ -308,6 +314,9 @@ pub(crate) struct Program {
     /// Index of the step that takes the packet itself rather than a copy; `ops.len()` if none.
     pub takes: u16,
 }
+
+/// Frames of every length.
+pub(crate) const ANY_LENGTH: (u32, u32) = (0, u32::MAX);
 
 impl Program {
     /// Finds out which step is the last to need the packet.

@@ -14,7 +14,7 @@ use packet::Packet;
 use tables::Published;
 
 use crate::tunnel::neighbors::Neighbors;
-use crate::{Config, Counters, Fdb, PacketInQueue, PortMap, PortSlot};
+use crate::{Config, Counters, Fdb, PacketInQueue, PortMap, PortSlot, RequestQueue};
 
 /// Packets that may wait for another worker's ports.
 const INBOX: usize = 1024;
@@ -29,6 +29,8 @@ pub struct Shared {
     pub conns: Arc<ConnTable>,
     /// Packets for the controller.
     pub packet_ins: Arc<PacketInQueue>,
+    /// What workers ask of the writer of the tables.
+    pub requests: Arc<RequestQueue>,
     /// Send packets whose time to live runs out to the controller, instead of dropping them.
     pub invalid_ttl_to_controller: AtomicBool,
     /// What OFPP_NORMAL has learnt.
@@ -56,6 +58,7 @@ impl Shared {
         Arc::new(Shared {
             packet_ins: Arc::new(PacketInQueue::new(config.packet_in_queue)),
             fdb: Fdb::new(config.fdb_entries, config.fdb_idle, [secret(), secret()]),
+            requests: Arc::default(),
             config,
             tables,
             conns,

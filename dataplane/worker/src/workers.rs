@@ -44,6 +44,7 @@ impl Workers {
             let (shared, setup) = (workers.shared.clone(), setup.clone());
             let thread = std::thread::Builder::new()
                 .name(format!("worker{index}"))
+                .stack_size(STACK)
                 .spawn(move || {
                     shared.register(index);
                     setup(index);
@@ -346,6 +347,8 @@ impl Drop for Workers {
     }
 }
 
+/// Bytes of a worker's stack: a walk nests as deep as the tables say, up to a limit.
+const STACK: usize = 16 << 20;
 /// First sleep of an adaptive worker.
 const SHORTEST: Duration = Duration::from_micros(5);
 /// How long an adaptive worker goes on polling after the last packet, in nanoseconds: the answer

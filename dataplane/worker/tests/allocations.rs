@@ -81,3 +81,28 @@ fn tunnels_allocate_nothing() {
     let frame = udp(1, 2, (1, 2), b"data");
     assert_eq!(allocations(&mut rig, &frame, 100), 0);
 }
+
+#[test]
+fn packets_that_teach_what_is_known_allocate_nothing() {
+    let mut rig = Rig::new(2);
+    rig.add(
+        "tcp,actions=learn(table=1,hard_timeout=10,NXM_OF_ETH_DST[]=NXM_OF_ETH_SRC[],\
+         output:NXM_OF_IN_PORT[]),fin_timeout(idle_timeout=5),\
+         check_pkt_larger(1000)->NXM_NX_REG0[0],output:2",
+    );
+    let mut frame = Vec::new();
+    etherparse::PacketBuilder::ethernet2(mac(1), mac(2))
+        .ipv4([10, 0, 0, 1], [10, 0, 0, 2], 64)
+        .tcp(1, 2, 3, 4)
+        .write(&mut frame, b"data")
+        .unwrap();
+    rig.send(1, &frame);
+    rig.answer_requests();
+    assert_eq!(rig.flows(1).len(), 1);
+    assert_eq!(allocations(&mut rig, &frame, 100), 0);
+    // Nor when they find that their flow is due to be refreshed.
+    rig.advance(SECOND);
+    assert_eq!(allocations(&mut rig, &frame, 100), 0);
+    let rule = rig.tables.flows(&Default::default()).remove(1);
+    assert_eq!(rule.began(), rig.now);
+}

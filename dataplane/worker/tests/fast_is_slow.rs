@@ -5,10 +5,11 @@ mod common;
 
 use common::{Rig, SECOND, mac, output, set, watching};
 use net::{GroupId, TableId};
-use openflow::action::{Ct, CtZone, Nat, NatKind};
+use openflow::action::{Conjunction, Ct, CtZone, Nat, NatKind};
 use openflow::encap::{Encap, packet_type};
 use openflow::links::{Bundle, BundleAlgorithm, HashFields, Multipath, MultipathAlgorithm};
 use openflow::model::GroupType;
+use openflow::text::{self, Names};
 use openflow::{Action, Field, Instructions, Match, SubField};
 use proptest::prelude::*;
 use worker::{Config, DropReason, PortOptions};
@@ -64,7 +65,7 @@ fn frame(src: u8, dst: u8, ports: (u16, u16), ttl: u8, kind: u8, extra: u8) -> V
     let start = etherparse::PacketBuilder::ethernet2(mac(src), mac(dst));
     let (ip_src, ip_dst) = ([10, 0, 0, src], [10, 0, 0, dst]);
     let mut frame = Vec::new();
-    let payload = &[extra; 8][..];
+    let payload = &[extra; 60][..if extra == 2 { 60 } else { 8 }];
     match kind {
         0 => start
             .ipv4(ip_src, ip_dst, ttl)
@@ -145,6 +146,7 @@ fn matching() -> impl Strategy<Value = Match> {
         ),
         (10..14u16).prop_map(|vid| Match::any().with(Field::VlanVid, 0x1000 | vid)),
         (0..3u32).prop_map(|reg| Match::any().with(Field::Reg0, reg)),
+        (1..3u32).prop_map(|id| Match::any().with(Field::ConjId, id)),
         small(&[
             (33u128, 33u128),
             (34, 34),
@@ -191,10 +193,48 @@ fn simple_action() -> impl Strategy<Value = Action> {
             ct: false,
         }),
         3 => shim(),
+        3 => stateful(),
         1 => Just(Action::Exit),
         3 => ct(),
     ]
 }
+
+/// Actions that keep state, look at more than the exact key, or change tables.
+fn stateful() -> impl Strategy<Value = Action> {
+    let reg = SubField::range(Field::Reg0, 0, 1);
+    let host = SubField::range(Field::Ipv4Src, 0, 1);
+    let resubmit = |port: Option<u32>, ct| {
+        let port = port.map(net::PortNo);
+        move |table| Action::Resubmit {
+            port,
+            table: Some(TableId(table)),
+            ct,
+        }
+    };
+    prop_oneof![
+        2 => small(&[reg, host]).prop_map(Action::StackPush),
+        2 => small(&[reg, host]).prop_map(Action::StackPop),
+        2 => small(&[60u16, 90]).prop_map(move |len| Action::CheckPktLarger {
+            len,
+            dst: SubField::range(Field::Reg0, 0, 0),
+        }),
+        1 => (1..4u16).prop_map(|idle| Action::FinTimeout { idle, hard: 0 }),
+        1 => (1..=2u8).prop_map(resubmit(None, true)),
+        1 => (1..=2u8).prop_map(resubmit(Some(2), false)),
+        1 => Just(Action::CtClear),
+        1 => small(&[reg, host]).prop_map(|src| Action::OutputReg { src, max_len: 0 }),
+        2 => small(LEARN).prop_map(|action| {
+            let actions = text::parse_actions(action, &Match::any(), Names::NONE);
+            actions.unwrap().remove(0)
+        }),
+    ]
+}
+
+const LEARN: &[&str] = &[
+    "learn(table=2,priority=3,NXM_OF_ETH_DST[]=NXM_OF_ETH_SRC[],output:NXM_OF_IN_PORT[])",
+    "learn(table=1,priority=2,NXM_NX_REG0[0..1],load:NXM_OF_ETH_SRC[0..1]->NXM_NX_REG0[0..1],\
+     output:NXM_OF_IN_PORT[])",
+];
 
 /// Actions that put headers on and take them off, or change what follows them.
 fn shim() -> impl Strategy<Value = Action> {
@@ -290,7 +330,26 @@ fn actions() -> impl Strategy<Value = Vec<Action>> {
     proptest::collection::vec(one, 0..5)
 }
 
+/// Clauses of conjunctive matches.
+fn clauses() -> impl Strategy<Value = Instructions> {
+    let clause = (1..3u32, 0..2u8).prop_map(|(id, clause)| {
+        Action::Conjunction(Conjunction {
+            id,
+            clause,
+            n_clauses: 2,
+        })
+    });
+    proptest::collection::vec(clause, 1..3).prop_map(Instructions::apply)
+}
+
 fn rule() -> impl Strategy<Value = (u8, u16, Match, Instructions)> {
+    prop_oneof![
+        4 => whole_rule(),
+        1 => (0..3u8, 0..4u16, matching(), clauses()),
+    ]
+}
+
+fn whole_rule() -> impl Strategy<Value = (u8, u16, Match, Instructions)> {
     let table = 0..3u8;
     let next = proptest::option::of(1..3u8);
     let write = proptest::option::of(proptest::collection::vec(simple_action(), 1..3));
@@ -360,6 +419,7 @@ fn play(rig: &mut Rig, event: &Event) -> Vec<(u32, Vec<u8>)> {
         Event::Link(port, up) => rig.link(*port, *up),
         Event::DropFragments(drop) => rig.workers.drop_fragments(*drop),
     }
+    rig.answer_requests();
     rig.all_out()
 }
 
@@ -373,12 +433,14 @@ fn counts(rig: &mut Rig) -> Vec<String> {
         .map(|rule| {
             let stats = rule.stats.counters();
             format!(
-                "{} {} {:?} {} {}",
+                "{} {} {:?} {} {} {:?} {}",
                 rule.table,
                 rule.priority,
                 rule.matching(),
                 stats.packets,
-                stats.bytes
+                stats.bytes,
+                rule.timeouts(),
+                rule.began(),
             )
         })
         .collect();

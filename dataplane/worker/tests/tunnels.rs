@@ -8,7 +8,7 @@ use common::*;
 use net::options::GeneveOption;
 use net::{FlowKey, MacAddr, PortNo};
 use openflow::{Action, Field, Instructions, SubField};
-use packet::{Csum, Gso, Packet};
+use packet::{Csum, Gso};
 use ports::{Caps, TunnelKind};
 use worker::{Counter, DropReason, NeighborState};
 
@@ -351,28 +351,6 @@ fn dont_fragment(mut frame: Vec<u8>, bit: bool) -> Vec<u8> {
     let sum = net::csum::ipv4_header(&frame[14..34]);
     frame[24..26].copy_from_slice(&sum.to_be_bytes());
     frame
-}
-
-/// A TCP frame of many segments, as a tap gives it: its checksum is left to do.
-fn large_frame(rig: &Rig, payload: &[u8], mss: u16) -> Packet {
-    let mut frame = Vec::new();
-    etherparse::PacketBuilder::ethernet2(mac(1), mac(2))
-        .ipv4([10, 0, 0, 1], [10, 0, 0, 2], 64)
-        .tcp(1000, 2000, 7, 100)
-        .write(&mut frame, payload)
-        .unwrap();
-    let len = (frame.len() - 34) as u32;
-    let partial = net::csum::pseudo_ipv4([10, 0, 0, 1], [10, 0, 0, 2], 6, len).partial();
-    frame[50..52].copy_from_slice(&partial.to_be_bytes());
-    let mut packet = Packet::from_slice(&rig.pool, &frame).unwrap();
-    let meta = packet.meta_mut();
-    meta.csum = Csum::Partial;
-    meta.csum_start = 34;
-    meta.csum_offset = 16;
-    meta.gso = Gso::Tcp4;
-    meta.gso_size = mss;
-    meta.hdr_len = 54;
-    packet
 }
 
 fn large_frame_through_tunnel(a: &str, b: &str) {

@@ -71,10 +71,9 @@ fn check_action(action: &Action, packet_out: bool) -> Result<(), OfError> {
         Action::Clone(inner) => check_actions(inner, packet_out),
         // Network service headers are left to those who serve.
         Action::Encap(encap) if encap.packet_type == packet_type::NSH => Err(NXBAC_BAD_HEADER_TYPE),
-        Action::Learn(_)
-        | Action::DecNshTtl
-        | Action::FinTimeout { .. }
-        | Action::Controller(Controller { pause: true, .. }) => Err(OFPBAC_BAD_EXP_TYPE),
+        Action::DecNshTtl | Action::Controller(Controller { pause: true, .. }) => {
+            Err(OFPBAC_BAD_EXP_TYPE)
+        }
         _ => Ok(()),
     }
 }

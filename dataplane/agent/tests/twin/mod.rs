@@ -19,7 +19,7 @@ use ports::{Caps, PortKind};
 use tables::Tables;
 use worker::{
     CountersSnapshot, FdbCounts, FdbEntry, NeighborEntry, NeighborState, PacketIn, PacketInQueue,
-    PacketOut,
+    PacketOut, RequestQueue,
 };
 
 /// What the engine was told.
@@ -44,6 +44,7 @@ pub struct TwinEngine {
     start: Instant,
     told: Mutex<Sender<Told>>,
     packet_ins: Arc<PacketInQueue>,
+    requests: Arc<RequestQueue>,
     invalid_ttl: Arc<AtomicBool>,
     dead: Arc<AtomicBool>,
     queues: Mutex<HashMap<PortNo, Vec<u32>>>,
@@ -81,6 +82,10 @@ impl Engine for TwinEngine {
 
     fn packet_ins(&self) -> Arc<PacketInQueue> {
         self.packet_ins.clone()
+    }
+
+    fn requests(&self) -> Arc<RequestQueue> {
+        self.requests.clone()
     }
 
     fn send_invalid_ttl(&self, wanted: bool) {
@@ -229,6 +234,7 @@ impl Twin {
                     start: Instant::now(),
                     told: Mutex::new(told_to),
                     packet_ins,
+                    requests: Arc::default(),
                     invalid_ttl,
                     dead,
                     queues: Mutex::default(),

@@ -434,7 +434,8 @@ pub fn action() -> impl Strategy<Value = Action> {
         1 => any::<u8>().prop_map(Action::SetNwTtl),
         1 => any::<u8>().prop_map(Action::SetMplsTtl),
         1 => prop::collection::vec(any::<u16>(), 1..5).prop_map(Action::DecNwTtlIds),
-        1 => (prop::option::of(port()), prop::option::of(table()), any::<bool>())
+        // With the original tuple only where the match says that there is one, not in these lists.
+        1 => (prop::option::of(port()), prop::option::of(table()), Just(false))
             .prop_filter("something to look up", |(port, table, _)| {
                 *port != Some(PortNo::IN_PORT) && (port.is_some() || table.is_some())
             })

@@ -171,6 +171,7 @@ impl Worker {
             head: packet.head(),
             layout: &layout,
             len: packet.len(),
+            wire_len: packet.len(),
         };
         let program = walk::packet_out(self.world(now), frame, &key, &out.actions);
         self.run_once(&program, packet, &layout, now, now);

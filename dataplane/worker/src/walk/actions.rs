@@ -9,6 +9,7 @@ use tables::Meter;
 
 use super::Walk;
 use super::headers::Time;
+use crate::effects::Effect;
 use crate::program::{ByAddress, Op, Reshape};
 use crate::{DropReason, PacketInReason};
 
@@ -77,7 +78,8 @@ impl<'a> Walk<'a> {
                 let value = self.read(*src);
                 self.write_range(*dst, value);
             }
-            Action::DecNwTtl | Action::DecNwTtlIds(_) => self.decrement_ttl(),
+            Action::DecNwTtl => self.decrement_ttl(&[0]),
+            Action::DecNwTtlIds(controllers) => self.decrement_ttl(controllers),
             Action::SetNwTtl(ttl) => self.write(Field::IpTtl, (*ttl).into(), 0xff),
             Action::StackPush(src) => {
                 let value = self.read(*src);
@@ -89,19 +91,17 @@ impl<'a> Walk<'a> {
                     self.write_range(*dst, value);
                 }
             }
-            Action::CheckPktLarger { len, dst } => {
-                self.cacheable = false;
-                let larger = self.frame().len > usize::from(*len);
-                self.write_range(*dst, larger.into());
-            }
+            Action::CheckPktLarger { len, dst } => self.check_length(*len, *dst),
             Action::Meter(meter) => self.meter(*meter),
             Action::Resubmit { port, table, ct } => self.resubmit(*port, *table, *ct),
             Action::Ct(ct) => self.ct(ct),
             Action::CtClear => self.ct_clear(),
-            Action::Clone(actions) => self.on_copy(|walk| walk.actions(actions)),
+            Action::Clone(actions) => self.clone_of(actions),
             Action::Note(_) => {}
-            // There is no collector; the packets are counted for the flow.
-            Action::Sample(_) => {}
+            // There is no collector; the packets are counted.
+            Action::Sample(_) => self.effects.push(Effect::Sample),
+            Action::Learn(learn) => self.learn(learn),
+            Action::FinTimeout { idle, hard } => self.fin_timeout(*idle, *hard),
             // Looked at by the tables; runs in a packet-out only, where it means nothing.
             Action::Conjunction(_) => {}
             Action::Encap(encap) => self.encapsulate(encap),
@@ -109,9 +109,26 @@ impl<'a> Walk<'a> {
             Action::DeleteField(field) => self.delete(*field),
             Action::Exit => self.stop = true,
             // A translation stands inside a ct action only; the rest is not offered.
-            Action::Nat(_) | Action::DecNshTtl | Action::Learn(_) | Action::FinTimeout { .. } => {
-                self.fail(DropReason::Unsupported)
-            }
+            Action::Nat(_) | Action::DecNshTtl => self.fail(DropReason::Unsupported),
+        }
+    }
+
+    /// Actions on a copy, with the action set that they leave; afterwards all is as before.
+    fn clone_of(&mut self, actions: &'a [Action]) {
+        let set = self.set.clone();
+        self.on_copy(|walk| {
+            walk.actions(actions);
+            walk.finish_copy();
+        });
+        self.set = set;
+    }
+
+    /// Runs the action set of a copy that goes no further.
+    pub(super) fn finish_copy(&mut self) {
+        if !self.dead {
+            self.stop = false;
+            let set = std::mem::take(&mut self.set);
+            self.action_set(&set);
         }
     }
 
@@ -137,7 +154,8 @@ impl<'a> Walk<'a> {
         if ct {
             original_tuple(&mut key);
         }
-        self.nested(|walk| walk.table_seen_as(table, &key));
+        let is_later = self.rule.is_some_and(|rule| table > rule.table);
+        self.deeper(u32::from(!is_later), |walk| walk.table_seen_as(table, &key));
     }
 
     /// Value of a range, which from now on counts as looked at.
@@ -248,11 +266,12 @@ impl<'a> Walk<'a> {
         if ttl > 1 {
             self.write(Field::MplsTtl, (ttl - 1).into(), 0xff);
         } else {
-            self.ttl_ran_out();
+            self.ttl_ran_out(&[0]);
         }
     }
 
-    fn decrement_ttl(&mut self) {
+    /// `controllers` are told if it runs out.
+    fn decrement_ttl(&mut self, controllers: &[u16]) {
         let key = &mut self.now.key;
         if !matches!(key.eth_type.get(), ethertype::IPV4 | ethertype::IPV6) {
             return;
@@ -270,12 +289,14 @@ impl<'a> Walk<'a> {
         }
         // Other packets of the flow may have more time left: this is about this one alone.
         self.cacheable &= matches!(self.now.ttl, Time::Is(_));
-        self.ttl_ran_out();
+        self.ttl_ran_out(controllers);
     }
 
-    fn ttl_ran_out(&mut self) {
+    fn ttl_ran_out(&mut self, controllers: &[u16]) {
         if self.world.invalid_ttl_to_controller {
-            self.tell_controller(PacketInReason::InvalidTtl as u8, u16::MAX, 0, &[]);
+            for id in controllers {
+                self.tell_controller(PacketInReason::InvalidTtl as u8, u16::MAX, *id, &[]);
+            }
             self.stop = true;
             self.dead = true;
         } else {

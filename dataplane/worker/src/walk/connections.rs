@@ -48,11 +48,7 @@ impl<'a> Walk<'a> {
             };
             walk.show(zone, &tracked);
             walk.table(table);
-            if !walk.dead {
-                walk.stop = false;
-                let set = std::mem::take(&mut walk.set);
-                walk.action_set(&set);
-            }
+            walk.finish_copy();
         });
         self.set = set;
     }

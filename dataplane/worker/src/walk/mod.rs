@@ -7,6 +7,7 @@
 
 mod actions;
 mod connections;
+mod dynamic;
 mod encap;
 mod groups;
 mod headers;
@@ -16,7 +17,7 @@ mod output;
 mod reshape;
 mod select;
 
-use std::sync::LazyLock;
+use std::sync::{Arc, LazyLock};
 
 use conntrack::ConnTable;
 use net::parse::Layout;
@@ -26,14 +27,18 @@ use smallvec::SmallVec;
 use tables::{Pipeline, Rule};
 
 use crate::connections::Check;
+use crate::effects::Effect;
 use crate::fdb::Seen;
-use crate::program::{ByAddress, Deps, Hits, Op, Program};
+use crate::program::{ANY_LENGTH, ByAddress, Deps, Hits, Op, Program};
 use crate::tunnel::neighbors::Neighbors;
 use crate::{DropReason, Fdb, PortMap};
 use headers::{Headers, Inexact};
 
-/// Nested resubmits, groups, clones and connection tracker passes.
+/// Nested resubmits, groups, clones and connection tracker passes. As in Open vSwitch, a resubmit to
+/// a later table does not count.
 const MAX_DEPTH: u32 = 64;
+/// All of these, for the sake of the thread's stack.
+const MAX_NESTING: u32 = 512;
 /// Lookups for one packet.
 const MAX_LOOKUPS: u32 = 4096;
 
@@ -60,6 +65,8 @@ pub(crate) struct Frame<'a> {
     pub layout: &'a Layout,
     /// Bytes of all of it.
     pub len: usize,
+    /// Bytes of the longest frame that goes onto a wire for it.
+    pub wire_len: usize,
 }
 
 /// Runs a packet through the tables from table 0 on.
@@ -113,11 +120,15 @@ struct Walk<'a> {
     cut: bool,
     deps: Deps,
     hits: Hits,
+    effects: Vec<Effect>,
+    /// Lengths of the frames for which this holds.
+    lengths: (u32, u32),
     /// Actions of the action set.
     set: SmallVec<[&'a Action; 8]>,
     /// The rule whose actions are being run.
-    rule: Option<&'a Rule>,
+    rule: Option<&'a Arc<Rule>>,
     depth: u32,
+    nesting: u32,
     lookups: u32,
     /// Steps down in time to live, at most.
     ttl_down: u8,
@@ -163,9 +174,12 @@ impl<'a> Walk<'a> {
             cut: false,
             deps: Deps::default(),
             hits: Hits::default(),
+            effects: Vec::new(),
+            lengths: ANY_LENGTH,
             set: SmallVec::new(),
             rule: None,
             depth: 0,
+            nesting: 0,
             lookups: 0,
             ttl_down: 0,
             stop: false,
@@ -214,7 +228,7 @@ impl<'a> Walk<'a> {
     }
 
     /// Runs a rule's instructions (OpenFlow 1.3.5, 5.9) and says which table is next.
-    fn instructions(&mut self, rule: &'a Rule) -> Option<TableId> {
+    fn instructions(&mut self, rule: &'a Arc<Rule>) -> Option<TableId> {
         let instructions = &rule.instructions;
         if let Some(meter) = instructions.meter {
             self.meter(meter);
@@ -241,12 +255,12 @@ impl<'a> Walk<'a> {
 
     /// Runs something on a copy of all fields; afterwards they are as before.
     fn on_copy(&mut self, run: impl FnOnce(&mut Self)) {
-        if self.depth >= MAX_DEPTH {
-            return self.give_up();
-        }
-        self.depth += 1;
+        self.nested(|walk| walk.aside(run));
+    }
+
+    fn aside(&mut self, run: impl FnOnce(&mut Self)) {
         let start = self.ops.len();
-        let tracked = self.tracked;
+        let (tracked, stack) = (self.tracked, self.stack.clone());
         let (now, sent) = (self.now.clone(), self.sent.clone());
         run(self);
         (self.stop, self.dead) = (self.too_deep, self.too_deep);
@@ -262,17 +276,24 @@ impl<'a> Walk<'a> {
         }
         self.now = now;
         self.tracked = tracked;
-        self.depth -= 1;
+        self.stack = stack;
     }
 
     /// Goes into something that may go deeper.
     fn nested(&mut self, run: impl FnOnce(&mut Self)) {
-        if self.depth >= MAX_DEPTH {
+        self.deeper(1, run);
+    }
+
+    /// Likewise, with so much to be counted.
+    fn deeper(&mut self, depth: u32, run: impl FnOnce(&mut Self)) {
+        if self.depth + depth > MAX_DEPTH || self.nesting >= MAX_NESTING {
             return self.give_up();
         }
-        self.depth += 1;
+        self.depth += depth;
+        self.nesting += 1;
         run(self);
-        self.depth -= 1;
+        self.nesting -= 1;
+        self.depth -= depth;
     }
 
     /// Brings the frame up to date.
@@ -303,11 +324,7 @@ impl<'a> Walk<'a> {
     }
 
     fn finish(mut self) -> Program {
-        if !self.dead {
-            self.stop = false;
-            let set = std::mem::take(&mut self.set);
-            self.action_set(&set);
-        }
+        self.finish_copy();
         let accounted = |op: &Op| {
             matches!(
                 op,
@@ -348,6 +365,8 @@ impl<'a> Walk<'a> {
             macs: self.macs.into_boxed_slice(),
             deps: Box::new(self.deps),
             hits: Box::new(self.hits),
+            effects: self.effects.into_boxed_slice(),
+            lengths: self.lengths,
             min_ttl: if self.ttl_down == 0 {
                 0
             } else {

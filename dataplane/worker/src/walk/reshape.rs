@@ -29,6 +29,7 @@ impl Walk<'_> {
                 head: &shape.copy.head,
                 layout: &shape.layout,
                 len: shape.copy.len,
+                wire_len: (self.arrived.wire_len + shape.copy.len).saturating_sub(self.arrived.len),
             },
             None => self.arrived,
         }
@@ -61,6 +62,11 @@ impl Walk<'_> {
         });
         self.sent = headers.clone();
         self.now = headers;
+    }
+
+    /// Length of the frame with all steps so far, in bytes.
+    pub(super) fn len_as_sent(&self) -> usize {
+        self.frame_as_sent().0.len
     }
 
     /// The frame with all steps so far.

@@ -8,17 +8,18 @@ use conntrack::ConnTable;
 
 use net::{GroupId, MeterId, PortNo, TableId};
 use openflow::model::{
-    Band, BandKind, Bucket, FlowMod, GroupCommand, GroupMod, GroupType, METER_BURST, METER_KBPS,
-    MeterCommand, MeterMod,
+    Band, BandKind, Bucket, FlowCommand, FlowMod, GroupCommand, GroupMod, GroupType, METER_BURST,
+    METER_KBPS, MeterCommand, MeterMod,
 };
+use openflow::text::Names;
 use openflow::{Action, Field, Instructions, Match};
-use packet::{Packet, Pool};
+use packet::{Csum, Gso, Packet, Pool};
 use ports::mem::{MemPort, MemWire};
 use ports::{Caps, TunnelKind, TunnelSpec};
-use tables::Tables;
+use tables::{FlowFilter, Tables};
 use worker::{
-    Config, Counter, DropReason, PacketIn, PacketOut, PortOptions, Reply, Shared, TunnelPort,
-    Worker, Workers,
+    Config, Counter, DropReason, PacketIn, PacketOut, PortOptions, Reply, Request, Shared,
+    TunnelPort, Worker, Workers,
 };
 
 pub const SECOND: u64 = 1_000_000_000;
@@ -143,6 +144,40 @@ impl Rig {
         let add = FlowMod::add(TableId(table), priority, matching, does);
         self.tables.flow_mod(&add, self.now).unwrap();
         self.tables.publish();
+    }
+
+    /// Adds a flow as `ovs-ofctl add-flow` takes it.
+    pub fn add(&mut self, flow: &str) {
+        let request = openflow::text::parse_flow(flow, FlowCommand::Add, Names::NONE);
+        let request = request.unwrap_or_else(|error| panic!("{flow}: {error}"));
+        self.tables.flow_mod(&request, self.now).unwrap();
+        self.tables.publish();
+    }
+
+    /// Match and actions of the flows in a table.
+    pub fn flows(&self, table: u8) -> Vec<String> {
+        let filter = FlowFilter {
+            table: TableId(table),
+            ..FlowFilter::default()
+        };
+        let rules = self.tables.flows(&filter);
+        let text = |rule: &Arc<tables::Rule>| format!("{} {}", rule.matching(), rule.instructions);
+        rules.iter().map(text).collect()
+    }
+
+    /// Does what packets asked of the tables, as the control thread would; says how much it was.
+    pub fn answer_requests(&mut self) -> usize {
+        let queue = self.workers.shared().requests.clone();
+        let mut answered = 0;
+        while let Some(request) = queue.pop() {
+            answered += 1;
+            match request {
+                Request::Learn(wanted) => drop(self.tables.learn(&wanted, self.now)),
+                Request::Shorten { rule, idle, hard } => self.tables.shorten(&rule, idle, hard),
+            }
+        }
+        self.tables.publish();
+        answered
     }
 
     pub fn delete(&mut self, table: u8, priority: u16, matching: Match) {
@@ -374,6 +409,28 @@ pub fn udp_ttl(src: u8, dst: u8, ports: (u16, u16), ttl: u8, payload: &[u8]) -> 
     let mut frame = Vec::new();
     builder.write(&mut frame, payload).unwrap();
     frame
+}
+
+/// A TCP frame of many segments, as a tap gives it: its checksum is left to do.
+pub fn large_frame(rig: &Rig, payload: &[u8], mss: u16) -> Packet {
+    let mut frame = Vec::new();
+    etherparse::PacketBuilder::ethernet2(mac(1), mac(2))
+        .ipv4([10, 0, 0, 1], [10, 0, 0, 2], 64)
+        .tcp(1000, 2000, 7, 100)
+        .write(&mut frame, payload)
+        .unwrap();
+    let len = (frame.len() - 34) as u32;
+    let partial = net::csum::pseudo_ipv4([10, 0, 0, 1], [10, 0, 0, 2], 6, len).partial();
+    frame[50..52].copy_from_slice(&partial.to_be_bytes());
+    let mut packet = Packet::from_slice(&rig.pool, &frame).unwrap();
+    let meta = packet.meta_mut();
+    meta.csum = Csum::Partial;
+    meta.csum_start = 34;
+    meta.csum_offset = 16;
+    meta.gso = Gso::Tcp4;
+    meta.gso_size = mss;
+    meta.hdr_len = 54;
+    packet
 }
 
 /// Panics if a checksum of an IPv4 or IPv6 packet is wrong.
