@@ -156,12 +156,13 @@ fn begin(
             out_group: request.out_group,
             ..FlowFilter::default()
         };
-        if request.flags & MONITOR_INITIAL != 0 {
+        let flags = meant(request.flags);
+        if flags & MONITOR_INITIAL != 0 {
             let flows = tables.flows(&filter);
-            initial.extend(flows.into_iter().map(|rule| (rule, request.flags)));
+            initial.extend(flows.into_iter().map(|rule| (rule, flags)));
         }
         let monitor = Monitor {
-            flags: request.flags,
+            flags,
             selector: tables.selector(&filter),
         };
         list.insert(request.id, monitor);
@@ -177,6 +178,17 @@ fn begin(
         });
     }
     Ok(initial)
+}
+
+/// What flags mean. Open vSwitch's `own` (own changes in full, and everybody else's) goes out as
+/// "only own" from 1.4 on, in its clients and for its switch; to ask for instructions and at the
+/// same time for nothing but abbreviations would make no sense.
+const fn meant(flags: u16) -> u16 {
+    let odd = MONITOR_ONLY_OWN | MONITOR_INSTRUCTIONS;
+    match flags & (odd | MONITOR_NO_ABBREV) == odd {
+        true => (flags & !MONITOR_ONLY_OWN) | MONITOR_NO_ABBREV,
+        false => flags,
+    }
 }
 
 fn check(

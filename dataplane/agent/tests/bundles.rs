@@ -163,3 +163,28 @@ fn a_bundle_is_gone_with_its_connection_or_when_it_is_opened_again() {
         assert_eq!(flows(&mut c), 0);
     }
 }
+
+#[test]
+fn a_bundle_of_which_nothing_is_heard_is_given_up() {
+    use BundleControlType::{CommitRequest, OpenRequest};
+    for version in Version::SUPPORTED {
+        let twin = Twin::start(&format!("idle-{version}"), &[]);
+        let mut c = Controller::connect(&twin, *version);
+        c.ask(&control(1, OpenRequest, FLAGS));
+        twin.later(9);
+        let last = c.next_xid();
+        let part = add(&c, 1, flow(1, to(1)));
+        c.does(&part);
+        twin.later(9);
+        // It was heard of 9 seconds ago.
+        c.ask(&control(2, OpenRequest, FLAGS));
+        twin.later(2);
+        let Message::Error(error) = c.answer(last) else {
+            panic!()
+        };
+        assert_eq!(error.error, OFPBFC_TIMEOUT, "{version}");
+        c.refused(&control(1, CommitRequest, FLAGS), OFPBFC_BAD_ID);
+        let reply = c.ask(&control(2, CommitRequest, FLAGS));
+        assert_eq!(reply, control(2, BundleControlType::CommitReply, FLAGS));
+    }
+}

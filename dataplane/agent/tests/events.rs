@@ -391,7 +391,9 @@ fn modifications_of_groups_and_meters_are_forwarded_to_other_controllers() {
 #[test]
 fn controllers_are_told_of_each_other() {
     for version in versions_since(Version::V1_5) {
-        let twin = Twin::start(&format!("others-{version}"), &[]);
+        // One that cannot be reached.
+        let away = "unix:/nonexistent/controller";
+        let twin = Twin::start(&format!("others-{version}"), &[away]);
         let mut a = Controller::connect(&twin, version);
         a.does(&wants_also(AsyncKind::ControllerStatus, 0b111_1111));
         let mut b = Controller::connect(&twin, version);
@@ -409,7 +411,15 @@ fn controllers_are_told_of_each_other() {
             panic!()
         };
         let seen: Vec<_> = all.iter().map(|c| (c.short_id, c.role, c.up)).collect();
-        assert_eq!(seen, [(0, Role::Equal, true), (7, Role::Master, true)]);
+        assert_eq!(
+            seen,
+            [
+                (0, Role::Equal, true),
+                (7, Role::Master, true),
+                (0, Role::Equal, false)
+            ]
+        );
+        assert_eq!(all[2].uri.as_deref(), Some(away));
         let told = |heard: Vec<Message>| -> Vec<(u16, ControllerReason, bool)> {
             heard
                 .into_iter()
@@ -432,5 +442,49 @@ fn controllers_are_told_of_each_other() {
             told(vec![a.hear()]),
             [(7, ControllerReason::ChannelStatus, false)]
         );
+    }
+}
+
+#[test]
+fn timeouts_are_exact_and_counts_that_are_not_kept_are_all_ones() {
+    for version in versions_since(Version::V1_3) {
+        let twin = Twin::start(&format!("exact-{version}"), &[]);
+        let mut c = Controller::connect(&twin, version);
+        let hard = FlowMod {
+            hard_timeout: 300,
+            flags: FLOW_SEND_REMOVED | FLOW_NO_PACKET_COUNTS | FLOW_NO_BYTE_COUNTS,
+            ..flow(1)
+        };
+        let idle = FlowMod {
+            idle_timeout: 310,
+            ..flow(2)
+        };
+        c.does(&Message::FlowMod(hard));
+        c.does(&Message::FlowMod(idle));
+        twin.later(299);
+        c.barrier();
+        let mut reply = c.multipart(RequestBody::Flow(FlowStatsRequest::default()));
+        let Some(ReplyBody::Flow(flows)) = reply.pop() else {
+            panic!()
+        };
+        assert!(
+            flows.iter().all(|flow| flow.duration_sec == 299),
+            "{flows:?}"
+        );
+        let counts: Vec<_> = flows
+            .iter()
+            .map(|f| (f.packet_count, f.byte_count))
+            .collect();
+        assert_eq!(counts, [(u64::MAX, u64::MAX), (0, 0)], "{version}");
+        twin.later(1);
+        assert_eq!(gone(&[c.hear()]), [(1, RemovedReason::HardTimeout)]);
+        twin.later(9);
+        assert_eq!(c.heard(), [], "{version}: not before its time");
+        twin.later(1);
+        let Message::FlowRemoved(removed) = c.hear() else {
+            panic!()
+        };
+        assert_eq!(removed.reason, RemovedReason::IdleTimeout);
+        assert_eq!(removed.duration_sec, 310);
     }
 }

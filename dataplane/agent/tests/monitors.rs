@@ -198,6 +198,23 @@ fn a_monitor_is_about_what_it_names_until_it_ends() {
 }
 
 #[test]
+fn only_own_changes_are_told_to_who_wants_it_so_but_open_vswitch_means_something_else_by_it() {
+    for version in versions().iter().filter(|v| **v >= Version::V1_4) {
+        let twin = Twin::start(&format!("own-{version}"), &[]);
+        let mut strict = Controller::connect(&twin, *version);
+        let mut ovs = Controller::connect(&twin, *version);
+        let only_own = MONITOR_ADD | MONITOR_ONLY_OWN;
+        follow(&mut strict, monitor(1, only_own | MONITOR_NO_ABBREV));
+        // As `ovs-ofctl monitor BRIDGE watch:` asks.
+        follow(&mut ovs, monitor(1, EVERYTHING | MONITOR_ONLY_OWN));
+        ovs.does(&Message::FlowMod(flow(1)));
+        strict.does(&Message::FlowMod(flow(2)));
+        assert_eq!(told(strict.heard()), ["Added 2"], "{version}");
+        assert_eq!(told(ovs.heard()), ["Added 1", "Added 2"], "{version}");
+    }
+}
+
+#[test]
 fn a_controller_that_does_not_read_is_told_the_difference_later() {
     for version in versions() {
         let twin = Twin::start(&format!("slow-{version}"), &[]);

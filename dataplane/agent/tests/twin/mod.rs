@@ -5,7 +5,7 @@ pub mod controller;
 use std::collections::HashMap;
 use std::net::IpAddr;
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
@@ -47,6 +47,7 @@ pub struct TwinEngine {
     requests: Arc<RequestQueue>,
     invalid_ttl: Arc<AtomicBool>,
     dead: Arc<AtomicBool>,
+    skew: Arc<AtomicU64>,
     queues: Mutex<HashMap<PortNo, Vec<u32>>>,
 }
 
@@ -58,7 +59,7 @@ impl TwinEngine {
 
 impl Engine for TwinEngine {
     fn now(&self) -> u64 {
-        1_000_000 + self.start.elapsed().as_nanos() as u64
+        1_000_000 + self.start.elapsed().as_nanos() as u64 + self.skew.load(Relaxed)
     }
 
     fn barrier(&self, done: Done<()>) {
@@ -197,6 +198,8 @@ pub struct Twin {
     pub told: Receiver<Told>,
     pub packet_ins: Arc<PacketInQueue>,
     pub invalid_ttl: Arc<AtomicBool>,
+    /// Nanoseconds by which the switch's clock is ahead.
+    pub skew: Arc<AtomicU64>,
     /// Set: the worker answers no more.
     pub dead: Arc<AtomicBool>,
     /// Told when the switch has noticed.
@@ -221,6 +224,7 @@ impl Twin {
         let packet_ins = Arc::new(PacketInQueue::new(64));
         let invalid_ttl = Arc::new(AtomicBool::new(false));
         let dead = Arc::new(AtomicBool::new(false));
+        let skew = Arc::new(AtomicU64::new(0));
         let (ended_to, ended) = channel();
         let mut targets = vec![Target::PassiveUnix(openflow.clone())];
         targets.extend(more.iter().map(|t| t.parse().unwrap()));
@@ -229,6 +233,7 @@ impl Twin {
         let thread = {
             let (admin, packet_ins) = (admin.clone(), packet_ins.clone());
             let (invalid_ttl, dead) = (invalid_ttl.clone(), dead.clone());
+            let skew = skew.clone();
             std::thread::spawn(move || {
                 let engine = Box::new(TwinEngine {
                     start: Instant::now(),
@@ -237,6 +242,7 @@ impl Twin {
                     requests: Arc::default(),
                     invalid_ttl,
                     dead,
+                    skew,
                     queues: Mutex::default(),
                 });
                 run(
@@ -252,6 +258,7 @@ impl Twin {
             packet_ins,
             invalid_ttl,
             dead,
+            skew,
             ended,
             stop: Some(stop),
             thread: Some(thread),
@@ -271,6 +278,11 @@ impl Twin {
             _ => None,
         });
         format!("127.0.0.1:{}", tcp.unwrap())
+    }
+
+    /// Lets time pass for the switch.
+    pub fn later(&self, seconds: u64) {
+        self.skew.fetch_add(seconds * 1_000_000_000, Relaxed);
     }
 
     /// What the engine was told so far.
