@@ -109,23 +109,29 @@ run_tester() {
     --test-switch-dir "$tests/$path" "$tests/tester.py" >"$log" 2>&1 </dev/null
 }
 
-# Its own words: a line that ends in OK or ERROR per case; after ERROR what was wrong. No switch passes
-# set_field of SCTP ports: the tester expects a checksum over the text form of the bytes.
+# Cases that no switch can pass: with SCTP ports set the tester expects a checksum over the text form of
+# the bytes; and of14 has IPv6 addresses spelled with a zero too many, which it compares as text.
+WRONG='set_field:.*->sctp_'
+WRONG_OF14="$WRONG|ipv6_(src=10::0|dst=0::20)[(]mask"
+
+# The tester's own words: a line that ends in OK or ERROR per case; after ERROR what was wrong.
 summarise() {
-  local path=$1 log=$2 seconds=$3 ok failed impossible
+  local path=$1 log=$2 seconds=$3 ok failed wrong impossible
+  wrong=$WRONG
+  [ "${path%%/*}" = of13 ] || wrong=$WRONG_OF14
   ok=$(grep -cE '[[:space:]]OK$' "$log" || true)
   failed=$(grep -cE '[[:space:]]ERROR$' "$log" || true)
-  impossible=$(grep -cE 'set_field:.*->sctp_.*[[:space:]]ERROR$' "$log" || true)
+  impossible=$(grep -cE "($wrong).*[[:space:]]ERROR\$" "$log" || true)
   printf '%-40s OK %4d   ERROR %4d   %4d s' "$path" "$ok" "$((failed - impossible))" "$seconds"
   [ "$impossible" = 0 ] || printf '   (and %d that the tester gets wrong)' "$impossible"
   printf '\n'
-  awk '
+  awk -v wrong="$wrong" '
     /^(action|match|group|meter|set_field)[^ ]*: / { file = $0 }
-    wrong { sub(/^[[:space:]]+/, ""); print "      " $0; wrong = 0 }
-    /[[:space:]]ERROR$/ && !/set_field:.*->sctp_/ {
+    told { sub(/^[[:space:]]+/, ""); print "      " substr($0, 1, 300); told = 0 }
+    /[[:space:]]ERROR$/ && $0 !~ wrong {
       gsub(/^[[:space:]]+|[[:space:]]+ERROR$/, "")
       print "   " file ": " $0
-      wrong = 1
+      told = 1
     }' "$log"
 }
 

@@ -400,3 +400,93 @@ fn queues_are_told_with_their_counts_and_unknown_ones_refused() {
     }
     refused(&twin, &["queue-get-config", "8"], "OFPQOFC_BAD_PORT");
 }
+
+#[test]
+fn tunnel_options_become_fields_and_stop_being_ones() {
+    if !has_ofctl() {
+        return;
+    }
+    let twin = Twin::start("options", &[]);
+    let dump = || ofctl(&twin, &["dump-tlv-map"]);
+    assert!(
+        dump().contains("max option space=64 max fields=8"),
+        "{}",
+        dump()
+    );
+    let unmapped = "NXFMFC_INVALID_TLV_FIELD";
+    refused(&twin, &["add-flow", "tun_metadata0=1,actions=2"], unmapped);
+    let load = "actions=set_field:1->tun_metadata3,2";
+    refused(&twin, &["add-flow", load], unmapped);
+    let ovn = "{class=0x102,type=0x80,len=4}->tun_metadata0";
+    let wide = "{class=0xffff,type=1,len=8}->tun_metadata3";
+    ofctl(&twin, &["add-tlv-map", &format!("{ovn},{wide}")]);
+    for line in [
+        "0x102\t0x80\t4\ttun_metadata0",
+        "0xffff\t0x1\t8\ttun_metadata3",
+    ] {
+        let words = |text: &str| text.split_whitespace().collect::<Vec<_>>().join(" ");
+        assert!(words(&dump()).contains(&words(line)), "{}", dump());
+    }
+    for (map, error) in [
+        (
+            "{class=9,type=9,len=4}->tun_metadata0",
+            "NXTTMFC_ALREADY_MAPPED",
+        ),
+        (
+            "{class=0x102,type=0x80,len=4}->tun_metadata1",
+            "NXTTMFC_DUP_ENTRY",
+        ),
+        (
+            "{class=9,type=9,len=12}->tun_metadata1",
+            "NXTTMFC_TABLE_FULL",
+        ),
+        (
+            "{class=9,type=9,len=4}->tun_metadata8",
+            "NXTTMFC_BAD_FIELD_IDX",
+        ),
+    ] {
+        refused(&twin, &["add-tlv-map", map], error);
+    }
+    let matching = "tun_metadata0=0x1204/0xff0f,in_port=1 actions=output:2";
+    let moving = "in_port=2 actions=move:NXM_NX_REG14[0..15]->NXM_NX_TUN_METADATA0[16..31],\
+                  set_field:0x112233445566->tun_metadata3,output:1";
+    for flow in [matching, moving] {
+        ofctl(&twin, &["add-flow", flow]);
+    }
+    let shown = flows(&twin);
+    assert!(shown.contains(&matching.to_owned()), "{shown:?}");
+    assert!(shown.contains(&moving.to_owned()), "{shown:?}");
+    let in_use = "NXTTMFC_INVALID_TLV_DEL";
+    refused(&twin, &["del-tlv-map", wide], in_use);
+    refused(&twin, &["del-tlv-map"], in_use);
+    ofctl(&twin, &["del-flows", "in_port=2"]);
+    ofctl(&twin, &["del-tlv-map", wide]);
+    refused(&twin, &["add-flow", load], unmapped);
+    ofctl(&twin, &["del-flows"]);
+    ofctl(&twin, &["del-tlv-map"]);
+    refused(&twin, &["add-flow", "tun_metadata0=1,actions=2"], unmapped);
+}
+
+#[test]
+fn every_header_action_is_taken_and_shown_as_it_was_sent() {
+    if !has_ofctl() {
+        return;
+    }
+    let twin = Twin::start("headers", &[]);
+    let all = [
+        "ip actions=push_mpls:0x8847,set_field:77->mpls_label,set_field:5->mpls_tc,set_field:9->mpls_ttl,output:2",
+        "mpls,mpls_label=16,mpls_bos=1 actions=dec_mpls_ttl,pop_mpls:0x0800,output:2",
+        "mpls,in_port=1 actions=encap(mpls),encap(ethernet),output:2",
+        "mpls,in_port=2 actions=decap(),decap(packet_type(ns=0,type=0)),output:1",
+        "ipv6,ipv6_label=0x00005 actions=set_field:0x3->ipv6_label,output:2",
+    ];
+    for flow in all {
+        ofctl(&twin, &["add-flow", flow]);
+    }
+    let shown = flows(&twin);
+    for flow in all {
+        assert!(shown.contains(&flow.to_owned()), "{flow}: {shown:?}");
+    }
+    let nsh = "actions=encap(nsh(md_type=1)),output:2";
+    refused(&twin, &["add-flow", nsh], "NXBAC_BAD_HEADER_TYPE");
+}
