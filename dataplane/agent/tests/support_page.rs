@@ -446,6 +446,7 @@ fn field_row(asker: &mut Asker, field: Field) -> (String, String) {
 fn with_prerequisites(field: Field) -> Match {
     let words = field.info().prereq.in_words();
     let text = match words {
+        _ if field == Field::VlanVid => "vlan_tci=0x1000/0x1000",
         "nothing" => "",
         "in_port" => "in_port=1",
         words if words.starts_with("a VLAN tag") => "vlan_tci=0x1000/0x1000",
