@@ -174,7 +174,8 @@ fn check_features(version: Version, wanted: &TableFeatures) -> Result<(), OfErro
     argument(within(&wanted.apply_actions, &can.apply_actions))?;
     argument(within(&wanted.apply_actions_miss, &can.apply_actions))?;
     argument(fields_within(&wanted.matching, &can.matching))?;
-    argument(fields_within(&wanted.wildcards, &can.wildcards))?;
+    // What may be left out may be masked, and some controllers say so here too.
+    argument(fields_within(&wanted.wildcards, &can.matching))?;
     argument(fields_within(&wanted.write_setfield, &can.write_setfield))?;
     argument(fields_within(
         &wanted.write_setfield_miss,
