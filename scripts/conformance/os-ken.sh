@@ -71,10 +71,11 @@ tester_start() {
   local db=unix:$RUN/ovs/db.sock n ports=()
   mkdir -p "$RUN/ovs"
   ovsdb-tool create "$RUN/ovs/conf.db" /usr/share/openvswitch/vswitch.ovsschema
-  start ovsdb here ovsdb-server "$RUN/ovs/conf.db" --remote="p$db" --unixctl="$RUN/ovs/ovsdb.ctl"
+  # Not through a function: what is recorded must be the process itself.
+  start ovsdb ip netns exec "$NS" ovsdb-server "$RUN/ovs/conf.db" --remote="p$db" --unixctl="$RUN/ovs/ovsdb.ctl"
   wait_for 10 test -S "$RUN/ovs/db.sock" || die "ovsdb-server did not start"
   ovs-vsctl --db="$db" --no-wait init
-  start vswitchd here ovs-vswitchd "$db" --unixctl="$RUN/ovs/vswitchd.ctl"
+  start vswitchd ip netns exec "$NS" ovs-vswitchd "$db" --unixctl="$RUN/ovs/vswitchd.ctl"
   for n in 1 2 3; do
     ports+=(-- add-port tester "tester$n" -- set interface "tester$n" "ofport_request=$n")
   done
@@ -93,20 +94,27 @@ dataplane_start() {
   for n in 1 2 3; do
     ports+=(--port "p$n,ofport=$n,dev=veth,iface=target$n")
   done
-  start dataplane here "$BIN/sluice-dataplane" --name target --dpid 1 --no-huge --memory 128 --cpus 0 \
+  start dataplane ip netns exec "$NS" "$BIN/sluice-dataplane" --name target --dpid 1 --no-huge --memory 128 --cpus 0 \
     "${ports[@]}" --controller tcp:127.0.0.1:6653 --admin "$RUN/admin.sock" --metrics 127.0.0.1:9651
   wait_for 20 test -S "$RUN/admin.sock" || die "the dataplane did not start: $(tail -n 3 "$RUN/dataplane.log")"
 }
 
-# One run of the tester, on one path.
+# run_tester NAME PATH: one run of the tester; its words go to $LOGS/NAME.log.
 run_tester() {
-  local path=$1 log=$2 tests version
+  local name=$1 path=$2 tests version began=$SECONDS
   version=openflow${path:2:2}
   tests=$(echo "$VENV"/lib/python3*/site-packages/os_ken/tests/switch)
   [ -e "$tests/$path" ] || die "$path: the tester has no such file or directory; see $tests"
-  here timeout "$LIMIT" "$VENV/bin/osken-manager" --ofp-listen-host 127.0.0.1 --ofp-tcp-listen-port 6653 \
+  start "$name" ip netns exec "$NS" "$VENV/bin/osken-manager" \
+    --ofp-listen-host 127.0.0.1 --ofp-tcp-listen-port 6653 \
     --test-switch-target-version "$version" --test-switch-tester-version "$version" \
-    --test-switch-dir "$tests/$path" "$tests/tester.py" >"$log" 2>&1 </dev/null
+    --test-switch-dir "$tests/$path" "$tests/tester.py"
+  # It ends by itself, unless a switch does not speak its version.
+  while pid_of "$name" >/dev/null; do
+    sleep 0.5
+    [ $((SECONDS - began)) -lt "$LIMIT" ] || end "$name"
+    ! grep -q 'no compatible version found' "$LOGS/$name.log" || end "$name"
+  done
 }
 
 # Cases that no switch can pass: with SCTP ports set the tester expects a checksum over the text form of
@@ -168,9 +176,10 @@ dataplane_start
 
 unfinished=0
 for path in "${paths[@]}"; do
-  log=$RUN/${path//\//-}.log
+  name=${path//\//-}
+  log=$LOGS/$name.log
   began=$SECONDS
-  run_tester "$path" "$log" || true
+  run_tester "$name" "$path"
   summarise "$path" "$log" $((SECONDS - began))
   if ! grep -q '^OK(' "$log"; then
     note "the tester did not come to its end: $(tail -n 1 "$log")"
