@@ -21,8 +21,8 @@ use openflow::error::*;
 use openflow::model::NO_BUFFER;
 use openflow::msg::{
     CAP_BUNDLES, CAP_FLOW_MONITORING, CAP_FLOW_STATS, CAP_GROUP_STATS, CAP_PORT_STATS,
-    CAP_TABLE_STATS, MultipartRequest, NICIRA, ONF, PacketOut, PortMod, RequestBody, Role, SLUICE,
-    SwitchConfig, SwitchFeatures,
+    CAP_QUEUE_STATS, CAP_TABLE_STATS, MultipartRequest, NICIRA, ONF, PacketOut, PortMod,
+    RequestBody, Role, SLUICE, SwitchConfig, SwitchFeatures,
 };
 use openflow::{Message, Version};
 use tables::{Change, TABLES};
@@ -217,6 +217,7 @@ fn switch_features(switch: &Switch, version: Version) -> SwitchFeatures {
             | CAP_TABLE_STATS
             | CAP_PORT_STATS
             | CAP_GROUP_STATS
+            | CAP_QUEUE_STATS
             | match version {
                 Version::V1_3 => 0,
                 _ => CAP_BUNDLES | CAP_FLOW_MONITORING,

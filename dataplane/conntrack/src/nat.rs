@@ -67,7 +67,11 @@ impl NatRequest {
         hash: &HashKey,
         now: u64,
     ) -> impl Iterator<Item = Tuple> {
-        let seeds = Seeds::new(original, hash, now);
+        let random = [self.src, self.dst]
+            .into_iter()
+            .flatten()
+            .any(|range| range.choice == Choice::Random);
+        let seeds = Seeds::new(original, hash, now, random);
         let mut base = *original;
         if let Some(range) = &self.src {
             base.src = range.address(original.src, &seeds);
@@ -114,7 +118,7 @@ struct Seeds {
 }
 
 impl Seeds {
-    fn new(original: &Tuple, hash: &HashKey, now: u64) -> Self {
+    fn new(original: &Tuple, hash: &HashKey, now: u64, is_random: bool) -> Self {
         let packed = original.pack(0);
         let address = hash.hash_words(packed.words());
         let client = hash.hash_words(&[1, address_bits(original.src) as u64]);
@@ -122,7 +126,8 @@ impl Seeds {
             address,
             client,
             random: hash.hash_words(&[2, address, now]),
-            ports: hash.hash_words(&[3, address, now]),
+            // The same connection gets the same port again, unless it is to be random.
+            ports: hash.hash_words(&[3, address, if is_random { now } else { 0 }]),
         }
     }
 }

@@ -40,6 +40,9 @@ pub struct Config {
     pub fdb_entries: usize,
     /// Nanoseconds without a packet after which it forgets one.
     pub fdb_idle: u64,
+    /// Seed of the table's hash; none: a secret one, so that nobody can choose addresses that
+    /// collide.
+    pub fdb_seed: Option<[u64; 2]>,
 }
 
 impl Default for Config {
@@ -53,6 +56,7 @@ impl Default for Config {
             // As Open vSwitch has them.
             fdb_entries: 8192,
             fdb_idle: 300_000_000_000,
+            fdb_seed: None,
         }
     }
 }

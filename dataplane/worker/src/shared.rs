@@ -57,7 +57,11 @@ impl Shared {
         let workers = config.cpus.len().max(1);
         Arc::new(Shared {
             packet_ins: Arc::new(PacketInQueue::new(config.packet_in_queue)),
-            fdb: Fdb::new(config.fdb_entries, config.fdb_idle, [secret(), secret()]),
+            fdb: Fdb::new(
+                config.fdb_entries,
+                config.fdb_idle,
+                config.fdb_seed.unwrap_or_else(|| [secret(), secret()]),
+            ),
             requests: Arc::default(),
             config,
             tables,

@@ -378,6 +378,8 @@ fn event() -> impl Strategy<Value = Event> {
 fn rig(cache_entries: usize, rules: &[(u8, u16, Match, Instructions)]) -> Rig {
     let config = Config {
         cache_entries,
+        // Learnt addresses are to be found old in the same round.
+        fdb_seed: Some([3, 4]),
         ..Config::default()
     };
     let mut rig = Rig::with(PORTS - 2, config);

@@ -74,6 +74,11 @@ fn check_action(action: &Action, packet_out: bool) -> Result<(), OfError> {
         Action::DecNshTtl | Action::Controller(Controller { pause: true, .. }) => {
             Err(OFPBAC_BAD_EXP_TYPE)
         }
+        // There are no helpers that look for addresses inside of connections.
+        Action::Ct(ct) if ct.alg != 0 => {
+            tracing::debug!("refused: ct(alg={}): no such helper", ct.alg);
+            Err(OFPBAC_BAD_ARGUMENT)
+        }
         _ => Ok(()),
     }
 }

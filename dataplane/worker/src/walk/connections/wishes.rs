@@ -1,5 +1,7 @@
 //! What a `ct` action asks for besides tracking.
 
+use std::net::IpAddr;
+
 use conntrack::{Choice, NatRange, NatRequest};
 use openflow::action::{Nat, NatKind};
 use openflow::{Action, Field, SubField};
@@ -66,9 +68,12 @@ impl Wishes {
     }
 }
 
+/// The address 0.0.0.0 or :: keeps the packet's own and looks for a free port only (Open vSwitch's
+/// "all-zero SNAT").
 fn range(nat: &Nat) -> NatRange {
+    let keeps = |(first, last): &(IpAddr, IpAddr)| first.is_unspecified() && last.is_unspecified();
     NatRange {
-        addresses: nat.addresses,
+        addresses: nat.addresses.filter(|range| !keeps(range)),
         ports: nat.ports,
         choice: match (nat.persistent, nat.random) {
             (true, _) => Choice::Persistent,
