@@ -403,3 +403,125 @@ fn key(vlan: u16, mac: MacAddr) -> u64 {
 fn count(counter: &AtomicU64) {
     counter.fetch_add(1, Ordering::Relaxed);
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const IDLE: u64 = 300_000_000_000;
+    const SECOND: u64 = 1_000_000_000;
+
+    #[derive(Clone, Debug)]
+    enum Step {
+        Learn(u16, u64, u32),
+        Find(u16, u64),
+        Later(u64),
+        Expire,
+        Flush(Option<u32>),
+    }
+
+    fn step() -> impl Strategy<Value = Step> {
+        let (vlan, mac, port) = (0..2u16, 0..40u64, 1..4u32);
+        prop_oneof![
+            8 => (vlan.clone(), mac.clone(), port.clone()).prop_map(|(v, m, p)| Step::Learn(v, m, p)),
+            8 => (vlan, mac).prop_map(|(v, m)| Step::Find(v, m)),
+            2 => (1..200u64).prop_map(Step::Later),
+            2 => Just(Step::Expire),
+            1 => proptest::option::of(port).prop_map(Step::Flush),
+        ]
+    }
+
+    proptest! {
+        /// The twin is a map with a time for each address.
+        #[test]
+        fn it_is_a_map_whose_entries_grow_old(steps in proptest::collection::vec(step(), 1..300)) {
+            let fdb = Fdb::new(1000, IDLE, [1, 2]);
+            let mut twin: BTreeMap<(u16, u64), (u32, u64)> = BTreeMap::new();
+            let mut seen: BTreeMap<(u16, u64), Seen> = BTreeMap::new();
+            let mut now = SECOND;
+            for step in steps {
+                match step {
+                    Step::Learn(vlan, mac, port) => {
+                        let before = twin.get(&(vlan, mac)).map(|(port, _)| *port);
+                        let found = fdb.learn(vlan, MacAddr::from_u64(mac), PortNo(port), now);
+                        // Whoever had looked it up before is told if it moved.
+                        if let Some(old) = seen.insert((vlan, mac), found.unwrap())
+                            && before != Some(port)
+                        {
+                            prop_assert!(!fdb.hold(&[old], now));
+                        }
+                        twin.insert((vlan, mac), (port, now));
+                    }
+                    Step::Find(vlan, mac) => {
+                        let found = fdb.find(vlan, MacAddr::from_u64(mac)).port;
+                        let expected = twin.get(&(vlan, mac)).map(|(port, _)| PortNo(*port));
+                        prop_assert_eq!(found, expected);
+                    }
+                    Step::Later(seconds) => now += seconds * SECOND,
+                    Step::Expire => {
+                        (0..8).for_each(|part| fdb.expire(part, 8, now));
+                        twin.retain(|_, (_, used)| now - *used <= IDLE);
+                    }
+                    Step::Flush(port) => {
+                        let of = |(p, _): &(u32, u64)| port.is_none_or(|port| port == *p);
+                        let gone = twin.values().filter(|entry| of(entry)).count();
+                        prop_assert_eq!(fdb.flush(port.map(PortNo)), gone);
+                        twin.retain(|_, entry| !of(entry));
+                    }
+                }
+                let listed: Vec<_> = fdb.list(now).iter().map(|e| (e.vlan, e.mac.to_u64(), e.port.0)).collect();
+                let expected: Vec<_> = twin.iter().map(|((v, m), (p, _))| (*v, *m, *p)).collect();
+                prop_assert_eq!(listed, expected);
+                prop_assert_eq!(fdb.counts().entries, twin.len());
+            }
+        }
+
+        /// However many addresses come, there are never more than fit, and who has the most pays.
+        #[test]
+        fn a_full_table_takes_from_those_who_have_the_most(
+            quiet in 1..30usize,
+            floods in proptest::collection::vec((2..5u32, 0..5000u64), 200..600),
+        ) {
+            let fdb = Fdb::new(128, IDLE, [1, 2]);
+            for n in 0..quiet as u64 {
+                fdb.learn(0, MacAddr::from_u64(n), PortNo(1), SECOND).unwrap();
+            }
+            for (port, n) in floods {
+                let mac = 1_000_000 * u64::from(port) + n;
+                fdb.learn(0, MacAddr::from_u64(mac), PortNo(port), SECOND).unwrap();
+                prop_assert!(fdb.counts().entries <= 128);
+            }
+            let all = fdb.list(SECOND);
+            prop_assert_eq!(all.iter().filter(|e| e.port == PortNo(1)).count(), quiet);
+        }
+    }
+
+    #[test]
+    fn readers_never_see_an_address_behind_a_port_it_was_not_behind() {
+        let fdb = Fdb::new(64, IDLE, [1, 2]);
+        // Address n is only ever behind ports n * 10 and n * 10 + 1.
+        std::thread::scope(|scope| {
+            for thread in 0..2u64 {
+                let fdb = &fdb;
+                scope.spawn(move || {
+                    for n in 0..20_000u64 {
+                        let mac = (n * 7 + thread) % 100;
+                        let port = PortNo((mac * 10 + n % 2) as u32);
+                        fdb.learn(0, MacAddr::from_u64(mac), port, SECOND + n);
+                        let other = n % 100;
+                        if let Some(port) = fdb.find(0, MacAddr::from_u64(other)).port {
+                            assert_eq!(u64::from(port.0) / 10, other);
+                        }
+                    }
+                });
+            }
+        });
+        assert!(fdb.counts().entries <= 64);
+        let counts = fdb.counts();
+        assert_eq!(counts.learned - counts.evicted, counts.entries as u64);
+    }
+}

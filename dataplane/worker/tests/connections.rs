@@ -375,3 +375,37 @@ fn an_idle_connection_expires_and_the_next_packet_is_new() {
     rig.advance(200 * SECOND);
     assert_eq!(both(&mut rig), (1, 2));
 }
+
+#[test]
+fn a_source_of_zeros_keeps_its_address_and_changes_a_port_that_is_taken() {
+    let mut rig = Rig::new(4);
+    let zeros = Action::Nat(Nat {
+        kind: NatKind::Src,
+        addresses: Some((Ipv4Addr::UNSPECIFIED.into(), Ipv4Addr::UNSPECIFIED.into())),
+        ports: None,
+        persistent: false,
+        hash: false,
+        random: false,
+    });
+    rig.flow(0, 1, ip(), vec![commit(Some(2), vec![zeros])]);
+    let vip = ip().with(Field::Ipv4Dst, u32::from_be_bytes(VIP));
+    let backend = nat(NatKind::Dst, Some(([10, 0, 0, 2], 80)));
+    rig.flow(0, 2, vip, vec![commit(Some(2), vec![backend])]);
+    forward(&mut rig, 2);
+    let source = |frame: &[u8]| {
+        (
+            frame[26..30].to_vec(),
+            u16::from_be_bytes([frame[34], frame[35]]),
+        )
+    };
+    rig.send(1, &udp(1, 2, (4000, 80), b"free"));
+    assert_eq!(source(&rig.only(2)), (vec![10, 0, 0, 1], 4000));
+    rig.send(1, &to_vip(5000));
+    assert_eq!(source(&rig.only(2)), (vec![10, 0, 0, 1], 5000));
+    rig.send(1, &udp(1, 2, (5000, 80), b"taken"));
+    let frame = rig.only(2);
+    let (address, port) = source(&frame);
+    assert_eq!(address, [10, 0, 0, 1]);
+    assert_ne!(port, 5000);
+    check_sums(&frame);
+}

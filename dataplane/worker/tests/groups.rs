@@ -222,7 +222,7 @@ fn groups_without_buckets_and_buckets_without_weight_get_nothing() {
         rig.send(1, &frame);
         assert!(rig.all_out().is_empty());
     }
-    assert_eq!(rig.dropped(DropReason::NoBucket), 2);
+    assert_eq!(rig.dropped(DropReason::NoBucket), 3);
     rig.group(10, GroupType::Select, vec![(0, out(2)), (1, out(3))]);
     to_group(&mut rig, 10);
     for n in 0..20 {
