@@ -2,12 +2,13 @@
 
 use std::rc::Rc;
 
+use net::MeterId;
 use openflow::msg::{
     AsyncKind, FlowRemoved, PacketIn, PacketIn2, PacketInFormat, PacketInReason, PortReason,
     RemovedReason as WireReason, Role,
 };
 use openflow::{Field, Match, Message, Version};
-use tables::{RemovedReason, Rule};
+use tables::{RemovedReason, Rule, Verdict};
 
 use crate::Switch;
 use crate::handle::multipart::flow_stats;
@@ -106,6 +107,9 @@ fn known_reason(version: Version, reason: WireReason) -> WireReason {
 pub(crate) fn packet_in(switch: &Switch, packet: &Packet) {
     let sessions = wanting(switch, AsyncKind::PacketIn, |v| reason_of(v, packet) as u32);
     let now = switch.engine.now();
+    if sessions.is_empty() || is_metered_away(switch, packet, now) {
+        return;
+    }
     for session in sessions {
         if session.controller_id.get() == packet.controller_id
             && session.pacer.borrow_mut().admit(packet, now)
@@ -113,6 +117,15 @@ pub(crate) fn packet_in(switch: &Switch, packet: &Packet) {
             send_packet(&session, packet);
         }
     }
+}
+
+/// True if the meter of packets to controllers drops this one (OFPM_CONTROLLER; OpenFlow 1.3.5,
+/// A.3.4.4).
+fn is_metered_away(switch: &Switch, packet: &worker::PacketIn, now: u64) -> bool {
+    let tables = switch.tables.borrow();
+    let meter = tables.pipeline().meter(MeterId::CONTROLLER);
+    let verdict = meter.map(|meter| meter.charge(now, 1, packet.total_len as u64));
+    verdict == Some(Verdict::Drop)
 }
 
 /// Sends the packets whose turn has come; true if others still wait.

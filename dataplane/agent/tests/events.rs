@@ -488,3 +488,63 @@ fn timeouts_are_exact_and_counts_that_are_not_kept_are_all_ones() {
         assert_eq!(removed.duration_sec, 310);
     }
 }
+
+#[test]
+fn the_meter_of_packets_to_controllers_holds_them_back_and_counts_them() {
+    for version in versions_since(Version::V1_3) {
+        let twin = Twin::start(&format!("metered-{version}"), &[]);
+        let mut c = Controller::connect(&twin, version);
+        let limit = MeterMod {
+            command: MeterCommand::Add,
+            flags: METER_PKTPS | METER_BURST,
+            meter: MeterId::CONTROLLER,
+            bands: vec![Band {
+                kind: BandKind::Drop,
+                rate: 1,
+                burst: 3,
+            }],
+        };
+        c.does(&Message::MeterMod(limit));
+        for _ in 0..10 {
+            twin.packet_in(worker::PacketIn {
+                reason: 1,
+                table: TableId(0),
+                cookie: 0,
+                total_len: 60,
+                data: vec![0; 60],
+                key: net::FlowKey::default(),
+                controller_id: 0,
+                userdata: std::sync::Arc::from([]),
+            });
+        }
+        let (mut passed, mut held_back) = (0, 0);
+        while passed + held_back < 10 {
+            let heard = c.heard();
+            passed += heard
+                .iter()
+                .filter(|m| matches!(m, Message::PacketIn(_)))
+                .count() as u64;
+            let mut reply = c.multipart(RequestBody::Meter(MeterId::CONTROLLER));
+            let Some(ReplyBody::Meter(meters)) = reply.pop() else {
+                panic!()
+            };
+            held_back = meters[0].bands[0].packet_count;
+            assert!(meters[0].packet_in_count <= 10);
+        }
+        assert!(
+            held_back >= 5,
+            "{version}: {passed} passed, {held_back} did not"
+        );
+        let delete = MeterMod {
+            command: MeterCommand::Delete,
+            flags: 0,
+            meter: MeterId::ALL,
+            bands: Vec::new(),
+        };
+        c.does(&Message::MeterMod(delete));
+        c.refused(
+            &meter(MeterCommand::Add, 0xffff_fffd),
+            OFPMMFC_INVALID_METER,
+        );
+    }
+}

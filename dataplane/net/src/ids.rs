@@ -155,6 +155,8 @@ impl MeterId {
     pub const MAX: MeterId = MeterId(0xffff_0000);
     /// OFPM_ALL: every meter, in deletions and requests.
     pub const ALL: MeterId = MeterId(0xffff_ffff);
+    /// Packets to controllers (OFPM_CONTROLLER).
+    pub const CONTROLLER: MeterId = MeterId(0xffff_fffe);
 }
 
 /// An OpenFlow port number, 32 bits, reserved ones included (OpenFlow 1.3.5, A.2.1 `ofp_port_no`).

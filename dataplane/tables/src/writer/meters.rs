@@ -85,7 +85,8 @@ impl Tables {
 
 fn check_meter(request: &MeterMod) -> Result<(), Refused> {
     let id = request.meter;
-    if id.0 == 0 || id.0 > MeterId::MAX.0 {
+    // Of the virtual meters there is the controllers'; there is no slow path.
+    if id != MeterId::CONTROLLER && (id.0 == 0 || id.0 > MeterId::MAX.0) {
         return Err(Refused::InvalidMeter(id));
     }
     if request.flags & METER_KBPS != 0 && request.flags & METER_PKTPS != 0 {
