@@ -450,7 +450,8 @@ fn tunnel_options_become_fields_and_stop_being_ones() {
     let matching = "tun_metadata0=0x1204/0xff0f,in_port=1 actions=output:2";
     let moving = "in_port=2 actions=move:NXM_NX_REG14[0..15]->NXM_NX_TUN_METADATA0[16..31],\
                   set_field:0x112233445566->tun_metadata3,output:1";
-    for flow in [matching, moving] {
+    // Twice: the second one is not decoded any more.
+    for flow in [matching, moving, moving] {
         ofctl(&twin, &["add-flow", flow]);
     }
     let shown = flows(&twin);
@@ -461,7 +462,7 @@ fn tunnel_options_become_fields_and_stop_being_ones() {
     refused(&twin, &["del-tlv-map"], in_use);
     ofctl(&twin, &["del-flows", "in_port=2"]);
     ofctl(&twin, &["del-tlv-map", wide]);
-    refused(&twin, &["add-flow", load], unmapped);
+    refused(&twin, &["add-flow", moving], unmapped);
     ofctl(&twin, &["del-flows"]);
     ofctl(&twin, &["del-tlv-map"]);
     refused(&twin, &["add-flow", "tun_metadata0=1,actions=2"], unmapped);

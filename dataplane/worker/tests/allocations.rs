@@ -83,6 +83,20 @@ fn tunnels_allocate_nothing() {
 }
 
 #[test]
+fn labels_and_i_tags_allocate_nothing() {
+    let mut rig = Rig::new(2);
+    rig.add(
+        "ip,actions=dec_ttl,push_mpls:0x8847,set_field:77->mpls_label,encap(mpls),\
+         encap(ethernet),set_mpls_ttl(9),output:2",
+    );
+    let pbb = Action::PushPbb { ethertype: 0x88e7 };
+    let frame = udp(1, 2, (1, 2), b"data");
+    assert_eq!(allocations(&mut rig, &frame, 100), 0);
+    rig.flow(0, u16::MAX, any(), vec![pbb, output(2)]);
+    assert_eq!(allocations(&mut rig, &frame, 100), 0);
+}
+
+#[test]
 fn packets_that_teach_what_is_known_allocate_nothing() {
     let mut rig = Rig::new(2);
     rig.add(
