@@ -75,92 +75,140 @@ enum Free {
     Everything,
 }
 
-/// By field: those whose every value is right, and nobody's prerequisite.
-static FREE: [Free; Field::ALL.len()] = {
-    let mut free = [Free::Nothing; Field::ALL.len()];
-    let mut at = 0;
-    while at < free.len() {
-        let field = Field::ALL[at];
-        let info = field.info();
-        let slot = info.slot;
-        let whole = slot.shift == 0
-            && slot.bytes == info.wire_bytes
-            && slot.bits as u32 == slot.bytes as u32 * 8;
-        free[at] = match field {
-            Field::EthType | Field::IpProto | Field::IpTos | Field::VlanTci | Field::PacketType => {
-                Free::Nothing
-            }
-            Field::VlanVid => Free::VlanNumber,
-            _ if whole => Free::Everything,
-            _ => Free::Nothing,
-        };
-        at += 1;
-    }
-    free
-};
-
-/// One field of a match.
-struct Entry<'a> {
-    field: Field,
+/// What is known of a code.
+#[derive(Clone, Copy)]
+struct Kind {
+    /// Bytes of the value; 0: no field has the code, or what it means is not in the bytes alone.
+    len: u8,
     free: Free,
-    /// Where its value begins.
-    start: usize,
-    header: u32,
-    value: &'a [u8],
-    mask: Option<&'a [u8]>,
 }
 
-/// The fields of a match; an error where it is not well formed, or has fields whose meaning the
-/// bytes alone do not tell.
-fn entries(matching: &[u8]) -> impl Iterator<Item = Result<Entry<'_>, ()>> {
-    let mut start = HEAD;
-    let end = matching.get(2..HEAD).map_or(0, |length| {
-        usize::from(u16::from_be_bytes([length[0], length[1]]))
-    });
-    std::iter::from_fn(move || {
-        (start < end).then(|| {
-            let entry = entry(matching, start, end).ok_or(())?;
-            start = entry.start + entry.value.len() + entry.mask.map_or(0, <[u8]>::len);
-            Ok(entry)
-        })
-    })
+const UNKNOWN: [Kind; 128] = [Kind {
+    len: 0,
+    free: Free::Nothing,
+}; 128];
+
+/// Which bits of a field may differ: those of which every value is right, and nobody's
+/// prerequisite.
+const fn free(field: Field) -> Free {
+    let info = field.info();
+    let slot = info.slot;
+    let whole = slot.shift == 0
+        && slot.bytes == info.wire_bytes
+        && slot.bits as u32 == slot.bytes as u32 * 8;
+    match field {
+        Field::EthType | Field::IpProto | Field::IpTos | Field::VlanTci | Field::PacketType => {
+            Free::Nothing
+        }
+        Field::VlanVid => Free::VlanNumber,
+        _ if whole => Free::Everything,
+        _ => Free::Nothing,
+    }
+}
+
+/// Built from the declarations of the fields.
+const fn kinds(class: u16) -> [Kind; 128] {
+    let mut kinds = UNKNOWN;
+    let mut at = 0;
+    while at < Field::ALL.len() {
+        let field = Field::ALL[at];
+        let info = field.info();
+        let kind = Kind {
+            len: info.wire_bytes,
+            free: free(field),
+        };
+        if let Some((of, code)) = info.oxm
+            && of == class
+        {
+            kinds[code as usize] = kind;
+        }
+        if let Some((of, code)) = info.nxm
+            && of == class
+        {
+            kinds[code as usize] = kind;
+        }
+        at += 1;
+    }
+    if class == CLASS_NXM_1 {
+        // Tunnel options mean what a map says.
+        let mut code = 40;
+        while code < 104 {
+            kinds[code] = UNKNOWN[code];
+            code += 1;
+        }
+    }
+    kinds
 }
 
 #[inline]
-fn entry(matching: &[u8], start: usize, end: usize) -> Option<Entry<'_>> {
-    let header = u32::from_be_bytes(*matching.get(start..)?.first_chunk()?);
-    let (class, code, masked) = (
-        (header >> 16) as u16,
-        (header >> 9) as u8 & 0x7f,
-        header >> 8 & 1,
-    );
-    // Others carry an experimenter's number, or (tunnel options) mean what a map says.
-    let known = match class {
-        CLASS_BASIC | CLASS_REGISTERS | CLASS_NXM_0 => true,
-        CLASS_NXM_1 => !(40..104).contains(&code),
-        _ => false,
+fn kind_of(header: u32) -> Kind {
+    static BASIC: [Kind; 128] = kinds(CLASS_BASIC);
+    static REGISTERS: [Kind; 128] = kinds(CLASS_REGISTERS);
+    static NXM_0: [Kind; 128] = kinds(CLASS_NXM_0);
+    static NXM_1: [Kind; 128] = kinds(CLASS_NXM_1);
+    let kinds = match (header >> 16) as u16 {
+        CLASS_BASIC => &BASIC,
+        CLASS_REGISTERS => &REGISTERS,
+        CLASS_NXM_0 => &NXM_0,
+        CLASS_NXM_1 => &NXM_1,
+        // An experimenter's number would follow.
+        _ => &UNKNOWN,
     };
-    let field = Field::from_code(class, code).filter(|_| known)?;
+    kinds[(header >> 9) as usize & 0x7f]
+}
+
+/// One field of a match.
+struct Entry<'a> {
+    header: u32,
+    free: Free,
+    /// Where its value begins.
+    start: usize,
+    value: &'a [u8],
+    /// Empty without one.
+    mask: &'a [u8],
+}
+
+/// Bytes of a match with its head, without its padding.
+fn length(matching: &[u8]) -> usize {
+    match matching {
+        [_, _, high, low, ..] => u16::from_be_bytes([*high, *low]).into(),
+        _ => 0,
+    }
+}
+
+/// The field at a place; none where it is not well formed, or not one whose meaning the bytes
+/// alone tell.
+#[inline]
+fn entry(matching: &[u8], at: usize, end: usize) -> Option<Entry<'_>> {
+    let header = u32::from_be_bytes(*matching.get(at..end)?.first_chunk()?);
+    let kind = kind_of(header);
+    let masked = header >> 8 & 1 == 1;
     let len = (header & 0xff) as usize;
-    if len != usize::from(field.info().wire_bytes) << masked {
+    let of_value = usize::from(kind.len);
+    if of_value == 0 || len != of_value << u8::from(masked) {
         return None;
     }
-    let start = start + 4;
-    let payload = matching
-        .get(start..start + len)
-        .filter(|_| start + len <= end)?;
-    let (value, mask) = match masked {
-        1 => payload.split_at_checked(len / 2)?,
-        _ => (payload, &[][..]),
-    };
+    let start = at + 4;
+    let payload = matching.get(start..end)?.get(..len)?;
+    let (value, mask) = payload.split_at_checked(of_value)?;
     Some(Entry {
-        field,
-        free: *FREE.get(field as usize)?,
-        start,
         header,
+        free: kind.free,
+        start,
         value,
-        mask: (masked == 1).then_some(mask),
+        mask,
     })
+}
+
+impl Entry<'_> {
+    /// Where the next one begins.
+    fn end(&self) -> usize {
+        self.start + self.value.len() + self.mask.len()
+    }
+
+    fn field(&self) -> Option<Field> {
+        Field::from_code((self.header >> 16) as u16, (self.header >> 9) as u8 & 0x7f)
+    }
 }
 
 /// The bytes of `ofp_match` with its padding, at the front of others.
@@ -175,19 +223,22 @@ pub(super) fn extent(bytes: &[u8]) -> Option<&[u8]> {
 #[inline]
 pub(super) fn hash(version: Version, matching: &[u8]) -> Option<u64> {
     let mut hash = u64::from(version.to_wire());
-    for entry in entries(matching) {
-        let entry = entry.ok()?;
+    let (mut at, end) = (HEAD, length(matching));
+    while at < end {
+        let entry = entry(matching, at, end)?;
         hash = mix(hash, u64::from(entry.header));
         match (entry.free, entry.value) {
             (Free::Everything, _) => {}
-            (Free::VlanNumber, [high, _]) if entry.mask.is_none() => {
+            (Free::VlanNumber, [high, _]) if entry.mask.is_empty() => {
                 hash = mix(hash, u64::from(high & 0xf0));
             }
+            (_, [high, low]) => hash = mix(hash, u64::from(u16::from_be_bytes([*high, *low]))),
             _ => hash = hash_bytes(hash, entry.value),
         }
-        if let Some(mask) = entry.mask {
-            hash = hash_bytes(hash, mask);
+        if !entry.mask.is_empty() {
+            hash = hash_bytes(hash, entry.mask);
         }
+        at = entry.end();
     }
     Some(hash)
 }
@@ -214,20 +265,22 @@ impl Shape {
     pub(super) fn of(version: Version, matching: &[u8]) -> Option<Shape> {
         let mut free = vec![0u8; matching.len()];
         let mut pieces: Vec<Piece> = Vec::new();
-        for entry in entries(matching) {
-            let entry = entry.ok()?;
-            let slot = usize::from(entry.field.info().slot.offset);
+        let (mut next, end) = (HEAD, length(matching));
+        while next < end {
+            let entry = entry(matching, next, end)?;
+            next = entry.end();
+            let slot = usize::from(entry.field()?.info().slot.offset);
             for at in 0..entry.value.len() {
                 let mut bits = match (entry.free, at) {
                     (Free::Nothing, _) => 0,
                     (Free::VlanNumber, 0) => 0x0f,
                     _ => 0xff,
                 };
-                if let Some(mask) = entry.mask {
+                if !entry.mask.is_empty() {
                     // The tag's bits are matched as a whole, or are the same in every match.
                     bits &= match entry.free {
                         Free::VlanNumber => 0,
-                        _ => *mask.get(at)?,
+                        _ => *entry.mask.get(at)?,
                     };
                 }
                 *free.get_mut(entry.start + at)? = bits;
@@ -236,10 +289,6 @@ impl Shape {
                 }
             }
         }
-        let length = matching
-            .get(2..HEAD)
-            .map(|l| u16::from_be_bytes([l[0], l[1]]));
-        let end = usize::from(length?);
         let word = |at: usize| {
             let (mut fixed, mut value) = ([0u8; 8], [0u8; 8]);
             for (n, at) in (at..at + 8).enumerate() {
