@@ -68,18 +68,21 @@ trap finish EXIT
 trap 'exit 130' INT
 trap 'exit 143' TERM
 ip netns add "$NETNS" 2>/dev/null || true
-inside() { ip netns exec "$NETNS" "$@"; }
 
 # Both have the whole machine: what the sender leaves of one processor, and the other.
 sluice_up() { # ARGUMENTS...
   SWITCH=sluice TARGET=unix:$RUN/sluice.mgmt
   rm -f "$RUN/sluice.mgmt"
-  start sluice inside "$BIN/sluice-dataplane" --name bench --dpid 1 --cpus "$CORE" --memory 256 --no-huge \
+  start sluice ip netns exec "$NETNS" "$BIN/sluice-dataplane" --name bench --dpid 1 --cpus "$CORE" --memory 256 --no-huge \
     --eal="--no-pci --file-prefix=flowmod-bench" --admin "$RUN/admin.sock" --metrics 127.0.0.1:9661 \
     --listen "punix:$RUN/sluice.mgmt" "$@"
   wait_for 20 ofctl show "$TARGET" || die "sluice-dataplane did not start: $(tail -n 3 "$LOGS/sluice.log")"
 }
-sluice_down() { end sluice; }
+gone() { ! pid_of "$1"; }
+sluice_down() {
+  end sluice
+  wait_for 20 gone sluice || die "sluice-dataplane does not end"
+}
 
 ovs_up() {
   local dir=$RUN/ovs vsctl
@@ -91,16 +94,17 @@ ovs_up() {
   wait_for 10 test -S "$dir/db.sock" || die "ovsdb-server did not start: $(tail -n 3 "$LOGS/ovs-db.log")"
   vsctl=(ovs-vsctl --db="unix:$dir/db.sock" --timeout=30)
   "${vsctl[@]}" --no-wait init
-  OVS_RUNDIR=$dir start ovs inside ovs-vswitchd "unix:$dir/db.sock" --unixctl="$dir/switch.ctl" --no-chdir
+  OVS_RUNDIR=$dir start ovs ip netns exec "$NETNS" ovs-vswitchd "unix:$dir/db.sock" --unixctl="$dir/switch.ctl" --no-chdir
   "${vsctl[@]}" add-br br0 -- set bridge br0 datapath_type=netdev protocols=OpenFlow13 fail-mode=secure ||
     die "Open vSwitch did not start: $(tail -n 3 "$LOGS/ovs.log")"
 }
 ovs_down() {
   end ovs
+  wait_for 20 gone ovs || die "ovs-vswitchd does not end"
   end ovs-db
 }
 
-ofctl() { timeout 120 ovs-ofctl -O OpenFlow13 "$@"; }
+ofctl() { timeout 120 ovs-ofctl -O OpenFlow13 -vconsole:err "$@"; }
 send() { timeout 120 taskset -c "$OTHER" "$BIN/flowmod" "$TARGET" "$@"; }
 per_second() { sed -n 's/.*"per_second": \([0-9]*\).*/\1/p'; }
 resident() { awk '/^VmRSS/ {print $2 * 1024}' "/proc/$(pid_of "$SWITCH")/status"; }
