@@ -149,10 +149,7 @@ pub(crate) async fn message(
             return Err(OFPBRC_BAD_EXP_TYPE);
         }
         M::Experimenter { experimenter, .. } => {
-            return Err(match experimenter {
-                NICIRA | ONF | SLUICE => OFPBRC_BAD_EXP_TYPE,
-                _ => OFPBRC_BAD_EXPERIMENTER,
-            });
+            return Err(unknown(experimenter));
         }
         // What only a switch sends.
         M::FeaturesReply(_)
@@ -178,6 +175,14 @@ pub(crate) async fn message(
         | M::PacketIn2(_) => return Err(OFPBRC_BAD_TYPE),
     }
     Ok(())
+}
+
+/// The error for an experimenter's message that nobody here knows.
+fn unknown(experimenter: u32) -> OfError {
+    match experimenter {
+        NICIRA | ONF | SLUICE => OFPBRC_BAD_EXP_TYPE,
+        _ => OFPBRC_BAD_EXPERIMENTER,
+    }
 }
 
 /// What a slave may not do (OpenFlow 1.3.5, 6.3.4).
@@ -230,8 +235,11 @@ fn set_config(switch: &Switch, session: &Session, config: SwitchConfig) -> Resul
     if !matches!(config.flags, FRAG_NORMAL | FRAG_DROP | FRAG_NX_MATCH) {
         return Err(OFPSCFC_BAD_FLAGS);
     }
-    switch.frag_flags.set(config.flags);
-    switch.engine.drop_fragments(config.flags == FRAG_DROP);
+    // A slave says how much of a packet it wants, and nothing for the switch as a whole.
+    if session.role.get() != Role::Slave {
+        switch.frag_flags.set(config.flags);
+        switch.engine.drop_fragments(config.flags == FRAG_DROP);
+    }
     session.miss_send_len.set(config.miss_send_len);
     Ok(())
 }

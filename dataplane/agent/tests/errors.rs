@@ -372,6 +372,11 @@ fn readings() -> Vec<Case> {
         ("no such monitor to end", monitor(MonitorCommand::Delete, 0, 0), OFPMOFC_UNKNOWN_MONITOR, v1_4),
         ("unknown flags of a monitor", monitor(MonitorCommand::Add, 1 << 9 | 2, 0), OFPMOFC_BAD_FLAGS, v1_4),
         ("a monitor of no table", monitor(MonitorCommand::Add, MONITOR_ADD, 254), OFPMOFC_BAD_TABLE_ID, v1_4),
+        ("another type of Nicira's", RequestBody::Experimenter(ExperimenterMultipart {
+            experimenter: NICIRA,
+            exp_type: 777,
+            data: Vec::new(),
+        }), OFPBRC_BAD_EXP_TYPE, ALL),
         ("an experimenter's", RequestBody::Experimenter(ExperimenterMultipart { experimenter: 0x1234, exp_type: 1, data: Vec::new(), }), OFPBRC_BAD_EXPERIMENTER, ALL),
     ];
     let mut cases: Vec<Case> = cases

@@ -15,7 +15,7 @@ use openflow::msg::{
 use openflow::{Message, Version};
 use tables::{Counters, FlowFilter, Group, Meter, Pipeline, Rule, Scan, TABLES};
 
-use super::{controllers, features, queues, stream, table};
+use super::{controllers, features, queues, stream, table, unknown};
 use crate::ports::PortRecord;
 use crate::session::Session;
 use crate::{Switch, monitors};
@@ -140,7 +140,7 @@ pub(crate) async fn answer(
                 properties: Vec::new(),
             })
         }
-        RequestBody::Experimenter(_) => return Err(OFPBRC_BAD_EXPERIMENTER),
+        RequestBody::Experimenter(request) => return Err(unknown(request.experimenter)),
     };
     reply(session, xid, false, body);
     Ok(())
