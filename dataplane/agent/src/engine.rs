@@ -127,8 +127,11 @@ pub trait Engine {
     /// A port's queues with what was sent through them, by number.
     fn queues(&self, number: PortNo) -> Vec<QueueView>;
 
-    /// Addresses that NORMAL has learnt, and what happened to them since the start.
-    fn fdb(&self) -> (Vec<FdbEntry>, FdbCounts);
+    /// Addresses that NORMAL has learnt.
+    fn fdb(&self) -> Vec<FdbEntry>;
+
+    /// What happened to them since the start.
+    fn fdb_counts(&self) -> FdbCounts;
 
     /// Forgets learnt addresses, behind one port or all; gives how many.
     fn flush_fdb(&self, port: Option<PortNo>) -> usize;

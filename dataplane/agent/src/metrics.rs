@@ -256,9 +256,20 @@ fn tables(page: &Page, switch: &Switch) -> Result<()> {
         matched.with_label_values(&label).inc_by(found);
     }
     let (connections, most) = switch.engine.connection_count();
+    let fdb = switch.engine.fdb_counts();
     for (name, help, value) in [
         ("sluice_groups", "Groups.", pipeline.groups().count() as u64),
         ("sluice_meters", "Meters.", pipeline.meters().count() as u64),
+        (
+            "sluice_fdb_entries",
+            "MAC addresses that NORMAL has learnt.",
+            fdb.entries as u64,
+        ),
+        (
+            "sluice_fdb_entries_max",
+            "MAC addresses that it can remember.",
+            fdb.capacity as u64,
+        ),
         (
             "sluice_conntrack_connections",
             "Tracked connections.",

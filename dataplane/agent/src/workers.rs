@@ -103,9 +103,13 @@ impl Engine for Workers {
         queues.unwrap_or_default().iter().map(view).collect()
     }
 
-    fn fdb(&self) -> (Vec<FdbEntry>, FdbCounts) {
+    fn fdb(&self) -> Vec<FdbEntry> {
         let shared = self.shared();
-        (shared.fdb.list(shared.now()), shared.fdb.counts())
+        shared.fdb.list(shared.now())
+    }
+
+    fn fdb_counts(&self) -> FdbCounts {
+        self.shared().fdb.counts()
     }
 
     fn flush_fdb(&self, port: Option<PortNo>) -> usize {

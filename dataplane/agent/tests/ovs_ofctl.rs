@@ -491,3 +491,24 @@ fn every_header_action_is_taken_and_shown_as_it_was_sent() {
     let nsh = "actions=encap(nsh(md_type=1)),output:2";
     refused(&twin, &["add-flow", nsh], "NXBAC_BAD_HEADER_TYPE");
 }
+
+#[test]
+fn connections_are_flushed_by_tuple() {
+    if !has_ofctl() {
+        return;
+    }
+    let twin = Twin::start("ct-flush", &[]);
+    drop(twin.told());
+    let tuple = "ct_nw_src=10.0.0.1,ct_nw_dst=10.0.0.2,ct_nw_proto=17,ct_tp_src=1";
+    ofctl(&twin, &["ct-flush", "zone=5", tuple, "ct_tp_dst=7"]);
+    let told = twin.told();
+    let [twin::Told::Flushed(filter)] = &told[..] else {
+        panic!("{told:?}")
+    };
+    assert_eq!((filter.zone, filter.proto), (Some(5), Some(17)));
+    assert_eq!(filter.original.src, "10.0.0.1".parse().ok());
+    assert_eq!(filter.original.dst, "10.0.0.2".parse().ok());
+    assert_eq!(filter.original.src_port, Some(1));
+    assert_eq!(filter.original.dst_port, None);
+    assert_eq!(filter.reply.dst_port, Some(7));
+}

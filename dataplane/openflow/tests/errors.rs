@@ -147,6 +147,18 @@ fn matches() {
         "tcp_dst without ip_proto"
     );
     assert_eq!(
+        bad(&format!("{IP} 0001f004 0a000001")),
+        OFPBMC_BAD_PREREQ,
+        "ct_nw_src without ct_state"
+    );
+    assert_eq!(
+        bad(&format!(
+            "{IP} 0001d308 00000020 00000020 0001f004 0a000001"
+        )),
+        OFPBMC_BAD_PREREQ,
+        "ct_nw_src of packets that may be invalid"
+    );
+    assert_eq!(
         bad("80000e0103"),
         OFPBMC_BAD_PREREQ,
         "vlan_pcp without vlan_vid"

@@ -23,9 +23,8 @@ fn known(matching: &Match) -> bool {
             Field::InPhyPort | Field::PbbIsid | Field::PbbUca | Field::Ipv6Exthdr
             // Of the packet type only Ethernet, or no match.
             | Field::PacketType
-            // They need a connection state too.
-            | Field::CtNwProto | Field::CtNwSrc | Field::CtNwDst | Field::CtIpv6Src
-            | Field::CtIpv6Dst | Field::CtTpSrc | Field::CtTpDst
+            // Printed there only behind a ct_nw_proto.
+            | Field::CtTpSrc | Field::CtTpDst
             // Printed there without its mask.
             | Field::TunGbpFlags
         ) && prereq != Prereq::Pbb
@@ -200,9 +199,6 @@ fn ours_alone(message: &Message) -> bool {
         "Ipv6Exthdr",
         "InPhyPort",
         "PacketType",
-        "CtNw",
-        "CtIpv6",
-        "CtTp",
         "Pbb",
         "CopyTtl",
         "Experimenter",

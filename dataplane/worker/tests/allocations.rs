@@ -51,6 +51,23 @@ fn forwarding_rewriting_and_metering_allocate_nothing() {
     assert_eq!(allocations(&mut rig, &frame, 100), 0);
 }
 
+/// Copies are left out: those of a test's pool are allocations.
+#[test]
+fn bridges_queues_and_groups_that_watch_allocate_nothing() {
+    let mut rig = Rig::new(2);
+    let queues = vec![0, 1];
+    rig.port_with(3, &worker::PortOptions { vlan: None, queues });
+    let bridge = vec![Action::SetQueue(1), output(net::PortNo::NORMAL.0)];
+    rig.flow(0, 1, any(), bridge);
+    rig.send(3, &udp(2, 1, (1, 2), b"here"));
+    let frame = udp(1, 2, (1, 2), b"data");
+    assert_eq!(allocations(&mut rig, &frame, 100), 0);
+    let buckets = vec![watching(Some(2), 0, vec![output(2)])];
+    rig.group_of(1, openflow::model::GroupType::FastFailover, buckets);
+    rig.flow(0, 9, any(), vec![Action::Group(net::GroupId(1))]);
+    assert_eq!(allocations(&mut rig, &frame, 100), 0);
+}
+
 #[test]
 fn established_connections_allocate_nothing() {
     let mut rig = Rig::new(2);

@@ -373,7 +373,7 @@ pub(super) fn fdb(switch: &Switch) -> Fdb {
         Some(port) => port.spec.name.clone(),
         None => number.to_string(),
     };
-    let (entries, counts) = switch.engine.fdb();
+    let (entries, counts) = (switch.engine.fdb(), switch.engine.fdb_counts());
     let entry = |entry: worker::FdbEntry| FdbEntry {
         port: name(entry.port),
         vlan: entry.vlan,

@@ -149,22 +149,25 @@ impl Engine for TwinEngine {
         queues.unwrap_or_default().into_iter().map(view).collect()
     }
 
-    fn fdb(&self) -> (Vec<FdbEntry>, FdbCounts) {
+    fn fdb(&self) -> Vec<FdbEntry> {
         let entry = FdbEntry {
             vlan: 10,
             mac: MacAddr([2, 0, 0, 0, 0, 9]),
             port: PortNo(1),
             age: 7,
         };
-        let counts = FdbCounts {
+        vec![entry]
+    }
+
+    fn fdb_counts(&self) -> FdbCounts {
+        FdbCounts {
             entries: 1,
             capacity: 8192,
             learned: 5,
             moved: 1,
             expired: 2,
             evicted: 2,
-        };
-        (vec![entry], counts)
+        }
     }
 
     fn flush_fdb(&self, port: Option<PortNo>) -> usize {

@@ -122,6 +122,12 @@ impl Field {
             || self.is_variable()
     }
 
+    /// True for the fields of a connection's original direction, which mean something only for
+    /// packets that belong to one (ovs-fields(7), prerequisite CT).
+    pub fn is_original_tuple(self) -> bool {
+        (Field::CtNwProto..=Field::CtTpDst).contains(&self)
+    }
+
     /// True for the connection fields that only the `exec` of a `ct` action may write.
     pub const fn is_written_by_ct(self) -> bool {
         matches!(self, Field::CtMark | Field::CtLabel)

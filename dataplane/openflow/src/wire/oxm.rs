@@ -226,6 +226,9 @@ pub(super) fn read_fields(mut r: Reader<'_>, strictness: Strictness) -> Result<M
         if checked && needs != Prereq::None && !Headers::of(&matching).has(needs) {
             return Err(error::OFPBMC_BAD_PREREQ);
         }
+        if checked && entry.field.is_original_tuple() && !has_connection(&matching) {
+            return Err(error::OFPBMC_BAD_PREREQ);
+        }
         matching.set(entry.field, entry.value, entry.mask);
     }
     Ok(matching)
@@ -277,6 +280,18 @@ fn tci_form(matching: &Match) -> Option<MatchField> {
         value: value | pcp.value << 13,
         mask: mask | pcp.mask << 13,
     })
+}
+
+/// True if a match is for packets that belong to a connection: one of the bits that say so is on,
+/// or "tracked" is on and "invalid" off (ovs-fields(7), prerequisite CT).
+fn has_connection(matching: &Match) -> bool {
+    use net::key::ct_state::{DNAT, EST, INV, NEW, REL, RPL, SNAT, TRK};
+    let Some(state) = matching.get(Field::CtState) else {
+        return false;
+    };
+    let on = |bits: u32| state.value & state.mask & u128::from(bits) != 0;
+    let invalid_is_off = state.mask & u128::from(INV) != 0 && !on(INV);
+    on(NEW | EST | REL | RPL | SNAT | DNAT) || (on(TRK) && invalid_is_off)
 }
 
 /// Writes one field, with its mask unless that is all ones.

@@ -125,6 +125,9 @@ pub fn matching() -> impl Strategy<Value = Match> {
             if prereq == Prereq::None && !matches!(first, Field::EthType) {
                 matching.set(Field::EthType, 0, 0);
             }
+            if matching.iter().any(|f| f.field.is_original_tuple()) {
+                matching.set(Field::CtState, 0x22, 0x32);
+            }
             matching
         })
         .prop_filter("an untagged priority says nothing", |matching| {
