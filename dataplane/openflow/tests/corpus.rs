@@ -10,6 +10,7 @@ mod flow_text;
 use std::fs;
 use std::path::PathBuf;
 
+use arbitrary::later::message_in;
 use openflow::model::FlowCommand;
 use openflow::text::{self, Names};
 use openflow::{Message, Version, wire};
@@ -55,11 +56,12 @@ fn text_seeds() -> Vec<(String, Vec<u8>)> {
 }
 
 fn message_seeds() -> Vec<(String, Vec<u8>)> {
-    let encode = |message: &Message| {
-        let mut input = vec![0];
-        wire::encode(Version::V1_3, 7, message, &mut input).unwrap();
+    let encode_in = |at: usize, message: &Message| {
+        let mut input = vec![2 * at as u8];
+        wire::encode(Version::ALL[at], 7, message, &mut input).unwrap();
         input
     };
+    let encode = |message: &Message| encode_in(0, message);
     let mut seeds: Vec<Vec<u8>> = flows()
         .iter()
         .map(|line| text::parse_flow(line, FlowCommand::Add, Names::NONE).unwrap())
@@ -79,6 +81,16 @@ fn message_seeds() -> Vec<(String, Vec<u8>)> {
     stream.extend_from_slice(&seeds[1][1..]);
     stream.extend_from_slice(&seeds[2][1..20]);
     seeds.push(stream);
+    for (at, version) in Version::ALL.iter().enumerate() {
+        let messages = message_in(*version);
+        for _ in 0..150 {
+            let message = messages.new_tree(&mut runner).unwrap().current();
+            let seed = encode_in(at, &message);
+            if seed.len() < 400 {
+                seeds.push(seed);
+            }
+        }
+    }
     let named = seeds.into_iter().enumerate();
     named
         .map(|(at, seed)| (format!("message_{at:03}"), seed))

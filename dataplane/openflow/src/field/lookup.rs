@@ -112,12 +112,11 @@ impl Field {
         }
     }
 
-    /// True for the fields that are no part of the packet's bytes, and which a packet-out may
-    /// therefore give (pipeline fields; OpenFlow 1.5.1, 7.2.3.9).
+    /// True for the fields that a packet-out may give, none of which is in the packet's bytes
+    /// (pipeline fields; OpenFlow 1.5.1, 7.2.3.9; the same as in Open vSwitch).
     pub fn is_pipeline(self) -> bool {
         let from_to = |first: Field, last: Field| (first..=last).contains(&self);
-        from_to(Field::InPort, Field::CtLabel) && !matches!(self, Field::DpHash | Field::ConjId)
-            || from_to(Field::CtNwProto, Field::CtTpDst)
+        from_to(Field::InPort, Field::TunGbpFlags) && self != Field::ActsetOutput
             || from_to(Field::Reg0, Field::Xxreg3)
             || self.is_variable()
     }

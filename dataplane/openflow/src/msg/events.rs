@@ -241,7 +241,7 @@ pub struct AsyncEntry {
 /// message may leave some out, and those stay as they are.
 #[derive(Clone, Debug, PartialEq, Eq, Default)]
 pub struct AsyncSettings {
-    /// Masks.
+    /// Masks, as they come from the wire in the order of their kinds, that of slaves first.
     pub entries: Vec<AsyncEntry>,
     /// An experimenter's properties.
     pub properties: Vec<RawProperty>,

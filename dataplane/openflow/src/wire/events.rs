@@ -172,6 +172,21 @@ pub(super) fn read_set_async(r: Reader<'_>) -> Result<AsyncSettings, OfError> {
     if r.version < Version::V1_4 {
         return read_fixed_async(r);
     }
+    read_asked_properties(r)
+}
+
+/// Reads NXT_SET_ASYNC_CONFIG: the form of 1.3 in every version, of which bits without a meaning
+/// are passed over.
+pub(super) fn read_old_async(r: Reader<'_>) -> Result<AsyncSettings, OfError> {
+    let mut settings = read_fixed_async(r)?;
+    for entry in &mut settings.entries {
+        entry.mask &= reasons(entry.kind);
+    }
+    Ok(settings)
+}
+
+/// Reads the form of 1.4 as a request.
+pub(super) fn read_asked_properties(r: Reader<'_>) -> Result<AsyncSettings, OfError> {
     let settings = read_async_properties(r)?;
     // "One of the masks is invalid" (1.5.1, 7.5.4.16).
     let strange = |e: &AsyncEntry| e.mask & !reasons(e.kind) != 0;
@@ -191,11 +206,11 @@ pub(super) fn read_async(r: Reader<'_>) -> Result<AsyncSettings, OfError> {
 }
 
 /// Reads the form of 1.3: six masks.
-pub(super) fn read_fixed_async(mut r: Reader<'_>) -> Result<AsyncSettings, OfError> {
+fn read_fixed_async(mut r: Reader<'_>) -> Result<AsyncSettings, OfError> {
     let mut settings = AsyncSettings::default();
     for kind in FIXED_KINDS {
-        for slave in [false, true] {
-            let mask = r.u32()?;
+        let (master, slave) = (r.u32()?, r.u32()?);
+        for (slave, mask) in [(true, slave), (false, master)] {
             settings.entries.push(AsyncEntry { kind, slave, mask });
         }
     }
@@ -204,7 +219,7 @@ pub(super) fn read_fixed_async(mut r: Reader<'_>) -> Result<AsyncSettings, OfErr
 }
 
 /// Reads the form of 1.4: properties, two of each kind.
-pub(super) fn read_async_properties(mut r: Reader<'_>) -> Result<AsyncSettings, OfError> {
+fn read_async_properties(mut r: Reader<'_>) -> Result<AsyncSettings, OfError> {
     let mut settings = AsyncSettings::default();
     while let Some((number, body)) = property::next(&mut r)? {
         if number >= RawProperty::EXPERIMENTER_SECOND {
@@ -224,17 +239,35 @@ pub(super) fn read_async_properties(mut r: Reader<'_>) -> Result<AsyncSettings, 
         let mask = property::number(body)?;
         settings.entries.push(AsyncEntry { kind, slave, mask });
     }
+    settings.entries.sort_by_key(|e| (e.kind, !e.slave));
     Ok(settings)
+}
+
+/// True for settings that the message of 1.3 can say: all of its masks. A whole configuration has
+/// those of later kinds too, which are nothing there.
+pub(super) fn is_whole(m: &AsyncSettings) -> bool {
+    let old = m.entries.iter().filter(|e| FIXED_KINDS.contains(&e.kind));
+    let whole = [2 * FIXED_KINDS.len(), 2 * AsyncKind::ALL.len()];
+    let all = old.count() == 2 * FIXED_KINDS.len() && whole.contains(&m.entries.len());
+    all && m.properties.is_empty()
+}
+
+/// Writes the form of 1.4.
+pub(super) fn write_async_properties(
+    w: &mut Writer<'_>,
+    m: &AsyncSettings,
+) -> Result<(), EncodeError> {
+    let version = w.version.max(Version::V1_4);
+    for entry in m.entries.iter().filter(|e| e.kind.since() <= version) {
+        let number = 2 * entry.kind as u16 + u16::from(!entry.slave);
+        property::write(w, number, |w| w.u32(entry.mask))?;
+    }
+    property::write_raw(w, &m.properties)
 }
 
 pub(super) fn write_async(w: &mut Writer<'_>, m: &AsyncSettings) -> Result<(), EncodeError> {
     if w.version >= Version::V1_4 {
-        let version = w.version;
-        for entry in m.entries.iter().filter(|e| e.kind.since() <= version) {
-            let number = 2 * entry.kind as u16 + u16::from(!entry.slave);
-            property::write(w, number, |w| w.u32(entry.mask))?;
-        }
-        return property::write_raw(w, &m.properties);
+        return write_async_properties(w, m);
     }
     for kind in FIXED_KINDS {
         for slave in [false, true] {

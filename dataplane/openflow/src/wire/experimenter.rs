@@ -96,9 +96,9 @@ fn read_nicira(exp_type: u32, mut r: Reader<'_>) -> Result<Option<Message>, OfEr
         }
         nx::PACKET_IN => Message::NxtPacketIn(nxt::read_packet_in(r)?),
         nx::FLOW_AGE => empty(r, Message::NxtFlowAge)?,
-        nx::SET_ASYNC_CONFIG => Message::SetAsync(events::read_fixed_async(r)?),
+        nx::SET_ASYNC_CONFIG => Message::SetAsync(events::read_old_async(r)?),
         nx::SET_ASYNC_CONFIG2 if r.version < Version::V1_4 => {
-            Message::SetAsync(events::read_async_properties(r)?)
+            Message::SetAsync(events::read_asked_properties(r)?)
         }
         nx::SET_CONTROLLER_ID => {
             r.zeros(6, error::NXBRC_MUST_BE_ZERO)?;
@@ -188,6 +188,11 @@ pub(super) fn write(w: &mut Writer<'_>, message: &Message) -> Result<(), EncodeE
         Message::TlvTableReply(m) => {
             nicira(w, nx::TLV_TABLE_REPLY);
             nxt::write_tlv_reply(w, m);
+        }
+        // What the message of 1.3 cannot say.
+        Message::SetAsync(m) => {
+            nicira(w, nx::SET_ASYNC_CONFIG2);
+            return events::write_async_properties(w, m);
         }
         Message::CookieLabels(m) => {
             begin(w, SLUICE, slc::COOKIE_LABELS);

@@ -273,7 +273,7 @@ fn encode_message(w: &mut Writer<'_>, xid: u32, message: &Message) -> Result<(),
         M::RoleReply(_) => (kind::ROLE_REPLY, "role reply"),
         M::GetAsyncRequest => (kind::GET_ASYNC_REQUEST, "async request"),
         M::GetAsyncReply(_) => (kind::GET_ASYNC_REPLY, "async reply"),
-        M::SetAsync(_) => (kind::SET_ASYNC, "set async"),
+        M::SetAsync(m) if native || events::is_whole(m) => (kind::SET_ASYNC, "set async"),
         M::TableStatus(_) => (kind::TABLE_STATUS, "table status"),
         M::ControllerStatus(_) => (kind::CONTROLLER_STATUS, "controller status"),
         M::RoleStatus(_) if native => (kind::ROLE_STATUS, "role status"),
@@ -322,7 +322,10 @@ fn write_body(w: &mut Writer<'_>, message: &Message) -> Result<(), EncodeError> 
             return queue::write_config_reply(w, *port, queues);
         }
         M::RoleRequest(m) | M::RoleReply(m) => events::write_role(w, *m),
-        M::GetAsyncReply(m) | M::SetAsync(m) => return events::write_async(w, m),
+        M::GetAsyncReply(m) => return events::write_async(w, m),
+        M::SetAsync(m) if w.version >= Version::V1_4 || events::is_whole(m) => {
+            return events::write_async(w, m);
+        }
         M::ControllerStatus(m) => return events::write_controller(w, m),
         M::PacketIn(m) => return packet::write_packet_in(w, m),
         M::FlowRemoved(m) => return flow::write_flow_removed(w, m),

@@ -28,7 +28,7 @@ pub fn message_in(version: Version) -> BoxedStrategy<Message> {
 fn extensions() -> impl Strategy<Value = Message> {
     let role = || select(vec![Role::Equal, Role::Master, Role::Slave]);
     let map =
-        (any::<u16>(), any::<u8>(), 0u8..32, any::<u16>()).prop_map(|(class, kind, len, index)| {
+        (any::<u16>(), any::<u8>(), 0u8..32, 0u16..64).prop_map(|(class, kind, len, index)| {
             TlvMap {
                 class,
                 kind,
@@ -46,7 +46,12 @@ fn extensions() -> impl Strategy<Value = Message> {
         })),
         _ => None,
     });
+    // On 1.3 by NXT_SET_ASYNC_CONFIG2.
+    let some_masks = settings(Version::V1_4)
+        .prop_filter("not all", |s| s.entries.len() != 6)
+        .prop_map(Message::SetAsync);
     prop_oneof![
+        some_masks,
         role().prop_map(Message::NxtRoleRequest),
         role().prop_map(Message::NxtRoleReply),
         packet,
@@ -264,7 +269,7 @@ fn settings(version: Version) -> impl Strategy<Value = AsyncSettings> {
             _ => 0b111,
         };
         (any::<[bool; 2]>(), any::<[u32; 2]>()).prop_map(move |(there, masks)| {
-            let both = [(false, there[0], masks[0]), (true, there[1], masks[1])];
+            let both = [(true, there[0], masks[0]), (false, there[1], masks[1])];
             let there = both.into_iter().filter(|(_, there, _)| *there);
             let entries = there.map(|(slave, _, mask)| AsyncEntry {
                 kind,

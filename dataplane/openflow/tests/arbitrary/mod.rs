@@ -953,7 +953,7 @@ fn asynchronous() -> impl Strategy<Value = AsyncSettings> {
             .enumerate()
             .map(|(at, mask)| AsyncEntry {
                 kind: AsyncKind::ALL[at / 2],
-                slave: at % 2 == 1,
+                slave: at % 2 == 0,
                 mask,
             })
             .collect(),

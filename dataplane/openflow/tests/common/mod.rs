@@ -76,7 +76,12 @@ pub fn ofp_parse(messages: &[u8]) -> String {
     let scratch = Scratch::new();
     let path = scratch.file("messages", messages);
     let output = Command::new("ovs-ofctl")
-        .args(["-O", "OpenFlow13", "-voff", "ofp-parse"])
+        .args([
+            "-O",
+            "OpenFlow13,OpenFlow14,OpenFlow15",
+            "-voff",
+            "ofp-parse",
+        ])
         .arg(path)
         .output()
         .unwrap();
@@ -94,9 +99,13 @@ pub fn entries(text: &str, heading: &str) -> Vec<String> {
 
 /// Encodes, or says what could not be.
 pub fn encode(message: &Message) -> Vec<u8> {
+    encode_in(Version::V1_3, message)
+}
+
+/// Likewise, in a version.
+pub fn encode_in(version: Version, message: &Message) -> Vec<u8> {
     let mut out = Vec::new();
-    wire::encode(Version::V1_3, 7, message, &mut out)
-        .unwrap_or_else(|e| panic!("{e}: {message:?}"));
+    wire::encode(version, 7, message, &mut out).unwrap_or_else(|e| panic!("{e}: {message:?}"));
     out
 }
 
