@@ -7,7 +7,8 @@ mod common;
 use net::{GroupId, MacAddr, MeterId, PortNo, TableId};
 use openflow::model::*;
 use openflow::msg::*;
-use openflow::{Action, Field, Instructions, Match, Message, Version};
+use openflow::text::{self, Names};
+use openflow::{Action, Field, Instructions, Match, Message, Version, wire};
 
 fn reply(body: ReplyBody) -> Message {
     Message::MultipartReply(MultipartReply { more: false, body })
@@ -696,4 +697,78 @@ fn values_come_out_in_the_words_of_open_vswitch() {
         }
     }
     assert!(wrong.is_empty(), "{}:\n{}", wrong.len(), wrong.join("\n"));
+}
+
+const GROUPS: &[&str] = &[
+    "group_id=1,type=select,selection_method=hash,fields(ip_src,ip_dst=255.255.255.0),bucket=output:1",
+    "group_id=2,type=select,selection_method=hash,fields=eth_src,bucket=bucket_id:7,weight:5,output:1",
+    "group_id=3,type=select,selection_method=dp_hash,selection_method_param=9,bucket=bucket_id=1,output:1",
+    "group_id=4,type=select,selection_method=hash,fields(tcp_dst,ipv6_dst=ffff::),bucket=output:1",
+    "group_id=5,type=ff,bucket=bucket_id:3,watch_port:1,output:1,bucket=bucket_id:4,watch_group:5,group:5",
+    "group_id=6,type=all,bucket=bucket_id:9,output:1,bucket=bucket_id:2,drop",
+];
+
+/// Single buckets: the verb, its text.
+const CHANGES: &[(&str, GroupCommand, &str)] = &[
+    (
+        "insert-buckets",
+        GroupCommand::InsertBucket,
+        "group_id=1,command_bucket_id=last,bucket=bucket_id:3,weight:2,output:3",
+    ),
+    (
+        "insert-buckets",
+        GroupCommand::InsertBucket,
+        "group_id=1,command_bucket_id=12,bucket=bucket_id=3,output:3",
+    ),
+    (
+        "remove-buckets",
+        GroupCommand::RemoveBucket,
+        "group_id=1,command_bucket_id=first",
+    ),
+    (
+        "remove-buckets",
+        GroupCommand::RemoveBucket,
+        "group_id=1,command_bucket_id=all",
+    ),
+];
+
+#[test]
+fn groups_of_1_5_mean_and_print_as_in_open_vswitch() {
+    if !common::have_oracle() {
+        return;
+    }
+    let version = Version::V1_5;
+    let mut differences = common::Differences::default();
+    let adds = GROUPS
+        .iter()
+        .map(|line| ("add-group", GroupCommand::Add, *line));
+    for (verb, command, line) in adds.chain(CHANGES.iter().copied()) {
+        let (sent, errors) = common::ofctl_sends_in(version, &[verb], &[line]);
+        assert_eq!(sent.len(), 1, "{line}: {errors}");
+        let group =
+            text::parse_group(line, command, Names::NONE).unwrap_or_else(|e| panic!("{line}: {e}"));
+        let theirs = wire::decode(version, &sent[0]);
+        let ours = format!(
+            "{:?}",
+            Ok::<_, openflow::OfError>(Message::GroupMod(group.clone()))
+        );
+        differences.compare(line, &ours, Some(&format!("{theirs:?}")));
+        if command != GroupCommand::Add {
+            continue;
+        }
+        let desc = GroupDesc {
+            group: group.group,
+            kind: group.kind,
+            buckets: group.buckets,
+            selection: group.selection,
+            properties: Vec::new(),
+        };
+        let printed = text::print_group_desc_in(version, &desc, Names::NONE);
+        let message = reply(ReplyBody::GroupDesc(vec![desc]));
+        let theirs = common::ofp_parse(&common::encode_in(version, &message));
+        let heading = "OFPST_GROUP_DESC reply (OF1.5) (xid=0x7):";
+        let theirs = common::entries(&theirs, heading);
+        differences.compare(line, &format!(" {printed}"), theirs.first());
+    }
+    differences.none();
 }

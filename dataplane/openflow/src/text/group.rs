@@ -6,10 +6,13 @@ use net::{GroupId, PortNo};
 
 use super::actions_parse::parse_actions;
 use super::flow::write_duration;
+use super::selection::{self, Parts};
 use super::{Names, TextError, actions_print, scan};
-use crate::Match;
-use crate::model::{BUCKET_ALL, Bucket, GroupCommand, GroupMod, GroupType};
+use crate::model::{
+    BUCKET_ALL, BUCKET_FIRST, BUCKET_LAST, BUCKET_MAX, Bucket, GroupCommand, GroupMod, GroupType,
+};
 use crate::msg::{GroupDesc, GroupStats};
+use crate::{Match, Version};
 
 const TYPES: &[(&str, GroupType)] = &[
     ("all", GroupType::All),
@@ -19,20 +22,31 @@ const TYPES: &[(&str, GroupType)] = &[
     ("fast_failover", GroupType::FastFailover),
 ];
 
-/// One line of `dump-groups`, without the space in front.
+/// One line of `dump-groups`, without the space in front, as before 1.5: buckets have no numbers.
 pub fn print_group_desc(group: &GroupDesc, names: &Names) -> String {
+    print_group_desc_in(Version::V1_4, group, names)
+}
+
+/// One line of `dump-groups` of a version, without the space in front.
+pub fn print_group_desc_in(version: Version, group: &GroupDesc, names: &Names) -> String {
     let mut text = String::new();
     // Writing to a String does not fail.
-    let _ = write_desc(&mut text, group, names);
+    let _ = write_desc(&mut text, version, group, names);
     text
 }
 
-fn write_desc(f: &mut String, group: &GroupDesc, names: &Names) -> fmt::Result {
+fn write_desc(f: &mut String, version: Version, group: &GroupDesc, names: &Names) -> fmt::Result {
     let kind = TYPES.iter().find(|(_, kind)| *kind == group.kind);
     let kind = kind.map_or("?", |(name, _)| name);
     write!(f, "group_id={},type={kind}", group.group)?;
+    if let Some(selection) = &group.selection {
+        selection::write(f, selection, names)?;
+    }
     for bucket in &group.buckets {
         f.push_str(",bucket=");
+        if version >= Version::V1_5 {
+            write!(f, "bucket_id:{},", bucket.id)?;
+        }
         // The weight that is meant where none is given is left out.
         if bucket.weight != default_weight(group.kind) {
             write!(f, "weight:{},", bucket.weight)?;
@@ -82,14 +96,17 @@ fn write_stats(f: &mut String, group: &GroupStats) -> fmt::Result {
     Ok(())
 }
 
-/// Parses a group as `ovs-ofctl add-group`, `mod-group` and `del-groups` take it.
+/// Parses a group as `ovs-ofctl add-group`, `mod-group`, `del-groups`, `insert-buckets` and
+/// `remove-buckets` take it.
 pub fn parse_group(
     text: &str,
     command: GroupCommand,
     names: &Names,
 ) -> Result<GroupMod, TextError> {
+    use GroupCommand as C;
     let mut pieces = buckets(text).into_iter();
-    let (mut group, mut kind) = (None, None);
+    let (mut group, mut kind, mut place) = (None, None, None);
+    let mut selection = Parts::default();
     for item in scan::items(pieces.next().unwrap_or_default()) {
         let (key, argument) = scan::key_argument(item)?;
         let text = argument.unwrap_or_default();
@@ -102,10 +119,13 @@ pub fn parse_group(
                 })?;
                 kind = Some(*known);
             }
+            "command_bucket_id" => place = Some(parse_place(text, command)?),
+            _ if selection.take(key, text, names)? => {}
             other => return Err(TextError::new(format!("{other}: unknown in a group"))),
         }
     }
-    let deletes = command == GroupCommand::Delete;
+    let deletes = command == C::Delete;
+    let on_buckets = matches!(command, C::InsertBucket | C::RemoveBucket);
     let group = match group {
         Some(group) => group,
         None if deletes => GroupId::ALL,
@@ -113,25 +133,53 @@ pub fn parse_group(
     };
     let kind = match kind {
         Some(kind) => kind,
-        None if deletes => GroupType::All,
+        None if deletes || on_buckets => GroupType::All,
         None => return Err(TextError::new("the group has no type=")),
+    };
+    let command_bucket_id = match place {
+        Some(place) => place,
+        None if on_buckets => return Err(TextError::new("there is no command_bucket_id=")),
+        None => BUCKET_ALL,
     };
     let buckets = pieces
         .enumerate()
         .map(|(at, text)| parse_bucket(text, at, kind, names))
         .collect::<Result<Vec<_>, _>>()?;
-    if kind == GroupType::Indirect && buckets.len() != 1 && !deletes {
+    if kind == GroupType::Indirect && buckets.len() != 1 && !deletes && !on_buckets {
         return Err(TextError::new("an indirect group has exactly one bucket"));
     }
     Ok(GroupMod {
         command,
         kind,
         group,
-        command_bucket_id: BUCKET_ALL,
+        command_bucket_id,
         buckets,
-        selection: None,
+        selection: selection.finish(kind)?,
         properties: Vec::new(),
     })
+}
+
+/// Where buckets are inserted, or which are removed.
+fn parse_place(text: &str, command: GroupCommand) -> Result<u32, TextError> {
+    let place = match text {
+        "first" => BUCKET_FIRST,
+        "last" => BUCKET_LAST,
+        "all" => BUCKET_ALL,
+        number => scan::number("command_bucket_id", number)?,
+    };
+    let one = place <= BUCKET_MAX || matches!(place, BUCKET_FIRST | BUCKET_LAST);
+    let good = match command {
+        GroupCommand::InsertBucket => one,
+        GroupCommand::RemoveBucket => one || place == BUCKET_ALL,
+        _ => return Err(TextError::new("command_bucket_id: for single buckets only")),
+    };
+    if good {
+        Ok(place)
+    } else {
+        Err(TextError::new(format!(
+            "command_bucket_id={text}: the number of a bucket, first or last"
+        )))
+    }
 }
 
 fn parse_id(text: &str, command: GroupCommand) -> Result<GroupId, TextError> {

@@ -18,6 +18,7 @@ mod meter;
 mod port;
 mod sample;
 mod scan;
+mod selection;
 mod value;
 
 use std::collections::BTreeMap;
@@ -29,7 +30,7 @@ use crate::{Action, Instructions, Match};
 
 pub use actions_parse::{parse_actions, parse_instructions};
 pub use flow::{parse_flow, parse_flow_filter, print_flow_mod, print_flow_stats};
-pub use group::{parse_group, print_group_desc, print_group_stats};
+pub use group::{parse_group, print_group_desc, print_group_desc_in, print_group_stats};
 pub use match_parse::parse_match;
 pub use meter::{parse_meter, print_meter_config, print_meter_stats};
 pub use port::{print_port_desc, print_port_stats, print_table_stats};

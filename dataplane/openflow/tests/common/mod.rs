@@ -118,6 +118,15 @@ pub fn ofctl_sends(verb: &[&str], lines: &str) -> (Vec<Vec<u8>>, String) {
 
 /// What `ovs-ofctl VERB SOCKET ARGUMENTS` sends.
 pub fn ofctl_sends_arguments(verb: &[&str], arguments: &[&str]) -> (Vec<Vec<u8>>, String) {
+    ofctl_sends_in(Version::V1_3, verb, arguments)
+}
+
+/// Likewise, in a version.
+pub fn ofctl_sends_in(
+    version: Version,
+    verb: &[&str],
+    arguments: &[&str],
+) -> (Vec<Vec<u8>>, String) {
     let scratch = Scratch::new();
     let socket = scratch.0.join("switch");
     let listener = UnixListener::bind(&socket).unwrap();
@@ -126,11 +135,15 @@ pub fn ofctl_sends_arguments(verb: &[&str], arguments: &[&str]) -> (Vec<Vec<u8>>
         for stream in listener.incoming() {
             let Ok(stream) = stream else { return };
             let sender = sender.clone();
-            std::thread::spawn(move || serve(stream, &sender));
+            std::thread::spawn(move || serve(version, stream, &sender));
         }
     });
     let output = Command::new("ovs-ofctl")
-        .args(["-O", "OpenFlow13", "--no-names"])
+        .args([
+            "-O",
+            &format!("OpenFlow{}", version.to_string().replace('.', "")),
+            "--no-names",
+        ])
         .args(verb)
         .arg(format!("unix:{}", socket.display()))
         .args(arguments)
@@ -141,9 +154,9 @@ pub fn ofctl_sends_arguments(verb: &[&str], arguments: &[&str]) -> (Vec<Vec<u8>>
 }
 
 /// The least of a switch: hello and barriers.
-fn serve(mut stream: UnixStream, sender: &std::sync::mpsc::Sender<Vec<u8>>) {
-    let hello = Message::Hello(openflow::msg::Hello::offering(&[Version::V1_3]));
-    let _ = stream.write_all(&encode(&hello));
+fn serve(version: Version, mut stream: UnixStream, sender: &std::sync::mpsc::Sender<Vec<u8>>) {
+    let hello = Message::Hello(openflow::msg::Hello::offering(&[version]));
+    let _ = stream.write_all(&encode_in(version, &hello));
     let mut framer = Framer::new();
     let mut buffer = [0; 4096];
     while let Ok(n @ 1..) = stream.read(&mut buffer) {
@@ -155,7 +168,7 @@ fn serve(mut stream: UnixStream, sender: &std::sync::mpsc::Sender<Vec<u8>>) {
                 wire::kind::BARRIER_REQUEST => {
                     let mut reply = Vec::new();
                     let barrier = Message::BarrierReply;
-                    wire::encode(Version::V1_3, header.xid, &barrier, &mut reply).unwrap();
+                    wire::encode(version, header.xid, &barrier, &mut reply).unwrap();
                     let _ = stream.write_all(&reply);
                 }
                 _ => {
