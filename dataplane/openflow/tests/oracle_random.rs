@@ -205,10 +205,10 @@ fn ours_alone(message: &Message) -> bool {
             | RequestBody::BundleFeatures(_)
             | RequestBody::FlowCounters(_) => return true,
             // A flag that it takes on 1.3 only.
-            RequestBody::FlowMonitor(list) => {
-                if list.iter().any(|m| m.flags & MONITOR_NO_ABBREV != 0) {
-                    return true;
-                }
+            RequestBody::FlowMonitor(list)
+                if list.iter().any(|m| m.flags & MONITOR_NO_ABBREV != 0) =>
+            {
+                return true;
             }
             _ => {}
         },
