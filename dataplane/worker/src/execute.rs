@@ -1,9 +1,9 @@
 //! Running a program on a packet.
 
-use net::FlowKey;
 use net::edit::ChecksumField;
 use net::headers::Ethernet;
 use net::parse::{HEADER_BYTES, Layout, Network};
+use net::{FlowKey, PortNo};
 use packet::{Csum, Gso, Packet};
 use tables::{Meter, Verdict};
 
@@ -290,7 +290,7 @@ pub(crate) fn exceeds(packet: &Packet, layout: &Layout, mtu: u32) -> bool {
 /// Gives the controller a copy.
 fn controller(to: &ToController, egress: &mut Egress, packet: &Packet, from_wire: bool) {
     let queue = &egress.shared.packet_ins;
-    if !queue.has_room() {
+    if !queue.has_room(PortNo(to.key.in_port.get())) {
         queue.count_drop();
         return egress.count_drop(DropReason::PacketInFull);
     }

@@ -1,7 +1,7 @@
 //! Packets on their way to the controller.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 use arc_swap::ArcSwapOption;
 use crossbeam_queue::ArrayQueue;
@@ -49,9 +49,16 @@ impl PacketIn {
     }
 }
 
+/// Ports are told apart by this many of their numbers' last values.
+const LANES: usize = 64;
+
 /// Bounded queue from all workers to the agent. A full queue drops and counts.
+///
+/// The first half is for whoever comes; the second is kept from ports of which a quarter of the
+/// queue waits already, so that one port's flood leaves room for the others' packets.
 pub struct PacketInQueue {
     queue: ArrayQueue<PacketIn>,
+    waiting: [AtomicU32; LANES],
     dropped: AtomicU64,
     waker: ArcSwapOption<Box<dyn Fn() + Send + Sync>>,
 }
@@ -61,6 +68,7 @@ impl PacketInQueue {
     pub fn new(capacity: usize) -> Self {
         PacketInQueue {
             queue: ArrayQueue::new(capacity.max(1)),
+            waiting: [const { AtomicU32::new(0) }; LANES],
             dropped: AtomicU64::new(0),
             waker: ArcSwapOption::empty(),
         }
@@ -73,7 +81,15 @@ impl PacketInQueue {
 
     /// The oldest packet.
     pub fn pop(&self) -> Option<PacketIn> {
-        self.queue.pop()
+        let packet = self.queue.pop()?;
+        if let Some(waiting) = self.waiting_of(packet.in_port()) {
+            waiting.fetch_sub(1, Ordering::Relaxed);
+        }
+        Some(packet)
+    }
+
+    fn waiting_of(&self, port: PortNo) -> Option<&AtomicU32> {
+        self.waiting.get(port.0 as usize % LANES)
     }
 
     /// Packets that wait.
@@ -91,14 +107,30 @@ impl PacketInQueue {
         self.dropped.load(Ordering::Relaxed)
     }
 
-    /// True if one more would find room at this moment; spares the copy when it would not.
-    pub fn has_room(&self) -> bool {
-        !self.queue.is_full()
+    /// True if one more of a port would find room at this moment; spares the copy when it would
+    /// not.
+    pub fn has_room(&self, port: PortNo) -> bool {
+        let (held, capacity) = (self.queue.len(), self.queue.capacity());
+        let of_port = || {
+            let waiting = self.waiting_of(port);
+            waiting.map_or(0, |waiting| waiting.load(Ordering::Relaxed))
+        };
+        held < capacity / 2 || (held < capacity && (of_port() as usize) < capacity / 4)
     }
 
-    /// Queues a packet; false (and counted) if the queue is full.
+    /// Queues a packet; false (and counted) if there is no room for it.
     pub fn push(&self, packet: PacketIn) -> bool {
-        let queued = self.queue.push(packet).is_ok();
+        let port = packet.in_port();
+        // Counted first: whoever takes it out at once must find it counted.
+        let waiting = self.waiting_of(port).filter(|_| self.has_room(port));
+        let queued = waiting.is_some_and(|waiting| {
+            waiting.fetch_add(1, Ordering::Relaxed);
+            let queued = self.queue.push(packet).is_ok();
+            if !queued {
+                waiting.fetch_sub(1, Ordering::Relaxed);
+            }
+            queued
+        });
         if !queued {
             self.count_drop();
         }
@@ -127,14 +159,17 @@ impl std::fmt::Debug for PacketInQueue {
 mod tests {
     use super::*;
 
-    fn packet() -> PacketIn {
+    fn packet(port: u32) -> PacketIn {
         PacketIn {
             reason: 1,
             table: TableId(0),
             cookie: 0,
             total_len: 0,
             data: Vec::new(),
-            key: FlowKey::default(),
+            key: FlowKey {
+                in_port: port.into(),
+                ..FlowKey::default()
+            },
             controller_id: 0,
             userdata: Arc::from([]),
         }
@@ -143,17 +178,28 @@ mod tests {
     #[test]
     fn a_full_queue_drops_and_counts_and_still_wakes() {
         let woken = Arc::new(AtomicU64::new(0));
-        let queue = PacketInQueue::new(2);
+        let queue = PacketInQueue::new(8);
         let seen = woken.clone();
         queue.on_push(move || {
             seen.fetch_add(1, Ordering::Relaxed);
         });
-        assert_eq!(
-            [packet(), packet(), packet()].map(|p| queue.push(p)),
-            [true, true, false]
-        );
-        assert_eq!((queue.len(), queue.dropped()), (2, 1));
-        assert_eq!(woken.load(Ordering::Relaxed), 3);
-        assert!(queue.pop().is_some() && queue.has_room());
+        for port in 1..=8 {
+            assert!(queue.push(packet(port)));
+        }
+        assert!(!queue.has_room(PortNo(9)) && !queue.push(packet(9)));
+        assert_eq!((queue.len(), queue.dropped()), (8, 1));
+        assert_eq!(woken.load(Ordering::Relaxed), 9);
+        assert!(queue.pop().is_some() && queue.has_room(PortNo(9)));
+    }
+
+    #[test]
+    fn a_ports_flood_leaves_room_for_the_packets_of_others() {
+        let queue = PacketInQueue::new(100);
+        let flood = (0..1000).filter(|_| queue.push(packet(1))).count();
+        assert_eq!(flood, 50, "half of it");
+        assert!((0..25).all(|_| queue.push(packet(2))));
+        assert!(!queue.push(packet(2)), "a quarter");
+        while queue.pop().is_some() {}
+        assert_eq!((0..1000).filter(|_| queue.push(packet(1))).count(), 50);
     }
 }

@@ -546,17 +546,20 @@ fn the_controller_gets_the_packet_as_it_is_then_with_what_the_walk_knew() {
 }
 
 #[test]
-fn a_flood_of_packet_ins_is_cut_and_counted() {
+fn a_flood_of_packet_ins_is_cut_and_counted_and_leaves_room_for_other_ports() {
     let config = worker::Config {
-        packet_in_queue: 10,
+        packet_in_queue: 20,
         ..Default::default()
     };
-    let mut rig = Rig::with(1, config);
+    let mut rig = Rig::with(2, config);
     rig.flow(0, 1, any(), vec![output(PortNo::CONTROLLER.0)]);
     for port in 0..25 {
         rig.send(1, &udp(1, 2, (port, 2), b""));
     }
     assert_eq!(rig.count(Counter::PacketIns), 10);
+    assert_eq!(rig.dropped(DropReason::PacketInFull), 15);
+    rig.send(2, &udp(1, 2, (1, 2), b""));
+    assert_eq!(rig.count(Counter::PacketIns), 11);
     assert_eq!(rig.dropped(DropReason::PacketInFull), 15);
 }
 
