@@ -423,6 +423,7 @@ fn packets_and_bundles() -> Vec<Case> {
         ("discard of nothing", bundle(DiscardRequest, 0), OFPBFC_BAD_ID, ALL),
         ("unknown flags of a bundle", bundle(OpenRequest, 64), OFPBFC_BAD_FLAGS, ALL),
         ("a bundle at a given time", bundle(OpenRequest, BUNDLE_TIME), OFPBFC_SCHED_NOT_SUPPORTED, v1_5),
+        ("a bundle at a time before there was one", bundle(OpenRequest, BUNDLE_TIME), OFPBFC_BAD_FLAGS, before(Version::V1_5)),
         ("a question in a bundle", in_bundle(Message::BarrierRequest), OFPBFC_MSG_UNSUP, ALL),
         ("a reply as a request", Message::BarrierReply, OFPBRC_BAD_TYPE, ALL),
         ("an experimenter nobody knows", Message::Experimenter { experimenter: 0x1234, exp_type: 1, data: Vec::new(), }, OFPBRC_BAD_EXPERIMENTER, ALL),

@@ -90,7 +90,7 @@ pub(crate) fn control(
                 // Opening it again is an error, and the end of the one that was there.
                 return Err(OFPBFC_BUNDLE_EXIST);
             }
-            check_flags(request.flags)?;
+            check_flags(session, request.flags)?;
             if bundles.len() >= MOST_BUNDLES {
                 return Err(OFPBFC_OUT_OF_BUNDLES);
             }
@@ -115,7 +115,7 @@ pub(crate) fn control(
         BundleControlType::CommitRequest => {
             let bundle = session.bundles.borrow_mut().remove(&id);
             let bundle = bundle.ok_or(OFPBFC_BAD_ID)?;
-            check_flags(request.flags)?;
+            check_flags(session, request.flags)?;
             if bundle.flags != request.flags {
                 return Err(OFPBFC_BAD_FLAGS);
             }
@@ -139,10 +139,11 @@ pub(crate) fn control(
     Ok(())
 }
 
-fn check_flags(flags: u16) -> Result<(), OfError> {
+fn check_flags(session: &Session, flags: u16) -> Result<(), OfError> {
+    let knows_time = session.version.get() >= Some(Version::V1_5);
     match flags & !(BUNDLE_ATOMIC | BUNDLE_ORDERED) {
         0 => Ok(()),
-        BUNDLE_TIME => Err(OFPBFC_SCHED_NOT_SUPPORTED),
+        BUNDLE_TIME if knows_time => Err(OFPBFC_SCHED_NOT_SUPPORTED),
         _ => Err(OFPBFC_BAD_FLAGS),
     }
 }
@@ -205,7 +206,7 @@ fn stage(
     flags: u16,
     inner: &[u8],
 ) -> Result<(), OfError> {
-    check_flags(flags)?;
+    check_flags(session, flags)?;
     let mut bundles = session.bundles.borrow_mut();
     let held: usize = bundles.values().map(|b| b.messages.len()).sum();
     let in_all = switch.bundled.get() + inner.len();
