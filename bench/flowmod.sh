@@ -166,11 +166,13 @@ sent() { ofctl dump-ports "$TARGET" 2 | sed -n 's/.*tx pkts=\([0-9]*\).*/\1/p' |
 drops() { "$BIN/sluicectl" --admin "$RUN/admin.sock" drops --json | python3 -c 'import json, sys; print(sum(d["packets"] for d in json.load(sys.stdin)))'; }
 
 churn() { # ROUND
-  local state before begin pid=
+  local state before begin dropped pid=
   python3 bench/flows_pcap.py 1000 "$RUN/packets.pcap"
   sluice_up --poll busy --port "rx,ofport=1,dev=net_pcap0,rx_pcap=$RUN/packets.pcap,infinite_rx=1" --port "tx,ofport=2,dev=net_null0,no-rx=1"
   ofctl add-flow "$TARGET" "in_port=1,actions=output:2"
   sleep 1
+  # Those that came before the flow was there.
+  dropped=$(drops)
   for state in quiet churn quiet churn quiet churn; do
     if [ "$state" = churn ]; then
       send --rate 100000 --seconds 5 --count 100000 --table 100 >"$RUN/churn.json" &
@@ -185,7 +187,7 @@ churn() { # ROUND
       result "$1" "flow-mods beside forwarding" "$(per_second <"$RUN/churn.json")" "flow-mods/s"
     fi
   done
-  result "$1" "packets lost beside flow-mods" "$(drops)" packets
+  result "$1" "packets lost beside flow-mods" "$(($(drops) - dropped))" packets
   sluice_down
 }
 
