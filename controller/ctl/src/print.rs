@@ -222,7 +222,10 @@ fn failures(ports: &[Port]) -> String {
 
 /// Flow tables.
 pub fn tables(tables: &[Table]) -> String {
-    let mut table = Columns::new(&[">TABLE", "NAME", ">FLOWS", ">LOOKUPS", ">MATCHED", ">SHARE"]);
+    let mut table = Columns::new(&[
+        ">TABLE", "NAME", ">FLOWS", "TEMPLATE", ">MASKS", ">PROBES", ">MEMORY", ">LOOKUPS",
+        ">MATCHED", ">SHARE",
+    ]);
     for t in tables {
         table.row([
             t.id.to_string(),
@@ -233,12 +236,24 @@ pub fn tables(tables: &[Table]) -> String {
                 t.name.clone()
             },
             t.active.to_string(),
+            t.template.clone(),
+            inside(t, t.masks.into()),
+            inside(t, t.probes.into()),
+            inside(t, t.memory),
             t.lookups.to_string(),
             t.matched.to_string(),
             percent(t.matched, t.lookups),
         ]);
     }
     or_none(&table, "no table holds a flow")
+}
+
+/// What only a switch that tells how a table is searched knows.
+fn inside(table: &Table, value: u64) -> String {
+    match table.template.is_empty() {
+        true => String::new(),
+        false => value.to_string(),
+    }
 }
 
 /// The switch in one picture.

@@ -241,6 +241,18 @@ pub struct Table {
     pub matched: u64,
     /// Most flows it takes.
     pub max_entries: u32,
+    /// How it is searched; empty if the switch does not say.
+    #[serde(default)]
+    pub template: String,
+    /// Different masks of its flows.
+    #[serde(default)]
+    pub masks: u32,
+    /// Hash tables and prefix trees that a lookup goes through at most; flows for `direct`.
+    #[serde(default)]
+    pub probes: u32,
+    /// Bytes of its flows and of what finds them, without their actions.
+    #[serde(default)]
+    pub memory: u64,
 }
 
 /// The switch.

@@ -106,10 +106,9 @@ impl Table {
         merged + self.entries.iter().filter(own).map(several).sum::<usize>()
     }
 
-    /// What the table looks like inside. Goes through all rules.
+    /// What the table looks like inside. Goes through all of it but, mostly, the rules themselves.
     pub fn shape(&self) -> Shape {
         let loose = self.loose();
-        let rules: usize = self.rules().map(|rule| memory_of(rule)).sum();
         let entries: usize = self.entries.iter().map(|e| e.subtable.memory()).sum();
         let families: usize = self.families.iter().map(Family::memory).sum();
         let masks = self.masks.as_ref().map_or(0, |masks| {
@@ -126,7 +125,6 @@ impl Table {
             memory: size_of::<Self>()
                 + self.entries.capacity() * size_of::<Entry>()
                 + self.direct.as_ref().map_or(0, |direct| direct.memory())
-                + rules
                 + entries
                 + families
                 + masks,
@@ -449,15 +447,4 @@ impl Matches for Table {
             floor = entry.subtable.each(words, floor, seen, visit);
         }
     }
-}
-
-/// Bytes of a rule, without its instructions.
-fn memory_of(rule: &Rule) -> usize {
-    const COUNTS: usize = 2 * size_of::<usize>(); // of an Arc
-    COUNTS
-        + size_of::<Rule>()
-        + match rule.key.value.spilled() {
-            true => size_of_val(&*rule.key.value),
-            false => 0,
-        }
 }

@@ -216,13 +216,18 @@ pub(super) fn tables(switch: &Switch) -> Vec<Table> {
     let table = |(id, table): (net::TableId, &tables::Table)| {
         let (lookups, matched) = multipart::lookups(pipeline, id);
         let seen = !table.is_empty() || lookups != 0;
-        seen.then(|| Table {
+        let shape = seen.then(|| table.shape())?;
+        Some(Table {
             id: id.0,
             name: id.0.to_string(),
             active: table.len() as u32,
             lookups,
             matched,
             max_entries: MAX_FLOWS as u32,
+            template: shape.template.to_string(),
+            masks: shape.masks as u32,
+            probes: shape.probes as u32,
+            memory: shape.memory as u64,
         })
     };
     pipeline.tables().filter_map(table).collect()

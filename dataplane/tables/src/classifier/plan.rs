@@ -6,6 +6,8 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use net::FlowKey;
+
 use super::direct::Direct;
 use super::prefix::{Family, Kind};
 use super::subtable::Subtable;
@@ -17,7 +19,7 @@ use crate::trie::Trie;
 /// Rules up to which trying them in turn is cheaper than hashing; see docs/classifier.md.
 const DIRECT: usize = 8;
 /// Prefix lengths from which on one descent is cheaper than a probe for each.
-const PREFIXES: usize = 3;
+const PREFIXES: usize = 12;
 /// Masks up to which each has its own hash table.
 const TUPLES: usize = 32;
 /// A table has changed enough to be looked at again when this many rules more than half have.
@@ -54,6 +56,10 @@ impl Table {
         self.patience = self.patience.saturating_sub(1);
         if self.patience == 0 {
             self.look();
+        }
+        if self.len == 0 {
+            self.families.clear();
+            (self.masks, self.no_families, self.most_tuples) = (None, false, 0);
         }
         let few = self.len <= Limits::of(self.forced).direct && self.len > 0;
         self.direct = few.then(|| Arc::new(Direct::new(self.rules())));
@@ -201,7 +207,11 @@ impl Table {
             .iter()
             .flat_map(|entry| entry.subtable.rules().cloned())
             .collect();
-        let Some(merged) = merged(all.clone(), most) else {
+        let plain = || loose.iter().map(|entry| &*entry.subtable);
+        let is_worth_it = |merged: &Vec<Subtable>| {
+            self.forced.is_some() || effort(|| merged.iter(), &all) < effort(plain, &all)
+        };
+        let Some(merged) = merged(all.clone(), most).filter(is_worth_it) else {
             self.most_tuples = loose.len() * 2;
             return;
         };
@@ -261,6 +271,34 @@ fn merged(mut rules: Vec<Arc<Rule>>, most: usize) -> Option<Vec<Subtable>> {
     let rest = subtable_of(Arc::default(), &rules);
     subtables.extend(rest);
     Some(subtables)
+}
+
+/// What a search of all these subtables takes, summed over packets that are like the rules: each
+/// with the bits of one rule, and those of another where that does not look.
+fn effort<'a, I>(subtables: impl Fn() -> I, rules: &[Arc<Rule>]) -> usize
+where
+    I: Iterator<Item = &'a Subtable>,
+{
+    const PACKETS: usize = 64;
+    // Rules of a large table must be fetched from afar.
+    const LARGE: usize = 16_384;
+    let each = if rules.len() < LARGE { 2 } else { 16 };
+    let step = rules.len().div_ceil(PACKETS).max(1);
+    let mut before = FlowKey::default();
+    let of_packet = rules.iter().step_by(step).map(|rule| {
+        let mask = rule.key.mask();
+        let value = mask.unpack(&rule.key.value);
+        let (mut key, mask) = (value, mask.to_key());
+        let bits = before.words().iter().zip(mask.words());
+        for (word, (other, mask)) in key.words_mut().iter_mut().zip(bits) {
+            *word |= other & !mask;
+        }
+        before = value;
+        subtables()
+            .map(|subtable| subtable.effort(key.words(), each))
+            .sum::<usize>()
+    });
+    of_packet.sum()
 }
 
 fn subtable_of(mask: Arc<Mask>, rules: &[Arc<Rule>]) -> Option<Subtable> {

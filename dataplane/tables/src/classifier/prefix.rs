@@ -268,7 +268,7 @@ fn set(node: &mut Arc<Node>, bits: u128, len: u8, rule: Option<Arc<Rule>>) {
         match (here.ends >> end & 1 != 0, rule) {
             (true, Some(rule)) => here.rules[at] = rule,
             (true, None) => drop(here.rules.remove(at)),
-            (false, Some(rule)) => here.rules.insert(at, rule),
+            (false, Some(rule)) => insert_exact(&mut here.rules, at, rule),
             (false, None) => return,
         }
         match here.rules.len() as u32 {
@@ -284,7 +284,7 @@ fn set(node: &mut Arc<Node>, bits: u128, len: u8, rule: Option<Arc<Rule>>) {
         if rule.is_some() {
             let mut child = Arc::new(Node::at(bits, depth));
             set(&mut child, bits, len, rule);
-            here.children.insert(at, child);
+            insert_exact(&mut here.children, at, child);
             here.next |= 1 << next;
         }
         return;
@@ -299,7 +299,7 @@ fn set(node: &mut Arc<Node>, bits: u128, len: u8, rule: Option<Arc<Rule>>) {
         }
         let mut fork = Node::at(bits, common / STRIDE * STRIDE);
         fork.next = 1 << six(child.path, fork.depth);
-        fork.children.push(child.clone());
+        insert_exact(&mut fork.children, 0, child.clone());
         *child = Arc::new(fork);
     }
     set(child, bits, len, rule);
@@ -307,6 +307,12 @@ fn set(node: &mut Arc<Node>, bits: u128, len: u8, rule: Option<Arc<Rule>>) {
         here.children.remove(at);
         here.next &= !(1 << next);
     }
+}
+
+/// Most nodes have one rule or child, and never get another.
+fn insert_exact<T>(list: &mut Vec<T>, at: usize, value: T) {
+    list.reserve_exact(1);
+    list.insert(at, value);
 }
 
 /// The six bits behind the first `depth`; beyond the end they are zero.

@@ -14,6 +14,11 @@ use crate::mask::late_bits;
 use crate::rule::{MaskedKey, Rule};
 use crate::trie::{self, Trie, Walk};
 
+/// Bytes of a rule and the counts of its Arc.
+const RULE: usize = size_of::<Rule>() + 2 * size_of::<usize>();
+/// Words of a rule's key that need no memory of their own.
+const IN_PLACE: usize = 4;
+
 /// Rules under a hash of the bits that all their masks have.
 ///
 /// Where the rules have no other bits than these it is one part of a tuple space, and a found hash
@@ -149,6 +154,17 @@ impl Subtable {
         filter.is_none_or(|f| f.may_have(hash)).then_some(hash)
     }
 
+    /// What a lookup does here for a packet, in units of a look at a subtable's common bits, given
+    /// what each rule of the same hash costs.
+    pub fn effort(&self, words: &[u64; KEY_WORDS], rule: usize) -> usize {
+        const HASH: usize = 2;
+        let apart = |c: &CommonWord| (words[usize::from(c.at)] ^ c.value) & c.bits != 0;
+        if self.common.iter().any(apart) {
+            return 1;
+        }
+        HASH + rule * self.rules.all(self.mask.hash(words)).count()
+    }
+
     /// The rule of exactly this match and priority.
     pub fn exact(&self, key: &MaskedKey, priority: u16) -> Option<&Arc<Rule>> {
         let same = |r: &Arc<Rule>| r.priority == priority && r.key.is_same(key);
@@ -275,10 +291,20 @@ impl Subtable {
         self.priorities
     }
 
-    /// Bytes, without those of the rules.
+    /// Bytes, with those of the rules.
     pub fn memory(&self) -> usize {
+        let longer = |words: usize| match words > IN_PLACE {
+            true => words * size_of::<u64>(),
+            false => 0,
+        };
+        let values = match self.uniform {
+            true => self.rules.len() * longer(self.mask.words().len()),
+            false => self.rules.iter().map(|r| longer(r.key.value.len())).sum(),
+        };
         size_of::<Self>()
             + self.common.capacity() * size_of::<CommonWord>()
+            + self.rules.len() * RULE
+            + values
             + self.rules.memory()
             + self.mask.memory()
             + self.filter.as_ref().map_or(0, Filter::memory)
