@@ -97,9 +97,11 @@ fn rule(shape: Shape, [a, b, c, d]: [u32; 4]) -> (u16, Match) {
             let matching = match a % 3 {
                 0 => matching,
                 1 => matching.with(Field::IpProto, 6u8),
-                _ => matching
-                    .with(Field::IpProto, 6u8)
-                    .with_masked(Field::TcpDst, (b % 8) & 6, 6u32),
+                _ => {
+                    matching
+                        .with(Field::IpProto, 6u8)
+                        .with_masked(Field::TcpDst, (b % 8) & 6, 6u32)
+                }
             };
             (priority, matching)
         }
