@@ -7,6 +7,7 @@ use std::sync::Arc;
 use conntrack::Filter;
 use net::options::OptionMap;
 use net::{MacAddr, PortNo};
+use openflow::msg::Continuation;
 use ports::{Port, TunnelSpec};
 use worker::{
     CountersSnapshot, FdbCounts, FdbEntry, NeighborEntry, PacketInQueue, PacketOut, PortOptions,
@@ -92,6 +93,9 @@ pub trait Engine {
 
     /// Sends a packet of the controller's, after what was published before.
     fn packet_out(&self, packet: PacketOut);
+
+    /// Goes on with a packet that waited for a controller, likewise.
+    fn resume(&self, packet: PacketOut, rest: Continuation);
 
     /// Packets for the controller.
     fn packet_ins(&self) -> Arc<PacketInQueue>;

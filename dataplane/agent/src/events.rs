@@ -4,8 +4,8 @@ use std::rc::Rc;
 
 use net::MeterId;
 use openflow::msg::{
-    AsyncKind, FlowRemoved, PacketIn, PacketIn2, PacketInFormat, PacketInReason, PortReason,
-    RemovedReason as WireReason, Role,
+    AsyncKind, Continuation, FlowRemoved, PacketIn, PacketIn2, PacketInFormat, PacketInReason,
+    PortReason, RemovedReason as WireReason, Role,
 };
 use openflow::{Field, Match, Message, Version};
 use tables::{RemovedReason, Rule, Verdict};
@@ -114,7 +114,7 @@ pub(crate) fn packet_in(switch: &Switch, packet: &Packet) {
         if session.controller_id.get() == packet.controller_id
             && session.pacer.borrow_mut().admit(packet, now)
         {
-            send_packet(&session, packet);
+            send_packet(switch, &session, packet);
         }
     }
 }
@@ -138,7 +138,8 @@ pub(crate) fn release_packets(switch: &Switch) -> bool {
     let now = switch.engine.now();
     for session in &sessions {
         let due = session.pacer.borrow_mut().due(now);
-        due.iter().for_each(|packet| send_packet(session, packet));
+        due.iter()
+            .for_each(|packet| send_packet(switch, session, packet));
     }
     sessions.iter().any(|session| waiting(&session))
 }
@@ -152,7 +153,7 @@ fn reason_of(version: Version, packet: &worker::PacketIn) -> PacketInReason {
     }
 }
 
-fn send_packet(session: &Session, packet: &worker::PacketIn) {
+fn send_packet(switch: &Switch, session: &Session, packet: &worker::PacketIn) {
     let Some(version) = session.version.get() else {
         return;
     };
@@ -183,7 +184,10 @@ fn send_packet(session: &Session, packet: &worker::PacketIn) {
             reason: Some(reason),
             matching,
             userdata: packet.userdata.to_vec(),
-            continuation: None,
+            continuation: packet.rest.as_deref().map(|rest| Continuation {
+                bridge: switch.instance,
+                ..rest.clone()
+            }),
         }),
     };
     offer(session, &message);
@@ -216,6 +220,11 @@ fn pipeline_fields(packet: &worker::PacketIn) -> Match {
         }
     }
     matching
+}
+
+/// True for a field that a packet has besides its headers, and that a packet-in tells.
+pub(crate) fn is_pipeline_field(field: Field) -> bool {
+    field == Field::InPhyPort || PIPELINE_FIELDS.contains(&field)
 }
 
 /// Connections that want a message of a kind, for its reason in their version.

@@ -8,6 +8,7 @@ pub(crate) mod fast;
 mod features;
 pub(crate) mod multipart;
 mod queues;
+mod resume;
 mod role;
 pub(crate) mod stream;
 pub(crate) mod table;
@@ -145,9 +146,7 @@ pub(crate) async fn message(
             monitors::review(switch);
             ended?;
         }
-        M::Resume(_) => {
-            return Err(OFPBRC_BAD_EXP_TYPE);
-        }
+        M::Resume(request) => resume::resume(switch, request)?,
         M::Experimenter { experimenter, .. } => {
             return Err(unknown(experimenter));
         }

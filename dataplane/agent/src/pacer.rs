@@ -152,6 +152,7 @@ mod tests {
             key,
             controller_id: 0,
             userdata: std::sync::Arc::from([]),
+            rest: None,
         })
     }
 

@@ -2,6 +2,7 @@
 
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
+use std::hash::{BuildHasher, Hasher, RandomState};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
@@ -56,6 +57,8 @@ pub type Opener = Box<dyn Fn(&PortSpec) -> Result<Box<dyn Port>, PortError>>;
 /// The switch's state; lives on the control thread.
 pub struct Switch {
     pub(crate) identity: Identity,
+    /// Which switch this is, unlike any other that ran before it.
+    pub(crate) instance: u128,
     pub(crate) engine: Box<dyn Engine>,
     pub(crate) tables: RefCell<Tables>,
     pub(crate) ports: RefCell<Ports>,
@@ -107,6 +110,7 @@ impl Switch {
     ) -> Rc<Self> {
         Rc::new(Switch {
             identity,
+            instance: u128::from(random()) << 64 | u128::from(random()),
             started: engine.now(),
             engine,
             tables: RefCell::new(tables),
@@ -469,4 +473,9 @@ impl Switch {
             reason,
         );
     }
+}
+
+/// Different in each process.
+fn random() -> u64 {
+    RandomState::new().build_hasher().finish()
 }

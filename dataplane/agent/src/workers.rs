@@ -7,6 +7,7 @@ use std::sync::atomic::Ordering;
 use conntrack::{Conn, Filter, Tuple};
 use net::options::OptionMap;
 use net::{MacAddr, PortNo};
+use openflow::msg::Continuation;
 use worker::{
     FdbCounts, FdbEntry, NeighborEntry, PacketInQueue, PacketOut, PortKind, Reply, RequestQueue,
     Shared, TunnelPort, Workers,
@@ -33,6 +34,10 @@ impl Engine for Workers {
 
     fn packet_out(&self, packet: PacketOut) {
         Workers::packet_out(self, packet);
+    }
+
+    fn resume(&self, packet: PacketOut, rest: Continuation) {
+        Workers::resume(self, packet, rest);
     }
 
     fn packet_ins(&self) -> Arc<PacketInQueue> {

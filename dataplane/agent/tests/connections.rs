@@ -295,5 +295,6 @@ fn packet(port: u32) -> worker::PacketIn {
         },
         controller_id: 0,
         userdata: std::sync::Arc::from([]),
+        rest: None,
     }
 }

@@ -515,6 +515,7 @@ fn the_meter_of_packets_to_controllers_holds_them_back_and_counts_them() {
                 key: net::FlowKey::default(),
                 controller_id: 0,
                 userdata: std::sync::Arc::from([]),
+                rest: None,
             });
         }
         let (mut passed, mut held_back) = (0, 0);

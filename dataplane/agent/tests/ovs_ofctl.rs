@@ -340,6 +340,7 @@ fn packets_go_out_and_come_in() {
             key,
             controller_id: 0,
             userdata: std::sync::Arc::from([]),
+            rest: None,
         });
         std::thread::sleep(std::time::Duration::from_millis(20));
     }

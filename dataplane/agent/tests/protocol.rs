@@ -575,6 +575,7 @@ fn packets_reach_the_controllers_they_are_for_in_the_form_they_asked_for() {
         key,
         controller_id,
         userdata: std::sync::Arc::from([5, 6]),
+        rest: None,
     };
     // Reason 4 (a group, from 1.4 on) is an action's on 1.3.
     twin.packet_in(packet_for(9, 1));

@@ -3,6 +3,7 @@
 use std::net::IpAddr;
 
 use net::{MacAddr, PortNo};
+use openflow::msg::Continuation;
 use openflow::{Action, Match};
 use ports::Port;
 
@@ -28,6 +29,8 @@ pub enum Command {
     },
     /// Send a packet.
     PacketOut(PacketOut),
+    /// Go on with a packet that waited for a controller; its own actions count for nothing.
+    Resume(PacketOut, Box<Continuation>),
     /// Answer; every packet taken after that sees what was published before.
     Barrier(Reply<()>),
     /// Add what the cache has counted to rules, groups and tables, then answer.

@@ -310,6 +310,7 @@ fn controller(to: &ToController, egress: &mut Egress, packet: &Packet, from_wire
         key: to.key,
         controller_id: to.controller_id,
         userdata: to.userdata.clone(),
+        rest: to.rest.0.clone(),
     });
     let counters = egress.shared.counters(egress.index);
     match queued {

@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use arc_swap::ArcSwapOption;
 use crossbeam_queue::ArrayQueue;
 use net::{FlowKey, PortNo, TableId};
+use openflow::msg::Continuation;
 
 /// Why the controller gets the packet (OFPR_*; OpenFlow 1.3.5, A.4.1, and 1.5's finer ones).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -40,6 +41,8 @@ pub struct PacketIn {
     pub controller_id: u16,
     /// Data of the flow's owner, handed back.
     pub userdata: Arc<[u8]>,
+    /// What is left to be done with it, if it waits to be resumed.
+    pub rest: Option<Arc<Continuation>>,
 }
 
 impl PacketIn {
@@ -172,6 +175,7 @@ mod tests {
             },
             controller_id: 0,
             userdata: Arc::from([]),
+            rest: None,
         }
     }
 

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use net::icmp::Embedded;
 use net::tunnel::Template;
 use net::{FlowKey, GroupId, MacAddr, MeterId, PortNo, TableId};
+use openflow::msg::Continuation;
 use smallvec::SmallVec;
 pub(crate) use table_deps::TableDeps;
 use tables::{Group, Meter, Pipeline, Rule};
@@ -171,8 +172,19 @@ pub(crate) struct ToController {
     pub table: TableId,
     pub cookie: u64,
     pub userdata: Arc<[u8]>,
+    pub rest: Rest,
     /// Ports, metadata, registers, tunnel and connection fields; header fields are not looked at.
     pub key: FlowKey,
+}
+
+/// What a packet that waits for the controller has still to do.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Rest(pub Option<Arc<Continuation>>);
+
+impl Hash for Rest {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.0.is_some().hash(state);
+    }
 }
 
 /// Shared things that are equal only if they are the same.

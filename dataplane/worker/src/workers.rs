@@ -9,6 +9,7 @@ use std::time::Duration;
 use crossbeam_channel::Sender;
 use net::options::OptionMap;
 use net::{MacAddr, PortNo};
+use openflow::msg::Continuation;
 use packet::Pool;
 use ports::Port;
 
@@ -221,13 +222,21 @@ impl Workers {
 
     /// Sends a packet of the controller's, after what was published before.
     pub fn packet_out(&self, packet: PacketOut) {
-        // By the worker that polls the port, so that it stays in order with that port's packets.
-        let ports = self.shared.ports();
-        let worker = match ports.get(packet.in_port).map(|port| &port.kind) {
+        self.send(self.owner(packet.in_port), Command::PacketOut(packet));
+    }
+
+    /// Goes on with a packet that waited for a controller, likewise.
+    pub fn resume(&self, packet: PacketOut, rest: Continuation) {
+        let owner = self.owner(packet.in_port);
+        self.send(owner, Command::Resume(packet, Box::new(rest)));
+    }
+
+    /// The worker that polls a port: what it does stays in order with that port's packets.
+    fn owner(&self, port: PortNo) -> usize {
+        match self.shared.ports().get(port).map(|port| &port.kind) {
             Some(PortKind::Device { worker }) => *worker,
             _ => 0,
-        };
-        self.send(worker, Command::PacketOut(packet));
+        }
     }
 
     /// Answers when every worker works with what was published before: the next packet sees it.

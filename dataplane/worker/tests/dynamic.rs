@@ -5,7 +5,7 @@ mod common;
 use common::*;
 use net::PortNo;
 use openflow::text::{self, Names};
-use openflow::{Action, Match};
+use openflow::{Action, Instructions, Match};
 use worker::{Counter, DropReason};
 
 /// An Ethernet frame between hosts; what is in it means nothing.
@@ -323,4 +323,104 @@ fn a_note_changes_nothing() {
     let mut rig = Rig::new(2);
     rig.flow(0, 1, any(), vec![Action::Note(vec![1; 6]), output(2)]);
     assert_eq!(goes_to(&mut rig, 1, &frame(1, 2)), [2]);
+}
+
+/// Sends a packet that is expected to wait, resumes it, and says where it comes out then.
+fn after_pause(rig: &mut Rig, frame: &[u8]) -> Vec<u32> {
+    rig.send(1, frame);
+    let waits = rig.packet_in().expect("a packet for the controller");
+    assert!(waits.rest.is_some() && rig.packet_in().is_none());
+    rig.all_out();
+    rig.resume(&waits);
+    rig.all_out().into_iter().map(|(port, _)| port).collect()
+}
+
+#[test]
+fn a_paused_packet_goes_on_where_it_stopped() {
+    let mut rig = Rig::new(3);
+    rig.add(
+        "actions=load:7->NXM_NX_REG0[],push:NXM_NX_REG0[],controller(userdata=01.02,pause,max_len=20),\
+         pop:NXM_NX_REG1[],resubmit(,2)",
+    );
+    rig.add("table=2,reg0=7,reg1=7,actions=output:2");
+    let frame = frame(1, 2);
+    rig.send(1, &frame);
+    assert!(rig.all_out().is_empty());
+    let waits = rig.packet_in().unwrap();
+    assert_eq!((&*waits.userdata, &waits.data), (&[1, 2][..], &frame));
+    // The flows that it came from need not be there any more.
+    rig.delete(0, 0x8000, any());
+    rig.resume(&waits);
+    assert_eq!(rig.only(2), frame);
+}
+
+#[test]
+fn lists_around_a_pause_go_on_from_the_inside_to_the_outside() {
+    let mut rig = Rig::new(3);
+    rig.add("actions=resubmit(,1),output:3,write_metadata:0x5,goto_table:4");
+    rig.add("table=1,actions=resubmit(,2),output:2");
+    rig.add("table=2,actions=controller(pause),mod_dl_dst:02:00:00:00:00:55");
+    rig.add("table=4,metadata=0x5,actions=in_port");
+    assert_eq!(after_pause(&mut rig, &frame(1, 2)), [1, 2, 3]);
+}
+
+#[test]
+fn the_action_set_waits_too() {
+    let mut rig = Rig::new(3);
+    rig.rule(0, 9, any(), {
+        let mut does = Instructions::apply(vec![]).goto(net::TableId(1));
+        does.write = Some(vec![output(3)]);
+        does
+    });
+    rig.add("table=1,actions=controller(pause),output:2");
+    assert_eq!(after_pause(&mut rig, &frame(1, 2)), [2, 3]);
+}
+
+#[test]
+fn a_clone_that_waits_holds_nothing_back() {
+    let mut rig = Rig::new(3);
+    rig.add("actions=clone(controller(pause),output:2),output:3");
+    let sent = frame(1, 2);
+    rig.send(1, &sent);
+    assert_eq!(rig.only(3), sent);
+    let waits = rig.packet_in().unwrap();
+    rig.resume(&waits);
+    assert_eq!(rig.only(2), sent);
+    assert!(rig.all_out().is_empty());
+}
+
+#[test]
+fn a_packet_can_wait_twice() {
+    let mut rig = Rig::new(3);
+    rig.add("actions=resubmit(,1),output:3");
+    rig.add("table=1,actions=controller(pause),controller(pause,userdata=05),output:2");
+    rig.send(1, &frame(1, 2));
+    let first = rig.packet_in().unwrap();
+    rig.resume(&first);
+    assert!(rig.all_out().is_empty());
+    let second = rig.packet_in().unwrap();
+    assert_eq!(
+        (&*second.userdata, second.table),
+        (&[5][..], net::TableId(1))
+    );
+    rig.resume(&second);
+    let ports: Vec<u32> = rig.all_out().into_iter().map(|(port, _)| port).collect();
+    assert_eq!(ports, [2, 3]);
+}
+
+#[test]
+fn a_meter_limits_what_a_flow_sends_to_the_controller() {
+    let mut rig = Rig::new(2);
+    rig.meter(5, 1, 1);
+    rig.add("actions=controller(meter_id=5),output:2");
+    for _ in 0..20 {
+        rig.send(1, &frame(1, 2));
+    }
+    assert_eq!(rig.out(2).len(), 20);
+    let mut told = 0;
+    while rig.packet_in().is_some() {
+        told += 1;
+    }
+    assert!((1..20).contains(&told), "{told}");
+    assert_eq!(rig.dropped(DropReason::Meter), 20 - told);
 }

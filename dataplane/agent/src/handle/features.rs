@@ -1,7 +1,6 @@
 //! What the switch can do, as OpenFlow asks for it.
 
 use net::{PortNo, TableId};
-use openflow::action::Controller;
 use openflow::encap::packet_type;
 use openflow::error::*;
 use openflow::model::{METER_BURST, METER_KBPS, METER_PKTPS, METER_STATS};
@@ -71,9 +70,7 @@ fn check_action(action: &Action, packet_out: bool) -> Result<(), OfError> {
         Action::Clone(inner) => check_actions(inner, packet_out),
         // Network service headers are left to those who serve.
         Action::Encap(encap) if encap.packet_type == packet_type::NSH => Err(NXBAC_BAD_HEADER_TYPE),
-        Action::DecNshTtl | Action::Controller(Controller { pause: true, .. }) => {
-            Err(OFPBAC_BAD_EXP_TYPE)
-        }
+        Action::DecNshTtl => Err(OFPBAC_BAD_EXP_TYPE),
         // There are no helpers that look for addresses inside of connections.
         Action::Ct(ct) if ct.alg != 0 => {
             tracing::debug!("refused: ct(alg={}): no such helper", ct.alg);

@@ -14,6 +14,7 @@ use agent::{
     Device, Done, Engine, Identity, NewPort, PortState, QueueView, Switch, Target, WorkerView,
 };
 use net::{MacAddr, PortNo};
+use openflow::msg::Continuation;
 use ports::mem::MemPort;
 use ports::{Caps, PortKind};
 use tables::Tables;
@@ -79,6 +80,10 @@ impl Engine for TwinEngine {
             in_port: packet.in_port,
             data: packet.data,
         }));
+    }
+
+    fn resume(&self, packet: PacketOut, _rest: Continuation) {
+        self.packet_out(packet);
     }
 
     fn packet_ins(&self) -> Arc<PacketInQueue> {
@@ -200,6 +205,7 @@ pub struct Twin {
     pub admin: PathBuf,
     pub told: Receiver<Told>,
     pub packet_ins: Arc<PacketInQueue>,
+    pub requests: Arc<RequestQueue>,
     pub invalid_ttl: Arc<AtomicBool>,
     /// Nanoseconds by which the switch's clock is ahead.
     pub skew: Arc<AtomicU64>,
@@ -225,6 +231,7 @@ impl Twin {
         let (openflow, admin) = (folder.join("br.mgmt"), folder.join("admin.sock"));
         let (told_to, told) = channel();
         let packet_ins = Arc::new(PacketInQueue::new(64));
+        let requests = Arc::new(RequestQueue::default());
         let invalid_ttl = Arc::new(AtomicBool::new(false));
         let dead = Arc::new(AtomicBool::new(false));
         let skew = Arc::new(AtomicU64::new(0));
@@ -235,6 +242,7 @@ impl Twin {
         let (ready_to, ready) = channel();
         let thread = {
             let (admin, packet_ins) = (admin.clone(), packet_ins.clone());
+            let requests = requests.clone();
             let (invalid_ttl, dead) = (invalid_ttl.clone(), dead.clone());
             let skew = skew.clone();
             std::thread::spawn(move || {
@@ -242,7 +250,7 @@ impl Twin {
                     start: Instant::now(),
                     told: Mutex::new(told_to),
                     packet_ins,
-                    requests: Arc::default(),
+                    requests,
                     invalid_ttl,
                     dead,
                     skew,
@@ -259,6 +267,7 @@ impl Twin {
             admin,
             told,
             packet_ins,
+            requests,
             invalid_ttl,
             dead,
             skew,

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use net::{GroupId, MeterId, PortNo, TableId};
+use openflow::action::Controller;
 use openflow::model::{FLOW_CHECK_OVERLAP, FLOW_RESET_COUNTS, FlowCommand, FlowHead, FlowMod};
 use openflow::wire::Read;
 use openflow::{Action, Instructions};
@@ -342,7 +343,11 @@ impl Tables {
             Action::Group(group) if self.next.group(*group).is_none() => {
                 Err(Refused::NoSuchGroupInAction(*group))
             }
-            Action::Meter(meter) => self.check_meter(*meter),
+            Action::Meter(meter)
+            | Action::Controller(Controller {
+                meter_id: Some(meter),
+                ..
+            }) => self.check_meter(*meter),
             Action::Resubmit {
                 table: Some(table), ..
             } if self.next.table(*table).is_none() => Err(Refused::NoSuchTable(*table)),

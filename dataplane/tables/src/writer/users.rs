@@ -1,6 +1,7 @@
 //! How many flows or groups use each group or meter.
 
 use net::{GroupId, MeterId};
+use openflow::action::Controller;
 use openflow::{Action, Instructions};
 use smallvec::SmallVec;
 
@@ -67,6 +68,9 @@ impl Used {
             match action {
                 Action::Group(id) if !self.groups.contains(id) => self.groups.push(*id),
                 Action::Meter(id) if !self.meters.contains(id) => self.meters.push(*id),
+                Action::Controller(Controller {
+                    meter_id: Some(id), ..
+                }) if !self.meters.contains(id) => self.meters.push(*id),
                 Action::Clone(inner) => self.gather(inner),
                 _ => {}
             }

@@ -1,6 +1,7 @@
 //! What a worker does besides packets: new tables and ports, commands, timers.
 
 use net::parse::extract;
+use openflow::msg::Continuation;
 use packet::Packet;
 
 use super::{Input, Worker};
@@ -119,7 +120,8 @@ impl Worker {
                     self.inputs.retain(|input| input.slot != slot);
                     reply.send(self.egress.detach(slot).map(Device));
                 }
-                Command::PacketOut(packet) => self.packet_out(&packet, now),
+                Command::PacketOut(packet) => self.packet_out(&packet, None, now),
+                Command::Resume(packet, rest) => self.packet_out(&packet, Some(&rest), now),
                 Command::Barrier(reply) => reply.send(()),
                 Command::Sync(reply) => {
                     self.cache.flush_counts(&self.pipeline);
@@ -148,7 +150,7 @@ impl Worker {
         }
     }
 
-    fn packet_out(&mut self, out: &PacketOut, now: u64) {
+    fn packet_out(&mut self, out: &PacketOut, rest: Option<&Continuation>, now: u64) {
         self.shared.counters(self.index).add(Counter::PacketOuts, 1);
         let Some(mut packet) = Packet::from_slice(&self.egress.pool, &out.data) else {
             return self.egress.count_drop(DropReason::NoMemory);
@@ -173,7 +175,11 @@ impl Worker {
             len: packet.len(),
             wire_len: packet.len(),
         };
-        let program = walk::packet_out(self.world(now), frame, &key, &out.actions);
+        let world = self.world(now);
+        let program = match rest {
+            Some(rest) => walk::resume(world, frame, &key, rest),
+            None => walk::packet_out(world, frame, &key, &out.actions),
+        };
         self.run_once(&program, packet, &layout, now, now);
         self.egress.flush();
     }

@@ -16,11 +16,14 @@ use crate::{DropReason, PacketInReason};
 impl<'a> Walk<'a> {
     /// Runs a list in order.
     pub(super) fn actions(&mut self, actions: &'a [Action]) {
-        for action in actions {
+        for (at, action) in actions.iter().enumerate() {
             if self.stop {
                 return;
             }
             self.action(action);
+            if self.pausing.is_some() {
+                return self.put_off(actions.iter().skip(at + 1));
+            }
         }
     }
 
@@ -125,7 +128,7 @@ impl<'a> Walk<'a> {
 
     /// Runs the action set of a copy that goes no further.
     pub(super) fn finish_copy(&mut self) {
-        if !self.dead {
+        if !self.dead && self.pausing.is_none() {
             self.stop = false;
             let set = std::mem::take(&mut self.set);
             self.action_set(&set);
@@ -142,7 +145,9 @@ impl<'a> Walk<'a> {
     }
 
     fn resubmit(&mut self, port: Option<PortNo>, table: Option<TableId>, ct: bool) {
-        let Some(table) = table.or(self.rule.map(|rule| rule.table)) else {
+        let here = self.rule.map(|rule| rule.table);
+        let here = here.or(self.resumed.map(|(table, _)| table));
+        let Some(table) = table.or(here) else {
             return self.fail(DropReason::Unsupported);
         };
         // Only the lookup sees the other port and the original tuple, not the rule's actions.
@@ -154,7 +159,7 @@ impl<'a> Walk<'a> {
         if ct {
             original_tuple(&mut key);
         }
-        let is_later = self.rule.is_some_and(|rule| table > rule.table);
+        let is_later = here.is_some_and(|here| table > here);
         self.deeper(u32::from(!is_later), |walk| walk.table_seen_as(table, &key));
     }
 

@@ -92,11 +92,14 @@ impl<'a> Walk<'a> {
             !(grouped && matches!(a, Action::Output { .. } | Action::OutputReg { .. }))
         });
         ordered.sort_by_key(|action| rank(action));
-        for action in ordered {
+        for (at, action) in ordered.iter().enumerate() {
             if self.stop {
                 return;
             }
             self.action(action);
+            if self.pausing.is_some() {
+                return self.put_off(ordered.iter().skip(at + 1).copied());
+            }
         }
     }
 }

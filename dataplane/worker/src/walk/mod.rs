@@ -14,6 +14,7 @@ mod headers;
 mod links;
 mod normal;
 mod output;
+mod pause;
 mod reshape;
 mod select;
 
@@ -23,6 +24,7 @@ use conntrack::ConnTable;
 use net::parse::Layout;
 use net::{FlowKey, PortNo, TableId};
 use openflow::Action;
+use openflow::msg::Continuation;
 use smallvec::SmallVec;
 use tables::{Pipeline, Rule};
 
@@ -97,6 +99,19 @@ pub(crate) fn packet_out(
     walk.finish()
 }
 
+/// Goes on with a packet that waited for a controller.
+pub(crate) fn resume(
+    world: World<'_>,
+    frame: Frame<'_>,
+    key: &FlowKey,
+    rest: &Continuation,
+) -> Program {
+    let mut walk = Walk::new(world, frame, key);
+    walk.go_on(rest);
+    walk.cacheable = false;
+    walk.finish()
+}
+
 struct Walk<'a> {
     world: World<'a>,
     /// The packet as it came, and its fields.
@@ -127,6 +142,9 @@ struct Walk<'a> {
     set: SmallVec<[&'a Action; 8]>,
     /// The rule whose actions are being run.
     rule: Option<&'a Arc<Rule>>,
+    /// Table and cookie of the flow that a resumed packet goes on with.
+    resumed: Option<(TableId, u64)>,
+    pausing: Option<pause::Pausing>,
     depth: u32,
     nesting: u32,
     lookups: u32,
@@ -178,6 +196,8 @@ impl<'a> Walk<'a> {
             lengths: ANY_LENGTH,
             set: SmallVec::new(),
             rule: None,
+            resumed: None,
+            pausing: None,
             depth: 0,
             nesting: 0,
             lookups: 0,
@@ -234,6 +254,9 @@ impl<'a> Walk<'a> {
             self.meter(meter);
         }
         self.actions(&instructions.apply);
+        if self.pausing.is_some() {
+            self.put_off_instructions(rule);
+        }
         if self.stop {
             return None;
         }
@@ -263,6 +286,7 @@ impl<'a> Walk<'a> {
         let (tracked, stack) = (self.tracked, self.stack.clone());
         let (now, sent) = (self.now.clone(), self.sent.clone());
         run(self);
+        self.end_pause();
         (self.stop, self.dead) = (self.too_deep, self.too_deep);
         let apart = |op: &Op| matches!(op, Op::Meter(_) | Op::Cut(_));
         let may_end = self.ops.iter().skip(start).any(apart);
@@ -325,6 +349,7 @@ impl<'a> Walk<'a> {
 
     fn finish(mut self) -> Program {
         self.finish_copy();
+        self.end_pause();
         let accounted = |op: &Op| {
             matches!(
                 op,

@@ -10,7 +10,7 @@ use openflow::action::Controller;
 use ports::{TunnelKind, TunnelSpec};
 
 use super::Walk;
-use crate::program::{ByAddress, Encap, Op, ToController};
+use crate::program::{ByAddress, Encap, Op, Rest, ToController};
 use crate::{DropReason, PacketInReason, PortEntry, PortKind};
 
 /// Time to live of outer headers.
@@ -46,15 +46,16 @@ impl Walk<'_> {
 
     pub(super) fn controller(&mut self, to: &Controller) {
         if to.pause {
-            return self.fail(DropReason::Unsupported);
+            return self.pause(to);
         }
-        if let Some(meter) = to.meter_id {
-            return self.on_copy(|walk| {
+        let (reason, max_len, id) = (to.reason, to.max_len, to.controller_id);
+        match to.meter_id {
+            Some(meter) => self.on_copy(|walk| {
                 walk.meter(meter);
-                walk.tell_controller(to.reason, to.max_len, to.controller_id, &to.userdata);
-            });
+                walk.tell_controller(reason, max_len, id, &to.userdata);
+            }),
+            None => self.tell_controller(reason, max_len, id, &to.userdata),
         }
-        self.tell_controller(to.reason, to.max_len, to.controller_id, &to.userdata);
     }
 
     pub(super) fn tell_controller(
@@ -64,13 +65,15 @@ impl Walk<'_> {
         controller_id: u16,
         userdata: &[u8],
     ) {
+        let (table, cookie) = self.here();
         self.commit();
         self.ops.push(Op::Controller(Box::new(ToController {
             max_len,
             reason,
             controller_id,
-            table: self.rule.map_or(TableId(0), |rule| rule.table),
-            cookie: self.rule.map_or(u64::MAX, |rule| rule.cookie),
+            table,
+            cookie,
+            rest: Rest::default(),
             userdata: userdata.into(),
             key: self.now.key,
         })));
@@ -82,6 +85,7 @@ impl Walk<'_> {
     /// (OpenFlow 1.3.5, 5.4).
     fn packet_in_reason(&self) -> PacketInReason {
         match self.rule {
+            None if self.resumed.is_some() => PacketInReason::Action,
             None => PacketInReason::PacketOut,
             Some(rule) if rule.priority == 0 && rule.matching().is_empty() => {
                 PacketInReason::NoMatch

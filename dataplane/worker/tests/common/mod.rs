@@ -328,6 +328,24 @@ impl Rig {
         self.poll();
     }
 
+    /// A packet that waited for the controller comes back as it was.
+    pub fn resume(&mut self, waited: &PacketIn) {
+        let mut fields = Match::any();
+        for field in [Field::Metadata, Field::Reg0, Field::Reg1, Field::Reg2] {
+            let slot = field.info().slot;
+            fields.set(field, slot.get(&waited.key), slot.ones());
+        }
+        let packet = PacketOut {
+            in_port: waited.in_port(),
+            actions: Vec::new(),
+            data: waited.data.clone(),
+            fields,
+        };
+        let rest = waited.rest.as_deref().expect("it waits").clone();
+        self.workers.resume(packet, rest);
+        self.poll();
+    }
+
     pub fn packet_in(&mut self) -> Option<PacketIn> {
         self.workers.shared().packet_ins.pop()
     }
