@@ -404,6 +404,14 @@ fn written(action: &Action) -> Option<Field> {
 fn numbers(action: &Action, place: Place) -> Result<(), OfError> {
     match action {
         Action::Output { port, .. } => check_port(*port, place),
+        Action::OutputTrunc { .. }
+        | Action::Bundle(_)
+        | Action::Multipath(_)
+        | Action::PopQueue
+            if place == Place::Set =>
+        {
+            Err(error::OFPBAC_BAD_TYPE)
+        }
         // Open vSwitch takes the other reserved ports on the wire and then sends nothing.
         Action::OutputTrunc { port, .. } => match *port {
             PortNo::IN_PORT | PortNo::LOCAL => Ok(()),

@@ -361,6 +361,50 @@ fn nicira_actions() {
     assert_eq!(bad(&load("0060", "0000000000000000")), OFPBAC_BAD_ARGUMENT);
     assert_eq!(bad(&load("0003", "0000000000000010")), OFPBAC_BAD_ARGUMENT);
     assert!(acts(IP, &load("0003", "000000000000000f")).is_ok());
+    // output(port=,max_len=) of less than an Ethernet header, or to the controller.
+    let cut = |rest: &str| nx("0027", rest);
+    assert!(acts(IP, &cut("0001 0000000e")).is_ok());
+    assert_eq!(bad(&cut("0001 0000000d")), OFPBAC_BAD_ARGUMENT);
+    assert_eq!(bad(&cut("fffd 00000100")), OFPBAC_BAD_OUT_PORT);
+    // multipath: fields and algorithms that do not exist, and a destination that is too small.
+    let multipath = |start: &str, links: &str, packed: &str| {
+        nx(
+            "000a",
+            &format!("{start}{links} 00000000 0000 {packed} 00010004"),
+        )
+    };
+    assert!(acts(IP, &multipath("0000 0032 0000 0000", "000f", "0003")).is_ok());
+    for (start, links) in [
+        ("0007 0032 0000 0000", "000f"),
+        ("0000 0032 0000 0004", "000f"),
+        ("0000 0032 0000 0000", "0010"),
+    ] {
+        let wrong = multipath(start, links, "0003");
+        assert_eq!(bad(&wrong), OFPBAC_BAD_ARGUMENT, "{start} {links}");
+    }
+    // bundle: its members' type, bits that must be zero, a load into less than 16 bits, and more
+    // members than there are bytes for.
+    let bundle = |subtype: &str, kind: &str, n: &str, dst: &str, rest: &str| {
+        nx(
+            subtype,
+            &format!("0001 0000 0032 {kind} {n} {dst} 00000000 {rest}"),
+        )
+    };
+    let none = "0000 00000000";
+    let members = "0001 0002 0000 0000";
+    assert!(acts(IP, &bundle("000c", "00000002", "0002", none, members)).is_ok());
+    for (subtype, kind, dst) in [
+        ("000c", "00000004", none),
+        ("000c", "00000002", "000f 00010004"),
+        ("000d", "00000002", "000e 00010004"),
+    ] {
+        let wrong = bundle(subtype, kind, "0002", dst, members);
+        assert_eq!(bad(&wrong), OFPBAC_BAD_ARGUMENT, "{subtype} {kind} {dst}");
+    }
+    let short = bundle("000c", "00000002", "0009", none, members);
+    assert_eq!(bad(&short), OFPBAC_BAD_LEN);
+    let to_controller = bundle("000c", "00000002", "0001", none, "fffd 0000 0000 0000");
+    assert_eq!(bad(&to_controller), OFPBAC_BAD_OUT_PORT);
     // ct: unknown flag, force alone, a zone that is not 16 bits, exec of something else.
     let ct = |flags: &str, zone: &str, inner: &str| {
         nx("0023", &format!("{flags}{zone}ff0000000000{inner}"))

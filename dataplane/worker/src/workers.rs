@@ -125,6 +125,8 @@ impl Workers {
             kind: PortKind::Device { worker },
             changed: 0,
         })?;
+        // What a worker learnt while the last port of that number went away.
+        self.shared.fdb.flush(Some(number));
         self.shared.publish_ports(ports.clone());
         let device = Device(device);
         match self.send(worker, Command::Attach { slot, device }) {
