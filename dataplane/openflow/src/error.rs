@@ -60,13 +60,15 @@ impl OfError {
         }
     }
 
-    /// The inverse of [`OfError::for_version`].
+    /// The inverse of [`OfError::for_version`]. A number that the version does not have is taken
+    /// for what it is in the others.
     pub fn from_version(self, version: Version) -> Self {
+        let wire = self.for_version(version);
         let renumbered = RENUMBERED.iter().find_map(|r| {
-            let old = version < r.since && self.experimenter != 0;
-            old.then(|| r.after(self)).flatten()
+            let old = version < r.since && wire.experimenter != 0;
+            old.then(|| r.after(wire)).flatten()
         });
-        renumbered.unwrap_or(self)
+        renumbered.unwrap_or(wire)
     }
 
     /// Name of the code, such as `OFPBMC_BAD_FIELD`.
@@ -497,6 +499,11 @@ mod tests {
         assert_eq!(number(mask), (ONF, 0xffff, 4250));
         let argument = OFPTFFC_BAD_ARGUMENT.for_version(Version::V1_5);
         assert_eq!(number(argument), (0, 14, 2));
+        // Not in 1.4 any more, and not yet in 1.3.
+        let gone = OFPTFFC_BAD_LEN.from_version(Version::V1_4);
+        assert_eq!(gone, OFPBPC_BAD_LEN);
+        let early = OFPBPC_BAD_LEN.from_version(Version::V1_3);
+        assert_eq!(early, OFPTFFC_BAD_LEN);
         for version in Version::ALL {
             for (error, name, _) in ALL.iter().chain(NICIRA_ALL) {
                 let back = error.for_version(*version).from_version(*version);
