@@ -166,15 +166,21 @@ fn send_packet(switch: &Switch, session: &Session, packet: &worker::PacketIn) {
     };
     let data: Vec<u8> = packet.data.iter().take(most).copied().collect();
     let message = match session.packet_in_format.get() {
-        PacketInFormat::Standard | PacketInFormat::Nxt => Message::PacketIn(PacketIn {
-            buffer_id: openflow::model::NO_BUFFER,
-            total_len: u16::try_from(packet.total_len).unwrap_or(u16::MAX),
-            reason,
-            table: packet.table,
-            cookie: packet.cookie,
-            matching,
-            data,
-        }),
+        format @ (PacketInFormat::Standard | PacketInFormat::Nxt) => {
+            let packet_in = PacketIn {
+                buffer_id: openflow::model::NO_BUFFER,
+                total_len: u16::try_from(packet.total_len).unwrap_or(u16::MAX),
+                reason,
+                table: packet.table,
+                cookie: packet.cookie,
+                matching,
+                data,
+            };
+            match format {
+                PacketInFormat::Nxt => Message::NxtPacketIn(packet_in),
+                _ => Message::PacketIn(packet_in),
+            }
+        }
         PacketInFormat::Nxt2 => Message::PacketIn2(PacketIn2 {
             full_len: (packet.total_len != data.len()).then_some(packet.total_len as u32),
             data,

@@ -6,6 +6,7 @@ use std::net::{IpAddr, Ipv6Addr};
 use net::TableId;
 
 use super::oxm::{Strictness, read_bare_match, write_fields};
+use super::packet::in_version;
 use super::{EncodeError, Reader, Writer, property};
 use crate::Match;
 use crate::error::{self, OfError};
@@ -261,6 +262,7 @@ fn write_short(w: &mut Writer<'_>, kind: u16, number: u16) -> Result<(), EncodeE
 pub(super) fn read_packet_in(mut r: Reader<'_>) -> Result<PacketIn, OfError> {
     let (buffer_id, total_len) = (r.u32()?, r.u16()?);
     let reason = PacketInReason::from_wire(r.u8()?).ok_or(error::OFPBRC_BAD_TYPE)?;
+    let reason = in_version(reason, r.version);
     let (table, cookie) = (TableId(r.u8()?), r.u64()?);
     let length = usize::from(r.u16()?);
     r.skip(6)?;
@@ -293,7 +295,7 @@ fn write_nx_match(
 pub(super) fn write_packet_in(w: &mut Writer<'_>, m: &PacketIn) -> Result<(), EncodeError> {
     w.u32(m.buffer_id);
     w.u16(m.total_len);
-    w.u8(m.reason as u8);
+    w.u8(in_version(m.reason, w.version) as u8);
     w.u8(m.table.0);
     w.u64(m.cookie);
     let length_at = w.len();

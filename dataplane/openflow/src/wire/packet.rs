@@ -41,7 +41,7 @@ pub(super) fn write_packet_in(w: &mut Writer<'_>, m: &PacketIn) -> Result<(), En
 }
 
 /// The later reasons are kinds of "action" before 1.4.
-fn in_version(reason: PacketInReason, version: Version) -> PacketInReason {
+pub(super) fn in_version(reason: PacketInReason, version: Version) -> PacketInReason {
     match reason {
         PacketInReason::NoMatch | PacketInReason::InvalidTtl => reason,
         _ if version < Version::V1_4 => PacketInReason::Action,
