@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
-# Everything that is tested, on a fresh Debian 12 or here: style, lints, tests, scripts, units, the demo.
+# Everything that is tested, on a fresh Debian 12 or here: style, lints, tests, scripts, units, the demo, OpenFlow suites.
 #
 #   sudo ./scripts/test.sh              all of it
-#        ./scripts/test.sh --no-demo    without the end-to-end part (and without root: no namespaces)
+#        ./scripts/test.sh --no-demo    without the end-to-end parts (and without root: no namespaces)
 #
 # The last line is "N passed, N failed"; exit 0 only if none failed.
 set -uo pipefail
@@ -125,6 +125,13 @@ if [ -n "$DEMO" ]; then
   read -r passed failed < <(awk '/^PASS / {p++} /^FAIL / {f++} END {print p + 0, f + 0}' "$OUT/demo")
   [ "$status" = 0 ] || [ "$failed" -gt 0 ] || failed=1 # it did not come to an end
   add "$passed" "$failed" "scripts/demo.sh"
+
+  say "OpenFlow conformance: scripts/conformance.sh"
+  BIN=${CARGO_TARGET_DIR:-$ROOT/target}/release timeout -s INT 900 scripts/conformance.sh 2>&1 | tee "$OUT/conformance"
+  status=${PIPESTATUS[0]}
+  read -r passed failed < <(awk '/^PASS / {p++} /^FAIL / {f++} END {print p + 0, f + 0}' "$OUT/conformance")
+  [ "$status" = 0 ] || [ "$failed" -gt 0 ] || failed=1
+  add "$passed" "$failed" "scripts/conformance.sh"
 fi
 
 [ "$FAILED" = 0 ] || printf '\nfailed: %s\n' "$(printf '%s; ' "${FAILURES[@]}" | sed 's/; $//')"
