@@ -4,6 +4,8 @@ use std::io;
 
 use rustls::{AlertDescription, CertificateError, Error};
 
+use crate::tls::old_version;
+
 /// One line on why a read, a write or a handshake failed; TLS's reasons with what to do.
 pub fn explain(error: &io::Error) -> String {
     let tls = error
@@ -41,6 +43,9 @@ fn invalid_certificate(why: &CertificateError) -> String {
         }
         C::NotValidYet | C::NotValidYetContext { .. } => {
             "the peer's certificate is not valid yet; compare the clocks".into()
+        }
+        old if old_version(old) => {
+            "the peer's certificate is of X.509 version 1; give it one of version 3".into()
         }
         other => format!("the peer's certificate is not accepted: {other}"),
     }

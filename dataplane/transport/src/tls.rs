@@ -260,6 +260,20 @@ fn refused(files: &TlsFiles, error: rustls::Error) -> TlsError {
             &files.private_key,
             format!("{why}; give an RSA, ECDSA or Ed25519 key"),
         ),
+        rustls::Error::InvalidCertificate(why) => TlsError::new(
+            "--certificate",
+            &files.certificate,
+            match old_version(&why) {
+                true => "is of X.509 version 1; make it of version 3, as ovs-pki does".into(),
+                false => format!("{why}"),
+            },
+        ),
         other => TlsError::new("--certificate", &files.certificate, format!("{other}")),
     }
+}
+
+/// `openssl x509 -req` makes certificates of version 1 when it is given no extensions.
+pub(crate) fn old_version(why: &rustls::CertificateError) -> bool {
+    // The library has no variant of its own for it.
+    format!("{why:?}").contains("UnsupportedCertVersion")
 }

@@ -143,6 +143,18 @@ async fn renewed_certificates_are_used_at_the_next_handshake_and_bad_ones_are_no
     assert_eq!(meet(&listener, &target, &client).await, (Ok(()), Ok(())));
 }
 
+/// Of X.509 version 1, as `openssl x509 -req` makes it without extensions.
+const VERSION_1: &str = "\
+-----BEGIN CERTIFICATE-----
+MIIBFjCBvQIULjJkvMEJR8BUZ0Ppmzom9rhM8xIwCgYIKoZIzj0EAwIwDTELMAkG
+A1UEAwwCdjEwIBcNMjYxMTIwMTQ0OTA4WhgPMjEyNjEwMjcxNDQ5MDhaMA0xCzAJ
+BgNVBAMMAnYxMFkwEwYHKoZIzj0CAQYIKoZIzj0DAQcDQgAEzzRTg2lwdSQDmDGZ
+G3rdF/ao4rqmril9VjGR5T2FYfzn2zkuTD2Oa4r/ENMF+TqudInmMrC9eh2A9c/7
+fb14iTAKBggqhkjOPQQDAgNIADBFAiBuPxQJgShe7TNt0C5yg/ux0Cv154CPkGPu
++TvRylr+RwIhALcZR2+bVVmzTTZMqDswc5PaqxYL2FGu3d3PsxK5ScKz
+-----END CERTIFICATE-----
+";
+
 #[test]
 fn files_that_cannot_be_used_are_named_with_a_remedy() {
     let folder = tempfile::tempdir().unwrap();
@@ -150,6 +162,8 @@ fn files_that_cannot_be_used_are_named_with_a_remedy() {
     let good = files(folder.path(), "good", &ca, &ca);
     let other = files(folder.path(), "other", &ca, &ca);
     let missing = folder.path().join("missing.pem");
+    let old = folder.path().join("old.pem");
+    std::fs::write(&old, VERSION_1).unwrap();
     let says = |files: TlsFiles| Tls::load(files).unwrap_err().to_string();
     for (files, option, hint) in [
         (
@@ -183,6 +197,14 @@ fn files_that_cannot_be_used_are_named_with_a_remedy() {
             },
             "--certificate",
             "no PEM section BEGIN CERTIFICATE",
+        ),
+        (
+            TlsFiles {
+                certificate: old,
+                ..good.clone()
+            },
+            "--certificate",
+            "make it of version 3",
         ),
         (
             TlsFiles {
