@@ -73,7 +73,10 @@ fn service(rig: &mut Rig) {
     let to_vip = state(TRK | NEW, 0).with(Field::Ipv4Dst, u32::from_be_bytes(VIP));
     rig.flow(1, 2, to_vip, vec![Action::Group(GroupId(1))]);
     let goto = Instructions::default().goto(TableId(2));
-    rig.rule(1, 1, state(TRK | EST, 0), goto);
+    rig.rule(1, 1, state(TRK | EST, 0), goto.clone());
+    // A client's that nobody answered yet is on its way to its backend.
+    let unanswered = state(TRK | NEW, 0).with(Field::InPort, 1u32);
+    rig.rule(1, 1, unanswered, goto);
     forward(rig, 2);
 }
 
@@ -153,11 +156,26 @@ fn packets_of_one_direction_only_stay_new_and_are_cached() {
         rig.send(1, &to_vip(1));
     }
     assert_eq!(rig.all_out().len(), 4);
-    assert_eq!(rig.count(Counter::CacheHits), 3);
+    // The second finds a translation where the first found none, so it walks once more.
+    assert_eq!(rig.count(Counter::CacheHits), 2);
     let conns = &rig.workers.shared().conns;
     let conn: Vec<_> = conns.iter(rig.now).collect();
     assert_eq!(conn.len(), 1);
     assert_eq!(conn[0].sent.packets, 4);
+}
+
+#[test]
+fn a_packet_is_translated_where_the_one_before_had_no_connection_yet() {
+    for mut rig in [Rig::new(4), Rig::slow(4)] {
+        let look = Action::Ct(ct(None, vec![nat(NatKind::Existing, None)]));
+        let to = nat(NatKind::Dst, Some(([10, 0, 0, 2], 0)));
+        let actions = vec![look, output(3), commit(None, vec![to])];
+        rig.flow(0, 1, in_port(1), actions);
+        for expected in [VIP, [10, 0, 0, 2], [10, 0, 0, 2]] {
+            rig.send(1, &to_vip(1));
+            assert_eq!(address(&rig.only(3), 30), Ipv4Addr::from(expected));
+        }
+    }
 }
 
 #[test]

@@ -165,6 +165,11 @@ impl<'a> Walk<'a> {
             }
         };
         let direction = tracked.conn.map_or(Direction::Original, |(_, d)| d);
+        // An earlier lookup of this walk found nothing to translate by; that of the next packet will.
+        let translates = conns.translated_tuple(conn, direction) != Some(*tuple);
+        if translates && tracked.conn.is_none() && self.was_unknown(zone, tuple) {
+            self.cacheable = false;
+        }
         let before = (tracked.mark, tracked.label);
         tracked.conn = Some((conn, direction));
         let (mark, label) = (wishes.mark, wishes.label);
@@ -221,6 +226,13 @@ impl<'a> Walk<'a> {
         }
         let icmp_id = self.now.icmp_id.unwrap_or(layout.icmp_id);
         Tuple::of_key(&self.now.key, layout.network, icmp_id)
+    }
+
+    /// True if this walk has looked for the connection before, and there was none.
+    fn was_unknown(&self, zone: u16, tuple: &Tuple) -> bool {
+        self.checks.iter().any(|check| {
+            matches!(check, Check::Unknown { zone: z, tuple: t, .. } if *z == zone && **t == *tuple)
+        })
     }
 
     /// Remembers what later packets must find too.
