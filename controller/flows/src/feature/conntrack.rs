@@ -17,7 +17,8 @@ const KNOWN: u16 = 100;
 /// Flows of [`Table::ConntrackState`].
 pub fn flows(view: &View<'_>, set: &mut FlowSet) {
     let origin = Origin::table(Feature::Conntrack, Table::ConntrackState);
-    for state in [EST, REL] {
+    // New ones too: the next packets of a connection that was not answered yet find its translation.
+    for state in [EST, REL, NEW] {
         set.add(
             &origin,
             Flow::new(
@@ -32,6 +33,8 @@ pub fn flows(view: &View<'_>, set: &mut FlowSet) {
             .load(&CROSS, 1)
             .goto(Table::Routing),
         );
+    }
+    for state in [EST, REL] {
         set.add(
             &origin,
             Flow::new(
