@@ -1,7 +1,7 @@
 //! What must hold between a match and the actions behind it: prerequisites of fields, and actions
 //! that need a header which the match, or an earlier action, has made sure of.
 
-use net::key::ct_state;
+use net::key::ct_state::{DNAT, EST, INV, NEW, REL, RPL, SNAT, TRK};
 use net::{GroupId, MeterId, PortNo, TableId};
 
 use crate::action::{CtZone, Learn, LearnSource, LearnTarget, NatKind, SampleId};
@@ -32,8 +32,8 @@ pub(crate) struct Headers {
     eth_type: Option<u16>,
     ip_proto: Option<u8>,
     icmpv6: Option<(u8, u8)>,
-    /// They have been through the connection tracker, and are valid.
-    tracked: bool,
+    /// They belong to a connection; see [`has_connection`].
+    connection: bool,
 }
 
 impl Headers {
@@ -47,6 +47,7 @@ impl Headers {
         let mut headers = Headers {
             in_port: matching.get(Field::InPort).is_some(),
             vlan: vid.is_some_and(|vid| vid.mask & vid.value & 0x1000 != 0),
+            connection: has_connection(matching),
             eth_type,
             ..Headers::default()
         };
@@ -55,12 +56,6 @@ impl Headers {
         }
         let kind = exact(Field::Icmpv6Type).and_then(|v| u8::try_from(v).ok());
         let code = exact(Field::Icmpv6Code).unwrap_or(0);
-        headers.tracked = matching.get(Field::CtState).is_some_and(|state| {
-            let is = |bits: u32| state.value & u128::from(bits) != 0;
-            let is_not = |bits: u32| state.mask & u128::from(bits) != 0 && !is(bits);
-            is(ct_state::NEW | ct_state::EST | ct_state::REL)
-                || (is(ct_state::TRK) && is_not(ct_state::INV))
-        });
         headers.icmpv6 = kind.map(|kind| (kind, u8::try_from(code).unwrap_or(u8::MAX)));
         headers
     }
@@ -144,6 +139,17 @@ impl Headers {
         self.ip_proto = None;
         self.icmpv6 = None;
     }
+}
+
+/// True if a match is for packets that belong to a connection: one of the bits that say so is on,
+/// or "tracked" is on and "invalid" off (ovs-fields(7), prerequisite CT).
+pub(crate) fn has_connection(matching: &Match) -> bool {
+    let Some(state) = matching.get(Field::CtState) else {
+        return false;
+    };
+    let on = |bits: u32| state.value & state.mask & u128::from(bits) != 0;
+    let invalid_is_off = state.mask & u128::from(INV) != 0 && !on(INV);
+    on(NEW | EST | REL | RPL | SNAT | DNAT) || (on(TRK) && invalid_is_off)
 }
 
 /// Checks a flow: its actions against its match, and what the table's place decides.
@@ -330,7 +336,7 @@ fn one(headers: &mut Headers, action: &Action, place: Place) -> Result<(), OfErr
         }
         Action::Nat(_) => outside_ct(action)?,
         // The original direction's tuple is looked up with, so there must be one.
-        Action::Resubmit { ct: true, .. } if !headers.tracked => {
+        Action::Resubmit { ct: true, .. } if !headers.connection => {
             return Err(error::OFPBAC_MATCH_INCONSISTENT);
         }
         Action::Clone(inner) => apply(&mut headers.clone(), inner, place)?,

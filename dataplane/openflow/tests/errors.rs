@@ -425,6 +425,20 @@ fn nicira_actions() {
     assert_eq!(bad(&nx("0024", "0000 0000 0000")), OFPBAC_BAD_ARGUMENT);
     let both = ct("0001", "000000000005", &nx("0024", "0000 0003 0000"));
     assert_eq!(bad(&both), OFPBAC_BAD_ARGUMENT);
+    // resubmit(,table,ct): the original direction of packets that may have none.
+    let resubmit = nx("002c", "fff8 01 000000");
+    assert_eq!(bad(&resubmit), OFPBAC_MATCH_INCONSISTENT);
+    let state = |bits: &str| format!("{IP} 0001d308 {bits}");
+    let tracked = state("00000020 00000020");
+    assert_eq!(code(acts(&tracked, &resubmit)), OFPBAC_MATCH_INCONSISTENT);
+    for right in [
+        "00000020 00000030",
+        "00000002 00000002",
+        "00000008 00000008",
+        "00000080 00000080",
+    ] {
+        assert!(acts(&state(right), &resubmit).is_ok(), "ct_state {right}");
+    }
     // conjunction: one clause of one.
     let one_of_one = nx("0022", "00 01 00000001");
     assert_eq!(bad(&one_of_one), NXBAC_BAD_CONJUNCTION);

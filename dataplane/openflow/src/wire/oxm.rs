@@ -1,7 +1,7 @@
 //! Match fields on the wire: OXM and NXM headers, values and masks (OpenFlow 1.3.5, 7.2.3).
 
 use super::{EncodeError, Reader, Writer};
-use crate::check::Headers;
+use crate::check::{Headers, has_connection};
 use crate::error::{self, OfError};
 use crate::field::{CLASS_BASIC, CLASS_EXPERIMENTER, Prereq};
 use crate::flow_match::MatchField;
@@ -280,18 +280,6 @@ fn tci_form(matching: &Match) -> Option<MatchField> {
         value: value | pcp.value << 13,
         mask: mask | pcp.mask << 13,
     })
-}
-
-/// True if a match is for packets that belong to a connection: one of the bits that say so is on,
-/// or "tracked" is on and "invalid" off (ovs-fields(7), prerequisite CT).
-fn has_connection(matching: &Match) -> bool {
-    use net::key::ct_state::{DNAT, EST, INV, NEW, REL, RPL, SNAT, TRK};
-    let Some(state) = matching.get(Field::CtState) else {
-        return false;
-    };
-    let on = |bits: u32| state.value & state.mask & u128::from(bits) != 0;
-    let invalid_is_off = state.mask & u128::from(INV) != 0 && !on(INV);
-    on(NEW | EST | REL | RPL | SNAT | DNAT) || (on(TRK) && invalid_is_off)
 }
 
 /// Writes one field, with its mask unless that is all ones.
