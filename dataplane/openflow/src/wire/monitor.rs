@@ -164,37 +164,22 @@ pub(super) fn read_update(r: &mut Reader<'_>) -> Result<FlowUpdate, OfError> {
         }
         _ => return Err(error::NXBRC_FM_BAD_EVENT),
     };
-    let update = if native {
-        read_full(event, r)?
-    } else {
-        read_full_1_3(event, r)?
-    };
-    Ok(FlowUpdate::Full(update))
+    read_full(event, r).map(FlowUpdate::Full)
 }
 
 fn read_full(event: FlowEvent, mut r: Reader<'_>) -> Result<FlowUpdateFull, OfError> {
-    let (table, reason) = (TableId(r.u8()?), u16::from(r.u8()?));
-    let (idle_timeout, hard_timeout, priority) = (r.u16()?, r.u16()?, r.u16()?);
-    r.skip(4)?;
-    Ok(FlowUpdateFull {
-        event,
-        reason: read_reason(event, reason)?,
-        table,
-        idle_timeout,
-        hard_timeout,
-        priority,
-        cookie: r.u64()?,
-        matching: read_match(&mut r, Strictness::Loose)?,
-        instructions: read_instructions(r)?,
-    })
-}
-
-fn read_full_1_3(event: FlowEvent, mut r: Reader<'_>) -> Result<FlowUpdateFull, OfError> {
-    let (reason, priority) = (r.u16()?, r.u16()?);
-    let (idle_timeout, hard_timeout) = (r.u16()?, r.u16()?);
-    r.skip(2)?;
-    let table = TableId(r.u8()?);
-    r.skip(1)?;
+    let (table, reason, idle_timeout, hard_timeout, priority);
+    if r.version >= Version::V1_4 {
+        (table, reason) = (TableId(r.u8()?), u16::from(r.u8()?));
+        (idle_timeout, hard_timeout, priority) = (r.u16()?, r.u16()?, r.u16()?);
+        r.skip(4)?;
+    } else {
+        (reason, priority) = (r.u16()?, r.u16()?);
+        (idle_timeout, hard_timeout) = (r.u16()?, r.u16()?);
+        r.skip(2)?;
+        table = TableId(r.u8()?);
+        r.skip(1)?;
+    }
     Ok(FlowUpdateFull {
         event,
         reason: read_reason(event, reason)?,
