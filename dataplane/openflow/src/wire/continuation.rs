@@ -3,6 +3,7 @@
 use net::TableId;
 
 use super::actions::{read_actions, write_actions};
+use super::property::write_as;
 use super::{EncodeError, Reader, Writer};
 use crate::Action;
 use crate::error::{self, OfError};
@@ -140,11 +141,5 @@ fn property(
     kind: u16,
     body: impl FnOnce(&mut Writer<'_>) -> Result<(), EncodeError>,
 ) -> Result<(), EncodeError> {
-    let start = w.len();
-    w.u16(kind);
-    w.u16(0);
-    body(w)?;
-    w.patch_length(start + 2, start, "continuation")?;
-    w.pad8(start);
-    Ok(())
+    write_as(w, kind, "continuation", body)
 }

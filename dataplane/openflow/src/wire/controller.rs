@@ -5,6 +5,7 @@ use net::MeterId;
 
 use super::actions::{begin_nicira, end_nicira};
 use super::nicira::subtype;
+use super::property::write_as;
 use super::{EncodeError, Reader, Writer};
 use crate::Action;
 use crate::action::Controller;
@@ -104,11 +105,8 @@ pub(super) fn write(w: &mut Writer<'_>, c: &Controller) -> Result<(), EncodeErro
 }
 
 fn write_property(w: &mut Writer<'_>, kind: u16, payload: &[u8]) -> Result<(), EncodeError> {
-    let start = w.len();
-    w.u16(kind);
-    w.u16(0);
-    w.bytes(payload);
-    w.patch_length(start + 2, start, "userdata")?;
-    w.pad8(start);
-    Ok(())
+    write_as(w, kind, "userdata", |w| {
+        w.bytes(payload);
+        Ok(())
+    })
 }

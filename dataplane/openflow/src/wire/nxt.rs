@@ -195,12 +195,10 @@ pub(super) fn write_ct_flush(w: &mut Writer<'_>, m: &CtFlush) -> Result<(), Enco
     w.zeros(7);
     for (kind, direction) in [(flush::ORIGINAL, &m.original), (flush::REPLY, &m.reply)] {
         if !direction.is_empty() {
-            let start = w.len();
-            w.u16(kind);
-            w.u16(0);
-            w.zeros(4);
-            write_tuple(w, direction)?;
-            w.patch_length(start + 2, start, "a property")?;
+            property::write_as(w, kind, "a property", |w| {
+                w.zeros(4);
+                write_tuple(w, direction)
+            })?;
         }
     }
     if let Some(zone) = m.zone {

@@ -4,6 +4,7 @@ use net::{PortNo, TableId};
 
 use super::actions::{read_actions, write_actions};
 use super::oxm::{Strictness, read_fields, read_match, write_fields, write_match};
+use super::property::write_as;
 use super::{EncodeError, Reader, Writer, continuation};
 use crate::check::{self, Place};
 use crate::error::{self, OfError};
@@ -201,12 +202,10 @@ pub(super) fn write_packet_in2(w: &mut Writer<'_>, m: &PacketIn2) -> Result<(), 
         write_property(w, property::USERDATA, |w| w.bytes(&m.userdata))?;
     }
     if let Some(state) = &m.continuation {
-        let start = w.len();
-        w.u16(property::CONTINUATION);
-        w.u16(0);
-        w.zeros(4);
-        continuation::write(w, state)?;
-        w.patch_length(start + 2, start, "continuation")?;
+        write_as(w, property::CONTINUATION, "continuation", |w| {
+            w.zeros(4);
+            continuation::write(w, state)
+        })?;
     }
     Ok(())
 }
@@ -216,11 +215,8 @@ fn write_property(
     kind: u16,
     body: impl FnOnce(&mut Writer<'_>),
 ) -> Result<(), EncodeError> {
-    let start = w.len();
-    w.u16(kind);
-    w.u16(0);
-    body(w);
-    w.patch_length(start + 2, start, "packet-in property")?;
-    w.pad8(start);
-    Ok(())
+    write_as(w, kind, "packet-in property", |w| {
+        body(w);
+        Ok(())
+    })
 }

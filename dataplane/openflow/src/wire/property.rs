@@ -76,11 +76,24 @@ pub(super) fn write(
     kind: u16,
     body: impl FnOnce(&mut Writer<'_>),
 ) -> Result<(), EncodeError> {
+    write_as(w, kind, "a property", |w| {
+        body(w);
+        Ok(())
+    })
+}
+
+/// Writes a property; `what` it is where it is too long.
+pub(super) fn write_as(
+    w: &mut Writer<'_>,
+    kind: u16,
+    what: &'static str,
+    body: impl FnOnce(&mut Writer<'_>) -> Result<(), EncodeError>,
+) -> Result<(), EncodeError> {
     let start = w.len();
     w.u16(kind);
     w.u16(0);
-    body(w);
-    w.patch_length(start + 2, start, "a property")?;
+    body(w)?;
+    w.patch_length(start + 2, start, what)?;
     w.pad8(start);
     Ok(())
 }

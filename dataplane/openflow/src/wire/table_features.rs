@@ -3,7 +3,7 @@
 use net::TableId;
 
 use super::oxm::{self, OxmHeader, read_field};
-use super::property::{once, raw, write_raw};
+use super::property::{once, raw, write_as, write_raw};
 use super::{EncodeError, Reader, Writer};
 use crate::Version;
 use crate::error::{self, OfError};
@@ -263,15 +263,10 @@ fn list<T>(
     let Some(entries) = entries else {
         return Ok(());
     };
-    let start = w.len();
-    w.u16(kind);
-    w.u16(0);
-    for entry in entries {
-        write(w, entry);
-    }
-    w.patch_length(start + 2, start, "table feature")?;
-    w.pad8(start);
-    Ok(())
+    write_as(w, kind, "table feature", |w| {
+        entries.iter().for_each(|entry| write(w, entry));
+        Ok(())
+    })
 }
 
 fn write_instruction(w: &mut Writer<'_>, instruction: &FeatureInstruction) {
