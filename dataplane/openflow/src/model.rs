@@ -164,6 +164,16 @@ pub enum GroupType {
     FastFailover = 3,
 }
 
+impl GroupType {
+    /// The weight of a bucket that is given none.
+    pub(crate) const fn default_weight(self) -> u16 {
+        match self {
+            GroupType::Select => 1,
+            _ => 0,
+        }
+    }
+}
+
 /// OFPGC_*.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[repr(u16)]
@@ -176,6 +186,18 @@ pub enum GroupCommand {
     RemoveBucket = 5,
     /// Open vSwitch's own: adds, or modifies what is there.
     AddOrModify = 0x8000,
+}
+
+impl GroupCommand {
+    /// True for a bucket that the command may refer to (OpenFlow 1.5.1, 6.7).
+    pub(crate) const fn takes_bucket(self, id: u32) -> bool {
+        let one = id <= BUCKET_MAX || matches!(id, BUCKET_FIRST | BUCKET_LAST);
+        match self {
+            GroupCommand::InsertBucket => one,
+            GroupCommand::RemoveBucket => one || id == BUCKET_ALL,
+            _ => id == BUCKET_ALL,
+        }
+    }
 }
 
 /// Last number a bucket may have (OFPG_BUCKET_MAX).

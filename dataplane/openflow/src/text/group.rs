@@ -9,7 +9,7 @@ use super::flow::write_duration;
 use super::selection::{self, Parts};
 use super::{Names, TextError, actions_print, scan};
 use crate::model::{
-    BUCKET_ALL, BUCKET_FIRST, BUCKET_LAST, BUCKET_MAX, Bucket, GroupCommand, GroupMod, GroupType,
+    BUCKET_ALL, BUCKET_FIRST, BUCKET_LAST, Bucket, GroupCommand, GroupMod, GroupType,
 };
 use crate::msg::{GroupDesc, GroupStats};
 use crate::{Match, Version};
@@ -48,7 +48,7 @@ fn write_desc(f: &mut String, version: Version, group: &GroupDesc, names: &Names
             write!(f, "bucket_id:{},", bucket.id)?;
         }
         // The weight that is meant where none is given is left out.
-        if bucket.weight != default_weight(group.kind) {
+        if bucket.weight != group.kind.default_weight() {
             write!(f, "weight:{},", bucket.weight)?;
         }
         if bucket.watch_port != PortNo::ANY {
@@ -61,13 +61,6 @@ fn write_desc(f: &mut String, version: Version, group: &GroupDesc, names: &Names
         actions_print::write_actions(f, &bucket.actions, names)?;
     }
     Ok(())
-}
-
-const fn default_weight(kind: GroupType) -> u16 {
-    match kind {
-        GroupType::Select => 1,
-        _ => 0,
-    }
 }
 
 /// One line of `dump-group-stats`, without the space in front.
@@ -167,13 +160,13 @@ fn parse_place(text: &str, command: GroupCommand) -> Result<u32, TextError> {
         "all" => BUCKET_ALL,
         number => scan::number("command_bucket_id", number)?,
     };
-    let one = place <= BUCKET_MAX || matches!(place, BUCKET_FIRST | BUCKET_LAST);
-    let good = match command {
-        GroupCommand::InsertBucket => one,
-        GroupCommand::RemoveBucket => one || place == BUCKET_ALL,
-        _ => return Err(TextError::new("command_bucket_id: for single buckets only")),
-    };
-    if good {
+    if !matches!(
+        command,
+        GroupCommand::InsertBucket | GroupCommand::RemoveBucket
+    ) {
+        return Err(TextError::new("command_bucket_id: for single buckets only"));
+    }
+    if command.takes_bucket(place) {
         Ok(place)
     } else {
         Err(TextError::new(format!(
@@ -227,7 +220,7 @@ fn parse_bucket(
 ) -> Result<Bucket, TextError> {
     let mut bucket = Bucket {
         id: u32::try_from(at).unwrap_or(u32::MAX),
-        weight: default_weight(kind),
+        weight: kind.default_weight(),
         watch_port: PortNo::ANY,
         watch_group: GroupId::ANY,
         actions: Vec::new(),

@@ -6,10 +6,7 @@ use super::actions::{read_actions, write_actions};
 use super::{EncodeError, Reader, Writer, oxm, property};
 use crate::check::{self, Place};
 use crate::error::{self, OfError};
-use crate::model::{
-    BUCKET_ALL, BUCKET_FIRST, BUCKET_LAST, BUCKET_MAX, Bucket, GroupCommand, GroupMod, GroupType,
-    Selection,
-};
+use crate::model::{BUCKET_ALL, BUCKET_MAX, Bucket, GroupCommand, GroupMod, GroupType, Selection};
 use crate::msg::{GroupDesc, RawProperty};
 use crate::{Match, Version};
 
@@ -49,7 +46,9 @@ pub(super) fn read_group_mod(mut r: Reader<'_>) -> Result<GroupMod, OfError> {
         let length = usize::from(r.u16()?);
         r.skip(2)?;
         m.command_bucket_id = r.u32()?;
-        check_command_bucket(command, m.command_bucket_id)?;
+        if !command.takes_bucket(m.command_bucket_id) {
+            return Err(error::OFPGMFC_BAD_BUCKET);
+        }
         m.buckets = read_numbered_buckets(r.sub(length)?, kind)?;
         (m.selection, m.properties) = read_properties(r)?;
         check_selection(&m)?;
@@ -58,21 +57,6 @@ pub(super) fn read_group_mod(mut r: Reader<'_>) -> Result<GroupMod, OfError> {
     }
     check_group(&m)?;
     Ok(m)
-}
-
-/// Which bucket a command may refer to (1.5.1, 6.7).
-fn check_command_bucket(command: GroupCommand, id: u32) -> Result<(), OfError> {
-    let one = id <= BUCKET_MAX || matches!(id, BUCKET_FIRST | BUCKET_LAST);
-    let good = match command {
-        GroupCommand::InsertBucket => one,
-        GroupCommand::RemoveBucket => one || id == BUCKET_ALL,
-        _ => id == BUCKET_ALL,
-    };
-    if good {
-        Ok(())
-    } else {
-        Err(error::OFPGMFC_BAD_BUCKET)
-    }
 }
 
 /// A selection method is for select groups, when they are made (netronome-ext.h).
@@ -153,14 +137,6 @@ mod bucket {
     pub(super) const WATCH_GROUP: u16 = 2;
 }
 
-/// The weight of a bucket that has no such property.
-const fn default_weight(kind: GroupType) -> u16 {
-    match kind {
-        GroupType::Select => 1,
-        _ => 0,
-    }
-}
-
 /// Buckets of 1.5: with a number, and properties behind the actions.
 fn read_numbered_buckets(r: Reader<'_>, kind: GroupType) -> Result<Vec<Bucket>, OfError> {
     let mut r = r.failing(error::OFPGMFC_BAD_BUCKET);
@@ -170,7 +146,7 @@ fn read_numbered_buckets(r: Reader<'_>, kind: GroupType) -> Result<Vec<Bucket>, 
         let mut body = r.sub(length.checked_sub(4).ok_or(error::OFPGMFC_BAD_BUCKET)?)?;
         let mut bucket = Bucket {
             id: body.u32()?,
-            weight: default_weight(kind),
+            weight: kind.default_weight(),
             watch_port: PortNo::ANY,
             watch_group: GroupId::ANY,
             actions: read_actions(body.sub(actions)?)?,
