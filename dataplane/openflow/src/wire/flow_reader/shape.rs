@@ -114,7 +114,12 @@ const fn kinds(class: u16) -> [Kind; 128] {
         let field = Field::ALL[at];
         let info = field.info();
         let kind = Kind {
-            len: info.wire_bytes,
+            // Tunnel options mean what a map says.
+            len: if field.is_variable() {
+                0
+            } else {
+                info.wire_bytes
+            },
             free: free(field),
         };
         if let Some((of, code)) = info.oxm
@@ -128,14 +133,6 @@ const fn kinds(class: u16) -> [Kind; 128] {
             kinds[code as usize] = kind;
         }
         at += 1;
-    }
-    if class == CLASS_NXM_1 {
-        // Tunnel options mean what a map says.
-        let mut code = 40;
-        while code < 104 {
-            kinds[code] = UNKNOWN[code];
-            code += 1;
-        }
     }
     kinds
 }
