@@ -63,14 +63,23 @@ impl Victims {
         self.queue = None;
     }
 
-    /// A flow was put into the table.
-    pub(super) fn watch(&mut self, by: EvictBy, rule: &Arc<Rule>) {
+    /// A flow is put into the table.
+    fn watch(&mut self, by: EvictBy, table: &Table, rule: &Arc<Rule>) {
+        if self.is_stale(table) {
+            self.forget();
+        }
         if let Some(queue) = &mut self.queue
             && let Some(rank) = rank(by, rule)
         {
             let rule = rule.clone();
             queue.push(Reverse(Victim { rank, rule }));
         }
+    }
+
+    /// Flows that are gone must not be many more than those that are there.
+    fn is_stale(&self, table: &Table) -> bool {
+        let most = 2 * table.len() + 1024;
+        self.queue.as_ref().is_some_and(|queue| queue.len() > most)
     }
 
     /// The flow that goes first, taken out of the order.
@@ -80,17 +89,17 @@ impl Victims {
         table: &Table,
         installed: impl Fn(&Arc<Rule>) -> bool,
     ) -> Option<Arc<Rule>> {
-        // Flows that are gone must not be many more than those that are there.
-        let stale = |queue: &BinaryHeap<_>| queue.len() > 2 * table.len() + 1024;
-        if self.queue.as_ref().is_none_or(stale) {
+        if self.is_stale(table) {
+            self.forget();
+        }
+        let queue = self.queue.get_or_insert_with(|| {
             let victim = |rule: &Arc<Rule>| {
                 let rank = rank(by, rule)?;
                 let rule = rule.clone();
                 Some(Reverse(Victim { rank, rule }))
             };
-            self.queue = Some(table.rules().filter_map(victim).collect());
-        }
-        let queue = self.queue.as_mut()?;
+            table.rules().filter_map(victim).collect()
+        });
         while let Some(Reverse(mut first)) = queue.pop() {
             if !installed(&first.rule) {
                 continue;
@@ -122,10 +131,45 @@ impl Tables {
         limited.victims.pop(by, next.table(table)?, installed)
     }
 
-    /// A flow was put into its table.
+    /// A flow is put into its table.
     pub(super) fn watch_victim(&mut self, rule: &Arc<Rule>) {
-        if let Some(limited) = self.limited.get_mut(usize::from(rule.table.0)) {
-            limited.victims.watch(limited.limits.evict_by, rule);
+        if let Some(limited) = self.limited.get_mut(usize::from(rule.table.0))
+            && let Some(table) = self.next.table(rule.table)
+        {
+            limited
+                .victims
+                .watch(limited.limits.evict_by, table, rule);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::TableLimits;
+    use openflow::model::FlowMod;
+    use openflow::{Field, Instructions, Match};
+
+    #[test]
+    fn flows_that_replace_each_other_do_not_pile_up_in_the_order() {
+        let mut tables = Tables::new();
+        let limits = TableLimits {
+            max_entries: 1,
+            evict: true,
+            ..TableLimits::default()
+        };
+        tables.set_limits(TableId(0), limits).unwrap();
+        let mut add = |port: u32| {
+            let matching = Match::any().with(Field::InPort, port);
+            let flow = FlowMod::add(TableId(0), 5, matching, Instructions::drop());
+            tables.flow_mod(&flow, 0).unwrap().len()
+        };
+        assert_eq!((add(1), add(2)), (1, 2));
+        for _ in 0..5000 {
+            assert_eq!(add(2), 1);
+        }
+        assert_eq!(add(3), 2);
+        let queue = tables.limited[0].victims.queue.as_ref().unwrap();
+        assert!(queue.len() <= 2 + 1024, "{}", queue.len());
     }
 }
