@@ -153,6 +153,35 @@ fn a_table_that_was_made_smaller_shrinks_with_the_next_flow() {
 }
 
 #[test]
+fn a_flow_for_which_too_few_may_be_evicted_is_refused_and_evicts_none() {
+    let mut tables = limited(10, Some(ONLY_LIFETIME));
+    tables.flow_mod(&timed(1, 0, 60), 0).unwrap();
+    for port in 2..=5 {
+        tables.flow_mod(&flow(port), 0).unwrap();
+    }
+    let mut shrink = |max_entries| {
+        let limits = tables.limits(T0).unwrap();
+        let smaller = TableLimits {
+            max_entries,
+            ..limits
+        };
+        tables.set_limits(T0, smaller).unwrap();
+        let full = Err(Refused::TableFull(T0));
+        assert_eq!(tables.flow_mod(&flow(6), 1).map(|_| ()), full);
+        assert_eq!(cookies(&tables), [1, 2, 3, 4, 5]);
+    };
+    shrink(0);
+    shrink(2);
+    let limits = tables.limits(T0).unwrap();
+    let larger = TableLimits {
+        max_entries: 5,
+        ..limits
+    };
+    tables.set_limits(T0, larger).unwrap();
+    assert_eq!(evicted(&mut tables, &flow(6), 2), [1]);
+}
+
+#[test]
 fn free_space_is_told_once_at_each_threshold() {
     let mut tables = Tables::new();
     let limits = TableLimits {

@@ -119,8 +119,25 @@ impl Victims {
 }
 
 impl Tables {
-    /// The flow to be evicted from a table, if any may.
-    pub(super) fn victim(&mut self, table: TableId) -> Option<Arc<Rule>> {
+    /// The flows to be evicted from a table, none of them if not so many may be.
+    pub(super) fn victims(&mut self, table: TableId, count: usize) -> Option<Vec<Arc<Rule>>> {
+        if count > self.next.table(table)?.len() {
+            return None;
+        }
+        let mut victims = Vec::new();
+        while victims.len() < count {
+            let Some(victim) = self.victim(table) else {
+                // They stay, and may be evicted another time.
+                victims.iter().for_each(|rule| self.watch_victim(rule));
+                return None;
+            };
+            victims.push(victim);
+        }
+        Some(victims)
+    }
+
+    /// The flow to be evicted next, taken out of the order.
+    fn victim(&mut self, table: TableId) -> Option<Arc<Rule>> {
         let next = &self.next;
         let limited = self.limited.get_mut(usize::from(table.0))?;
         if !limited.limits.evict {

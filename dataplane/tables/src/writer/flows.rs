@@ -115,12 +115,11 @@ impl Tables {
     /// Sees to it that a table has room for one more flow.
     fn make_room(&mut self, table: TableId, changes: &mut Vec<Change>) -> Result<(), Refused> {
         let most = self.limits(table).unwrap_or_default().max_entries as usize;
-        let is_full = |all: &Self| {
-            let held = all.next.table(table).map_or(0, |t| t.len());
-            held >= most || all.flows >= all.most_flows
-        };
-        while is_full(self) {
-            let victim = self.victim(table).ok_or(Refused::TableFull(table))?;
+        let held = self.next.table(table).map_or(0, |t| t.len());
+        let over = (held + 1).saturating_sub(most);
+        let over_all = (self.flows + 1).saturating_sub(self.most_flows);
+        let victims = self.victims(table, over.max(over_all));
+        for victim in victims.ok_or(Refused::TableFull(table))? {
             self.take_out(&victim);
             changes.push(Change::Removed(victim, RemovedReason::Eviction));
         }
