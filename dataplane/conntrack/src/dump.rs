@@ -130,13 +130,20 @@ impl TupleFilter {
     fn fits(&self, tuple: &Tuple) -> bool {
         // Type and code of ICMP stand in the destination port.
         let [kind, code] = tuple.dst_port.to_be_bytes();
-        let icmp = tuple.is_icmp();
+        let of_kind = match tuple.is_icmp() {
+            true => {
+                self.dst_port.is_none() && fits(self.icmp_type, kind) && fits(self.icmp_code, code)
+            }
+            false => {
+                fits(self.dst_port, tuple.dst_port)
+                    && self.icmp_type.is_none()
+                    && self.icmp_code.is_none()
+            }
+        };
         fits(self.src, tuple.src)
             && fits(self.dst, tuple.dst)
             && fits(self.src_port, tuple.src_port)
-            && (icmp || fits(self.dst_port, tuple.dst_port))
-            && fits(self.icmp_type.filter(|_| icmp), kind)
-            && fits(self.icmp_code.filter(|_| icmp), code)
+            && of_kind
     }
 }
 

@@ -11,6 +11,7 @@ use net::key::ct_state::{DNAT, EST, INV, NEW, REL, RPL, SNAT, TRK};
 use net::tcp::flags::{ACK, FIN, RST, SYN};
 
 const SECOND: u64 = 1_000_000_000;
+const ICMP: u8 = 1;
 const UDP: u8 = 17;
 const TCP: u8 = 6;
 
@@ -656,6 +657,26 @@ fn flushing_takes_what_fits_and_leaves_the_rest() {
     };
     assert_eq!(table.flush(&answers(4, (1, 1))), 0);
     assert_eq!(table.flush(&answers(4, (0, 1))), 2);
+    // An echo request is no connection to a port, and a port no type of ICMP.
+    let echo = tuple(ICMP, CLIENT, 77, SERVER, 8 << 8);
+    let nothing = NatRequest::default();
+    table.commit(&commit(echo, None, nothing), 0).unwrap();
+    let only = |original| Filter {
+        original,
+        ..Filter::default()
+    };
+    let to_port = TupleFilter {
+        dst_port: Some(53),
+        ..TupleFilter::default()
+    };
+    let requests = TupleFilter {
+        icmp_type: Some(8),
+        ..TupleFilter::default()
+    };
+    assert_eq!(table.flush(&only(requests)), 1);
+    table.commit(&commit(echo, None, nothing), 0).unwrap();
+    assert_eq!(table.flush(&only(to_port)), 16);
+    assert_eq!(table.len(), 1);
 }
 
 #[test]

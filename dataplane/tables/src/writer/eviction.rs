@@ -153,9 +153,7 @@ impl Tables {
         if let Some(limited) = self.limited.get_mut(usize::from(rule.table.0))
             && let Some(table) = self.next.table(rule.table)
         {
-            limited
-                .victims
-                .watch(limited.limits.evict_by, table, rule);
+            limited.victims.watch(limited.limits.evict_by, table, rule);
         }
     }
 }
