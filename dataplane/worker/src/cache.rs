@@ -275,8 +275,10 @@ impl FlowCache {
         let bucket = &self.buckets[at];
         for slot in bucket.matches(signature) {
             let place = bucket.places[slot] as usize;
-            // Stored places are below the capacity.
-            if self.entries.get(place).is_some_and(|e| e.key == *key) {
+            // Stored places are below the capacity. A slot too many may be one that was freed:
+            // its entry still has the key, but no program.
+            let entry = self.entries.get(place);
+            if entry.is_some_and(|e| e.key == *key && e.is_used) {
                 return Some((at, slot, place));
             }
         }
@@ -517,6 +519,26 @@ mod tests {
         assert_eq!((filled.port(59), filled.port(60)), (None, Some(60)));
         filled.cache.clear(&pipeline);
         assert_eq!((filled.cache.len(), filled.port(60)), (0, None));
+    }
+
+    /// Signature 1 is the one that a free slot above a hit is taken for.
+    #[test]
+    fn a_flow_that_was_removed_is_not_found_in_the_slot_it_had() {
+        const HASH: u64 = 1 << 48;
+        let mut filled = Filled::new(64);
+        for n in 1..=4 {
+            let program = program(n as u16);
+            filled
+                .cache
+                .insert(&key(n), HASH, program, (1, n.into()), &filled.pipeline);
+        }
+        let pipeline = filled.pipeline.clone();
+        for gone in [3, 4] {
+            let expired = |cached: &mut Cached| cached.used == gone;
+            filled.cache.sweep(&mut 0, 64, &pipeline, expired);
+        }
+        let found = (1..=4).map(|n| filled.cache.find(&key(n), HASH).is_some());
+        assert_eq!(found.collect::<Vec<_>>(), [true, true, false, false]);
     }
 
     #[test]
