@@ -4,6 +4,7 @@ mod common;
 
 use common::*;
 use net::PortNo;
+use openflow::model::GroupType;
 use openflow::text::{self, Names};
 use openflow::{Action, Instructions, Match};
 use worker::{Counter, DropReason};
@@ -387,6 +388,32 @@ fn a_clone_that_waits_holds_nothing_back() {
     rig.resume(&waits);
     assert_eq!(rig.only(2), sent);
     assert!(rig.all_out().is_empty());
+}
+
+/// As in Open vSwitch, the action set goes along with the copy that waits, and stays.
+#[test]
+fn a_bucket_that_waits_takes_no_action_set_away() {
+    let mut rig = Rig::new(3);
+    rig.rule(0, 9, any(), {
+        let mut does = Instructions::apply(vec![]).goto(net::TableId(1));
+        does.write = Some(vec![output(3)]);
+        does
+    });
+    let resubmit = Action::Resubmit {
+        port: None,
+        table: Some(net::TableId(2)),
+        ct: false,
+    };
+    rig.group(1, GroupType::All, vec![(0, vec![resubmit])]);
+    rig.add("table=1,actions=group:1");
+    rig.add("table=2,actions=controller(pause),output:2");
+    let sent = frame(1, 2);
+    rig.send(1, &sent);
+    assert_eq!(rig.only(3), sent);
+    let waits = rig.packet_in().unwrap();
+    rig.resume(&waits);
+    let ports: Vec<u32> = rig.all_out().into_iter().map(|(port, _)| port).collect();
+    assert_eq!(ports, [2, 3]);
 }
 
 #[test]

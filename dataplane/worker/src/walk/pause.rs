@@ -89,7 +89,7 @@ impl<'a> Walk<'a> {
             stack: self.stack.iter().rev().map(entry).collect(),
             conntracked: self.now.key.ct_state.get() != 0,
             frames: pausing.frames,
-            action_set: std::mem::take(&mut self.set).into_iter().cloned().collect(),
+            action_set: self.set.iter().copied().cloned().collect(),
             ..Continuation::default()
         };
         if let Some(Op::Controller(to)) = self.ops.get_mut(pausing.step) {
