@@ -211,15 +211,21 @@ impl Fdb {
             };
             for (way, key) in bucket.keys.iter().enumerate() {
                 let place = (at * WAYS + way) as u32;
-                let in_use = key.load(Ordering::Relaxed) != 0;
-                if !in_use || now.saturating_sub(self.used_at(place)) <= self.idle {
+                let is_silent = || {
+                    key.load(Ordering::Relaxed) != 0
+                        && now.saturating_sub(self.used_at(place)) > self.idle
+                };
+                if !is_silent() {
                     continue;
                 }
                 let Ok(mut book) = self.book.try_lock() else {
                     return;
                 };
-                self.take(&mut book, place);
-                count(&self.counts.expired);
+                // Before the lock was had the place may have become another's.
+                if is_silent() {
+                    self.take(&mut book, place);
+                    count(&self.counts.expired);
+                }
             }
         }
     }
