@@ -62,10 +62,13 @@ pub fn extract(head: &[u8], total_len: usize, key: &mut FlowKey) -> Result<Layou
 }
 
 /// Where the headers are of the IP packet behind labels or I-TAGs, for a packet that [`extract`] found to
-/// begin with one; offsets are from the packet's first byte. None if there is no IP packet.
+/// begin with one; offsets are from the packet's first byte. None if it does not, or there is no IP packet.
 pub(crate) fn behind_shims(head: &[u8], total_len: usize, outer: &Layout) -> Option<Layout> {
     /// Labels and I-TAGs that are looked through; more do not fit in the headers that are read.
     const MOST: usize = 64;
+    if !matches!(outer.network, Network::Mpls | Network::Pbb) {
+        return None;
+    }
     let mut at = usize::from(outer.l3);
     let mut network = outer.network;
     let mut key = FlowKey::default();

@@ -43,7 +43,8 @@ counters! {
     CacheHits "cache_hits",
     /// Packets that walked the tables because the cache did not know them.
     CacheMisses "cache_misses",
-    /// Packets that walked the tables because a table had changed or a connection's state had.
+    /// Packets that walked the tables because their program did not hold: a table, a connection's
+    /// state or an address's port had changed, or their length or time to live was another.
     CacheStale "cache_stale",
     /// Packets that walked the tables because their headers do not fit the cache's key, or the
     /// tables asked for a field outside it.
@@ -74,8 +75,6 @@ counters! {
     TunnelDecap "tunnel_decap",
     /// Packets wrapped into a tunnel.
     TunnelEncap "tunnel_encap",
-    /// Frames of several segments that were split here because the port cannot.
-    GsoFrames "gso_frames",
     /// Rounds in which a port had packets.
     BusyPolls "busy_polls",
     /// Rounds in which no port had packets.

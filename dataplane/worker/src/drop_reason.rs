@@ -64,14 +64,12 @@ reasons! {
     PortNoFwd "port_no_fwd",
     /// The port is administratively down (OFPPC_PORT_DOWN).
     PortDown "port_down",
-    /// The port could not take more packets.
+    /// The port could not take more packets, or needs a frame split that cannot be.
     PortFull "port_full",
     /// Longer than the MTU of the port it goes to, and not to be fragmented.
     TooBig "too_big",
     /// No packet memory left for a copy, a new header or a segment.
     NoMemory "no_memory",
-    /// A frame of several segments that could not be split for a port that needs it.
-    Segmentation "segmentation",
     /// The connection table, or the zone's share of it, is full.
     ConntrackFull "conntrack_full",
     /// No free address and port left for the translation.
