@@ -11,7 +11,7 @@ use openflow::Action;
 use openflow::model::{BandKind, GroupType, METER_PKTPS};
 use openflow::msg::Role;
 use openflow::text::{self, Names};
-use tables::{FlowFilter, MAX_FLOWS, Rule, TABLES};
+use tables::{FlowFilter, Rule, TABLES};
 use worker::{Counter, DropReason, NeighborEntry, NeighborState};
 
 use crate::Switch;
@@ -213,17 +213,18 @@ pub(super) async fn meters(switch: &Switch) -> Vec<Meter> {
 pub(super) fn tables(switch: &Switch) -> Vec<Table> {
     let tables = switch.tables.borrow();
     let pipeline = tables.pipeline();
+    let names = switch.table_names.borrow();
     let table = |(id, table): (net::TableId, &tables::Table)| {
         let (lookups, matched) = multipart::lookups(pipeline, id);
         let seen = !table.is_empty() || lookups != 0;
         let shape = seen.then(|| table.shape())?;
         Some(Table {
             id: id.0,
-            name: id.0.to_string(),
+            name: names.get(&id).cloned().unwrap_or(id.0.to_string()),
             active: table.len() as u32,
             lookups,
             matched,
-            max_entries: MAX_FLOWS as u32,
+            max_entries: tables.limits(id).unwrap_or_default().max_entries,
             template: shape.template.to_string(),
             masks: shape.masks as u32,
             probes: shape.probes as u32,

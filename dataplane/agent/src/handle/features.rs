@@ -9,7 +9,7 @@ use openflow::msg::{
     TABLE_INGRESS, TABLE_VACANCY_EVENTS, TableFeatures,
 };
 use openflow::{Action, Field, Instructions, Match, Version};
-use tables::{MAX_FLOWS, MAX_GROUPS, MAX_METERS, TABLES};
+use tables::{MAX_FLOWS, TABLES, Tables};
 
 /// OFPAT_* that can be carried out: output, copy_ttl_out, copy_ttl_in, set_mpls_ttl, dec_mpls_ttl,
 /// push_vlan, pop_vlan, push_mpls, pop_mpls, set_queue, group, set_nw_ttl, dec_nw_ttl, set_field,
@@ -141,21 +141,21 @@ pub(crate) fn table_features(version: Version, table: TableId) -> TableFeatures 
 }
 
 /// Group features: all four types alike.
-pub(crate) fn group_features() -> GroupFeatures {
+pub(crate) fn group_features(tables: &Tables) -> GroupFeatures {
     let actions = ACTIONS.iter().fold(0u32, |bits, action| bits | 1 << action);
     GroupFeatures {
         types: 0b1111,
         // Weights, liveness, chaining, and loops are refused.
         capabilities: 0b1111,
-        max_groups: [MAX_GROUPS as u32; 4],
+        max_groups: [tables.most_groups() as u32; 4],
         actions: [actions; 4],
     }
 }
 
 /// Meter features.
-pub(crate) fn meter_features() -> MeterFeatures {
+pub(crate) fn meter_features(tables: &Tables) -> MeterFeatures {
     MeterFeatures {
-        max_meter: MAX_METERS as u32,
+        max_meter: tables.most_meters() as u32,
         // OFPMBT_DROP and OFPMBT_DSCP_REMARK.
         band_types: 1 << 1 | 1 << 2,
         capabilities: u32::from(METER_KBPS | METER_PKTPS | METER_BURST | METER_STATS),

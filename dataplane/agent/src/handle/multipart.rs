@@ -77,7 +77,9 @@ pub(crate) async fn answer(
             stream::list(session, xid, &groups, part).await;
             return Ok(());
         }
-        RequestBody::GroupFeatures => ReplyBody::GroupFeatures(features::group_features()),
+        RequestBody::GroupFeatures => {
+            ReplyBody::GroupFeatures(features::group_features(&switch.tables.borrow()))
+        }
         RequestBody::Meter(id) => {
             let meters = meters(switch, id)?;
             let part = |meters: &[Arc<Meter>]| {
@@ -95,7 +97,9 @@ pub(crate) async fn answer(
             stream::list(session, xid, &meters, part).await;
             return Ok(());
         }
-        RequestBody::MeterFeatures => ReplyBody::MeterFeatures(features::meter_features()),
+        RequestBody::MeterFeatures => {
+            ReplyBody::MeterFeatures(features::meter_features(&switch.tables.borrow()))
+        }
         RequestBody::TableFeatures(wanted) => {
             table::set_features(switch, version, &wanted)?;
             switch.tell_vacancy();

@@ -226,6 +226,15 @@ impl Twin {
 
     /// Likewise, with other options.
     pub fn with(name: &str, more: &[&str], options: agent::Options) -> Twin {
+        Self::made(name, more, options, |_| {})
+    }
+
+    /// Likewise, with tables of other sizes.
+    pub fn sized(name: &str, size: fn(&mut Tables)) -> Twin {
+        Self::made(name, &[], agent::Options::default(), size)
+    }
+
+    fn made(name: &str, more: &[&str], options: agent::Options, size: fn(&mut Tables)) -> Twin {
         let folder =
             std::env::temp_dir().join(format!("sluice-twin-{}-{name}", std::process::id()));
         let (openflow, admin) = (folder.join("br.mgmt"), folder.join("admin.sock"));
@@ -256,9 +265,10 @@ impl Twin {
                     skew,
                     queues: Mutex::default(),
                 });
-                run(
-                    engine, options, &targets, admin, ready_to, stopped, ended_to,
-                );
+                let mut tables = Tables::new();
+                size(&mut tables);
+                let tell = [ready_to, ended_to];
+                run(engine, tables, options, &targets, admin, tell, stopped);
             })
         };
         ready.recv_timeout(Duration::from_secs(5)).unwrap();
@@ -310,12 +320,12 @@ impl Twin {
 
 fn run(
     engine: Box<dyn Engine>,
+    tables: Tables,
     options: agent::Options,
     targets: &[Target],
     admin: PathBuf,
-    ready: Sender<()>,
+    [ready, ended]: [Sender<()>; 2],
     stopped: tokio::sync::oneshot::Receiver<()>,
-    ended: Sender<()>,
 ) {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
@@ -336,7 +346,7 @@ fn run(
         ..Identity::default()
     };
     tokio::task::LocalSet::new().block_on(&runtime, async {
-        let switch = Switch::new(identity, Tables::new(), engine, opener);
+        let switch = Switch::new(identity, tables, engine, opener);
         switch.configure(options);
         for port in ["p1,ofport=1,dev=mem", "p2,ofport=2,dev=mem"] {
             switch.add_port(port.parse().unwrap()).unwrap();

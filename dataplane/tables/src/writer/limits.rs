@@ -128,9 +128,19 @@ impl Tables {
         self.most_groups = most.min(MAX_GROUPS);
     }
 
+    /// How many groups there may be.
+    pub fn most_groups(&self) -> usize {
+        self.most_groups
+    }
+
     /// Sets how many meters there may be.
     pub fn set_most_meters(&mut self, most: usize) {
         self.most_meters = most.min(MAX_METERS);
+    }
+
+    /// How many meters there may be.
+    pub fn most_meters(&self) -> usize {
+        self.most_meters
     }
 
     /// Free space of a table, in percent of its size.
