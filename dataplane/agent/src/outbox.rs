@@ -82,7 +82,7 @@ impl Outbox {
     /// What is there to be written.
     pub fn take_now(&self) -> Vec<u8> {
         let bytes = std::mem::take(&mut *self.bytes.borrow_mut());
-        self.drained.notify_one();
+        self.drained.notify_waiters();
         bytes
     }
 
@@ -90,6 +90,27 @@ impl Outbox {
     pub fn close(&self) {
         self.closing.set(true);
         self.filled.notify_one();
-        self.drained.notify_one();
+        self.drained.notify_waiters();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    #[tokio::test(flavor = "current_thread")]
+    async fn all_who_wait_for_room_go_on_when_there_is_some() {
+        let out = Outbox::new(16);
+        let more = || out.reply(Version::V1_3, 1, &Message::EchoReply(vec![0; 8]));
+        more();
+        let drain = async {
+            tokio::task::yield_now().await;
+            assert_eq!(out.take_now().len(), 16);
+        };
+        let all = async { tokio::join!(out.room(), out.room(), drain) };
+        let done = tokio::time::timeout(Duration::from_secs(20), all).await;
+        assert!(done.is_ok(), "somebody waits for ever");
     }
 }
