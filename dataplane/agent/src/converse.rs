@@ -321,12 +321,14 @@ impl<R: AsyncRead + Unpin> Conversation<'_, R> {
         let mut job = pin!(one(self.switch, self.session, frame));
         self.inbox.set_aside(self.session, version);
         loop {
-            let inbox = &mut self.inbox;
+            let (inbox, session) = (&mut self.inbox, self.session);
             let fill = async {
-                match inbox.has_room() {
-                    true => inbox.fill(self.switch).await,
-                    false => pending().await,
+                if !inbox.has_room() {
+                    return pending().await;
                 }
+                // Replies to echo must not pile up either.
+                session.out.room().await;
+                inbox.fill(self.switch).await
             };
             tokio::select! {
                 biased;

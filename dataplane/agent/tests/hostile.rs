@@ -217,10 +217,37 @@ fn who_never_reads_is_not_read_any_further_and_closed_at_last() {
     let twin = Twin::with("unread", &[], options);
     let mut good = Peer::connect(&twin);
     let deaf = Peer::connect(&twin);
+    send_echo_until_it_is_not_taken(&deaf);
+    good.echo(4);
+    deaf.stream.set_nonblocking(false).unwrap();
+    // It says nothing more and reads nothing: gone, though it never closed.
+    for _ in 0..600 {
+        if sessions(&twin).iter().filter(|s| s.role.is_some()).count() == 1 {
+            return;
+        }
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    panic!("still there: {:?}", sessions(&twin));
+}
+
+#[test]
+fn who_never_reads_a_dump_is_not_read_any_further_either() {
+    let twin = Twin::start("unread-dump", &[]);
+    let mut good = Peer::connect(&twin);
+    let mut deaf = Peer::connect(&twin);
+    deaf.stream.write_all(&flows(20_000)).unwrap();
+    deaf.send(1, &dump());
+    // It has begun.
+    assert!(matches!(deaf.read(), Some((1, Message::MultipartReply(_)))));
+    send_echo_until_it_is_not_taken(&deaf);
+    good.echo(4);
+}
+
+/// Until the switch takes no more: its queue and two socket buffers are full.
+fn send_echo_until_it_is_not_taken(deaf: &Peer) {
     deaf.stream.set_nonblocking(true).unwrap();
     let request = bytes(5, &Message::EchoRequest(vec![1; 60_000]));
     let (mut sent, mut tries) = (0, 0);
-    // Until the switch takes no more: its queue and two socket buffers are full.
     while tries < 50 {
         match (&deaf.stream).write(&request[sent % request.len()..]) {
             Ok(n) => (sent, tries) = (sent + n, 0),
@@ -233,16 +260,24 @@ fn who_never_reads_is_not_read_any_further_and_closed_at_last() {
         }
         assert!(sent < 64 << 20, "the switch takes whatever comes");
     }
-    good.echo(4);
-    deaf.stream.set_nonblocking(false).unwrap();
-    // It says nothing more and reads nothing: gone, though it never closed.
-    for _ in 0..600 {
-        if sessions(&twin).iter().filter(|s| s.role.is_some()).count() == 1 {
-            return;
-        }
-        std::thread::sleep(Duration::from_millis(50));
-    }
-    panic!("still there: {:?}", sessions(&twin));
+}
+
+/// Flow-mods that add so many flows.
+fn flows(count: u32) -> Vec<u8> {
+    let add = |n: u32| {
+        let matching = Match::any()
+            .with(Field::EthType, 0x0800u16)
+            .with(Field::Ipv4Dst, n);
+        let add = FlowMod::add(net::TableId(0), 5, matching, Instructions::default());
+        bytes(n, &Message::FlowMod(add))
+    };
+    (0..count).flat_map(add).collect()
+}
+
+/// A request for all flows.
+fn dump() -> Message {
+    let body = RequestBody::Flow(FlowStatsRequest::default());
+    Message::MultipartRequest(MultipartRequest { more: false, body })
 }
 
 #[test]
@@ -283,19 +318,8 @@ fn echo_overtakes_a_dump_and_a_barrier_does_not() {
     let twin = Twin::start("overtake", &[]);
     let mut peer = Peer::connect(&twin);
     let count = 20_000u32;
-    let mut load = Vec::new();
-    for n in 0..count {
-        let matching = Match::any()
-            .with(Field::EthType, 0x0800u16)
-            .with(Field::Ipv4Dst, n);
-        let add = FlowMod::add(net::TableId(0), 5, matching, Instructions::default());
-        load.extend(bytes(n, &Message::FlowMod(add)));
-    }
-    peer.stream.write_all(&load).unwrap();
-    let body = RequestBody::Flow(FlowStatsRequest::default());
-    let more = false;
-    let dump = Message::MultipartRequest(MultipartRequest { more, body });
-    peer.send(1, &dump);
+    peer.stream.write_all(&flows(count)).unwrap();
+    peer.send(1, &dump());
     peer.send(2, &Message::BarrierRequest);
     peer.send(3, &Message::EchoRequest(Vec::new()));
     let (mut flows, mut echoed, mut done) = (0, None, false);
