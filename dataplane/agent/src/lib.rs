@@ -50,4 +50,4 @@ pub use options::{FailMode, Options, PacketInLimit, parse_protocols};
 pub use serve::serve;
 pub use switch::{Identity, Opener, Switch};
 pub use timers::run_timers;
-pub use transport::{DEFAULT_PORT, ListenError, Target, TargetError};
+pub use transport::{ListenError, Target};

@@ -32,8 +32,7 @@ pub async fn serve(switch: &Rc<Switch>, target: &Target) -> Result<(), ListenErr
         tokio::task::spawn_local(accept(switch, target, listener, admission));
     } else {
         if target.is_tls() && options.tls.is_none() {
-            let why = "it needs certificates; give --private-key, --certificate and --ca-cert";
-            return Err(ListenError::new(target, &std::io::Error::other(why)));
+            return Err(ListenError::no_certificates(target));
         }
         let primary = switch.links.primary(target);
         tokio::task::spawn_local(keep_connected(switch, target.clone(), primary));

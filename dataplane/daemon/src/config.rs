@@ -508,7 +508,7 @@ mod tests {
     }
 
     #[test]
-    fn every_flag_is_a_key_and_the_flag_wins() {
+    fn what_is_a_flag_may_be_a_key_and_the_flag_wins() {
         let text = r#"
             dpid = "0x2"
             name = "file"
@@ -579,6 +579,28 @@ mod tests {
             .collect();
         let config = with_file("example-all", &all.join("\n"), "").unwrap();
         assert!(config.no_huge && config.vteps.len() == 1 && config.name == "node1");
+    }
+
+    #[test]
+    fn every_flag_is_a_key_of_the_example_that_is_installed() {
+        use clap::CommandFactory;
+        let folder = env!("CARGO_MANIFEST_DIR");
+        let example =
+            std::fs::read_to_string(format!("{folder}/../../deploy/dataplane.toml")).unwrap();
+        let command = Flags::command();
+        let flags = command.get_arguments().filter_map(|flag| flag.get_long());
+        for flag in flags.filter(|flag| *flag != "config") {
+            // Of whatever type it is: it is known.
+            if let Err(error) = toml::from_str::<File>(&format!("{flag} = []")) {
+                assert!(!error.message().contains("unknown field"), "{error}");
+            }
+            let told = |line: &str| {
+                let line = line.strip_prefix("# ").unwrap_or(line);
+                line.strip_prefix(flag)
+                    .is_some_and(|rest| rest.starts_with(" = "))
+            };
+            assert!(example.lines().any(told), "{flag}");
+        }
     }
 
     #[test]

@@ -29,7 +29,7 @@ pub use backoff::Backoff;
 pub use connect::{CONNECT_TIME, ConnectError, connect};
 pub use explain::explain;
 pub use listener::{Incoming, ListenError, Listener, Origin};
-pub use target::{DEFAULT_PORT, Target, TargetError};
+pub use target::{Target, TargetError};
 pub use tls::{Tls, TlsError, TlsFiles};
 pub use unix::listen as listen_unix;
 

@@ -11,11 +11,11 @@ use tokio_rustls::TlsAcceptor;
 
 use crate::{Stream, Target, Tls, explain, listen_unix};
 
-/// A target that cannot be listened on.
+/// A target that cannot be served.
 #[derive(Debug, thiserror::Error)]
-#[error("cannot listen on {target}: {cause}{hint}")]
+#[error("cannot {what}: {cause}{hint}")]
 pub struct ListenError {
-    target: String,
+    what: String,
     cause: String,
     hint: &'static str,
 }
@@ -24,13 +24,26 @@ impl ListenError {
     /// With a remedy, where there is a usual one.
     pub fn new(target: impl fmt::Display, cause: &io::Error) -> Self {
         ListenError {
-            target: target.to_string(),
+            what: format!("listen on {target}"),
             hint: match cause.kind() {
                 io::ErrorKind::AddrInUse => "; choose another port or path, or stop who has it",
                 io::ErrorKind::PermissionDenied => "; run as root or choose another port or path",
                 _ => "",
             },
             cause: cause.to_string(),
+        }
+    }
+
+    /// `ssl:` or `pssl:` without certificates.
+    pub fn no_certificates(target: &Target) -> Self {
+        let verb = match target.is_passive() {
+            true => "listen on",
+            false => "connect to",
+        };
+        ListenError {
+            what: format!("{verb} {target}"),
+            cause: "it needs certificates".into(),
+            hint: "; give --private-key, --certificate and --ca-cert",
         }
     }
 }
@@ -74,13 +87,7 @@ impl Listener {
                 let tls = match (wanted, tls) {
                     (true, Some(tls)) => Some(tls.clone()),
                     (false, _) => None,
-                    (true, None) => {
-                        return Err(ListenError {
-                            target: target.to_string(),
-                            cause: "it needs certificates".into(),
-                            hint: "; give --private-key, --certificate and --ca-cert",
-                        });
-                    }
+                    (true, None) => return Err(ListenError::no_certificates(target)),
                 };
                 let listener = bind_tcp(*host, *port).await.map_err(failed)?;
                 if tls.is_none() && !host.is_some_and(|host| host.is_loopback()) {
@@ -96,7 +103,7 @@ impl Listener {
             }
             Target::Tcp { .. } | Target::Unix(_) => {
                 return Err(ListenError {
-                    target: target.to_string(),
+                    what: format!("listen on {target}"),
                     cause: "it is one to connect to".into(),
                     hint: "; write it with a p in front",
                 });
@@ -104,11 +111,6 @@ impl Listener {
         };
         let target = target.clone();
         Ok(Listener { socket, target })
-    }
-
-    /// What was asked for.
-    pub fn target(&self) -> &Target {
-        &self.target
     }
 
     /// What is listened on, with the real port where 0 was asked for.

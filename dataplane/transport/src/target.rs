@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::str::FromStr;
 
 /// The port registered for OpenFlow (IANA).
-pub const DEFAULT_PORT: u16 = 6653;
+const DEFAULT_PORT: u16 = 6653;
 
 /// Where to connect to, or to listen.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -115,11 +115,6 @@ impl Tls {
         Ok(Arc::new(Tls { files, state }))
     }
 
-    /// The files.
-    pub fn files(&self) -> &TlsFiles {
-        &self.files
-    }
-
     /// For connecting.
     pub(crate) fn client(&self) -> Arc<ClientConfig> {
         self.current().client

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use transport::{Listener, Stream, Target, Tls, TlsFiles, connect, explain};
+use transport::{ListenError, Listener, Stream, Target, Tls, TlsFiles, connect, explain};
 
 const LIMIT: Duration = Duration::from_secs(20);
 
@@ -254,7 +254,13 @@ async fn tls_without_certificates_says_which_options_to_give() {
         said.contains("--private-key, --certificate and --ca-cert"),
         "{said}"
     );
-    let connected = connect(&"ssl:127.0.0.1:1".parse().unwrap(), None, LIMIT).await;
+    let target = "ssl:127.0.0.1:1".parse().unwrap();
+    let said = ListenError::no_certificates(&target).to_string();
+    assert!(
+        said.starts_with("cannot connect to ssl:127.0.0.1:1: "),
+        "{said}"
+    );
+    let connected = connect(&target, None, LIMIT).await;
     let said = connected.err().unwrap().to_string();
     assert!(
         said.contains("--private-key, --certificate and --ca-cert"),
