@@ -85,17 +85,11 @@ sluice_down() {
 }
 
 ovs_up() {
-  local dir=$RUN/ovs vsctl
+  local dir=$RUN/ovs
   SWITCH=ovs TARGET=unix:$dir/br0.mgmt
-  rm -rf "$dir"
-  mkdir -p "$dir"
-  ovsdb-tool create "$dir/conf.db" /usr/share/openvswitch/vswitch.ovsschema
-  start ovs-db ovsdb-server "$dir/conf.db" --remote="punix:$dir/db.sock" --unixctl="$dir/db.ctl" --no-chdir
-  wait_for 10 test -S "$dir/db.sock" || die "ovsdb-server did not start: $(tail -n 3 "$LOGS/ovs-db.log")"
-  vsctl=(ovs-vsctl --db="unix:$dir/db.sock" --timeout=30)
-  "${vsctl[@]}" --no-wait init
-  OVS_RUNDIR=$dir start ovs ip netns exec "$NETNS" ovs-vswitchd "unix:$dir/db.sock" --unixctl="$dir/switch.ctl" --no-chdir
-  "${vsctl[@]}" add-br br0 -- set bridge br0 datapath_type=netdev protocols=OpenFlow13 fail-mode=secure ||
+  start_ovs_database "$dir"
+  OVS_RUNDIR=$dir start ovs ip netns exec "$NETNS" ovs-vswitchd "$OVS_DB" --unixctl="$dir/switch.ctl" --no-chdir
+  vsctl add-br br0 -- set bridge br0 datapath_type=netdev protocols=OpenFlow13 fail-mode=secure ||
     die "Open vSwitch did not start: $(tail -n 3 "$LOGS/ovs.log")"
 }
 ovs_down() {

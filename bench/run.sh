@@ -131,19 +131,13 @@ run_sluice() { # ROUND FLOWS
 }
 
 run_ovs() { # ROUND FLOWS
-  local dir=$RUN/ovs vsctl case
-  mkdir -p "$dir"
-  rm -f "$dir"/*
-  ovsdb-tool create "$dir/conf.db" /usr/share/openvswitch/vswitch.ovsschema
-  start ovs-db taskset -c "$OTHER" ovsdb-server "$dir/conf.db" --remote="punix:$dir/db.sock" --unixctl="$dir/db.ctl" --no-chdir
-  wait_for 10 test -S "$dir/db.sock" || die "ovsdb-server did not start: $(tail -n 3 "$LOGS/ovs-db.log")"
-  vsctl=(ovs-vsctl --db="unix:$dir/db.sock" --timeout=30)
-  "${vsctl[@]}" --no-wait init
-  "${vsctl[@]}" --no-wait set open_vswitch . other_config:dpdk-init=true \
+  local dir=$RUN/ovs case
+  start_ovs_database "$dir" taskset -c "$OTHER"
+  vsctl --no-wait set open_vswitch . other_config:dpdk-init=true \
     other_config:dpdk-lcore-mask="$(printf '0x%x' $((1 << OTHER)))" other_config:pmd-cpu-mask="$(printf '0x%x' $((1 << CORE)))" \
     other_config:dpdk-socket-mem=1024 other_config:dpdk-extra="--no-pci --huge-unlink --file-prefix=ovs-bench"
-  OVS_RUNDIR=$dir start ovs taskset -c "$OTHER,$CORE" "$OVS" "unix:$dir/db.sock" --unixctl="$dir/switch.ctl" --no-chdir
-  "${vsctl[@]}" add-br br0 -- set bridge br0 datapath_type=netdev protocols=OpenFlow13 fail-mode=secure \
+  OVS_RUNDIR=$dir start ovs taskset -c "$OTHER,$CORE" "$OVS" "$OVS_DB" --unixctl="$dir/switch.ctl" --no-chdir
+  vsctl add-br br0 -- set bridge br0 datapath_type=netdev protocols=OpenFlow13 fail-mode=secure \
     -- add-port br0 rx -- set interface rx type=dpdk options:dpdk-devargs="$(rx_device "$2")" ofport_request=1 \
     -- add-port br0 tx -- set interface tx type=dpdk options:dpdk-devargs="$TX_DEVICE" ofport_request=2 ||
     die "Open vSwitch did not start: $(tail -n 3 "$LOGS/ovs.log")"

@@ -36,7 +36,7 @@ for word in "$@"; do
 done
 [ ${#PARTS[@]} -gt 0 ] || PARTS=(verbs vectors os-ken)
 need_root
-ensure_packages iproute2 openvswitch-switch procps python3 python3-venv
+ensure_packages iproute2 openvswitch-switch procps python3
 [ -n "${BIN:-}" ] || build_release
 
 # VERBS_OPTIONS: more arguments for verbs.py, such as --show or --only.
@@ -53,14 +53,6 @@ verbs() {
   return "$status"
 }
 
-# The tester's virtual environment, which os-ken.sh makes too.
-export OSKEN_VENV=${OSKEN_VENV:-$ROOT/target/os-ken}
-install_os_ken() {
-  [ -x "$OSKEN_VENV/bin/osken-manager" ] && return
-  python3 -m venv "$OSKEN_VENV" || die "python3-venv does not work"
-  "$OSKEN_VENV/bin/pip" install -q 'setuptools<81' os-ken==3.1.0 || die "os-ken could not be installed: is there a network?"
-}
-
 vectors() {
   ensure_rust
   install_os_ken
@@ -70,11 +62,12 @@ vectors() {
 
 # tester AT_LEAST PATH...: so many cases must be OK in all.
 tester() {
-  local least=$1 ok
+  local least=$1 ok said
   shift
-  scripts/conformance/os-ken.sh --bin "$BIN" "$@" | tee "/tmp/sluice-os-ken-$$"
-  ok=$(awk '{for (i = 1; i < NF; i++) if ($i == "OK") ok += $(i + 1)} END {print ok + 0}' "/tmp/sluice-os-ken-$$")
-  rm -f "/tmp/sluice-os-ken-$$"
+  said=$(mktemp)
+  OSKEN_VENV=$OSKEN_VENV scripts/conformance/os-ken.sh --bin "$BIN" "$@" | tee "$said"
+  ok=$(awk '{for (i = 1; i < NF; i++) if ($i == "OK") ok += $(i + 1)} END {print ok + 0}' "$said")
+  rm -f "$said"
   note "$ok OK, at least $least wanted"
   [ "$ok" -ge "$least" ]
 }

@@ -82,6 +82,32 @@ wait_for() {
   done
 }
 
+# start_ovs_database DIR [COMMAND...]: an empty database of Open vSwitch in DIR, its server recorded as
+# ovs-db and run by COMMAND (`taskset -c 0`, say). OVS_DB is where ovs-vswitchd finds it; vsctl speaks with it.
+start_ovs_database() {
+  local dir=$1
+  shift
+  OVS_DB=unix:$dir/db.sock
+  mkdir -p "$dir"
+  rm -f "$dir"/*
+  ovsdb-tool create "$dir/conf.db" /usr/share/openvswitch/vswitch.ovsschema
+  start ovs-db "$@" ovsdb-server "$dir/conf.db" --remote="p$OVS_DB" --unixctl="$dir/db.ctl" --no-chdir
+  wait_for 10 test -S "$dir/db.sock" || die "ovsdb-server did not start: $(tail -n 3 "$LOGS/ovs-db.log")"
+  vsctl --no-wait init
+}
+vsctl() { ovs-vsctl --db="$OVS_DB" --timeout=30 "$@"; }
+
+# install_os_ken: os-ken 3.1.0, the last with the switch tester that conformance.sh runs, in $OSKEN_VENV.
+OSKEN_VENV=${OSKEN_VENV:-$ROOT/target/os-ken}
+install_os_ken() {
+  [ ! -x "$OSKEN_VENV/bin/osken-manager" ] || return 0
+  ensure_packages python3-venv
+  say "installing os-ken 3.1.0 in $OSKEN_VENV"
+  python3 -m venv "$OSKEN_VENV" || die "python3-venv does not work"
+  # Newer setuptools lack what its installation needs.
+  "$OSKEN_VENV/bin/pip" install -q 'setuptools<81' os-ken==3.1.0 || die "os-ken could not be installed: is there a network?"
+}
+
 # Background processes are recorded as "PID START NAME" in $PIDS: the start time (in ticks, from
 # /proc/PID/stat) tells ours from a later process that got the same number.
 PIDS=/dev/null

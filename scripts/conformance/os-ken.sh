@@ -21,8 +21,6 @@ NS=sluice-osken-$$
 RUN=$(mktemp -d /tmp/sluice-osken.XXXXXX)
 LOGS=$RUN
 PIDS=$RUN/pids
-# Where os-ken is, or will be installed.
-VENV=${OSKEN_VENV:-$ROOT/target/os-ken}
 LIMIT=1800
 KEEP_LOGS=
 
@@ -42,15 +40,6 @@ finish() {
 
 here() { ip netns exec "$NS" "$@"; }
 
-install_tester() {
-  [ ! -x "$VENV/bin/osken-manager" ] || return 0
-  ensure_packages python3-venv
-  say "installing os-ken 3.1.0 in $VENV"
-  python3 -m venv "$VENV"
-  # Newer setuptools lack what its installation needs.
-  "$VENV/bin/pip" install -q 'setuptools<81' os-ken==3.1.0 || die "os-ken could not be installed: is there a network?"
-}
-
 topology_up() {
   local n end
   ip netns add "$NS"
@@ -67,22 +56,17 @@ topology_up() {
 
 # The tester's switch: an Open vSwitch of our own.
 tester_start() {
-  export OVS_RUNDIR=$RUN/ovs OVS_LOGDIR=$RUN/ovs OVS_DBDIR=$RUN/ovs
-  local db=unix:$RUN/ovs/db.sock n ports=()
-  mkdir -p "$RUN/ovs"
-  ovsdb-tool create "$RUN/ovs/conf.db" /usr/share/openvswitch/vswitch.ovsschema
+  local dir=$RUN/ovs n ports=()
+  start_ovs_database "$dir"
   # Not through a function: what is recorded must be the process itself.
-  start ovsdb ip netns exec "$NS" ovsdb-server "$RUN/ovs/conf.db" --remote="p$db" --unixctl="$RUN/ovs/ovsdb.ctl"
-  wait_for 10 test -S "$RUN/ovs/db.sock" || die "ovsdb-server did not start"
-  ovs-vsctl --db="$db" --no-wait init
-  start vswitchd ip netns exec "$NS" ovs-vswitchd "$db" --unixctl="$RUN/ovs/vswitchd.ctl"
+  OVS_RUNDIR=$dir start vswitchd ip netns exec "$NS" ovs-vswitchd "$OVS_DB" --unixctl="$dir/switch.ctl" --no-chdir
   for n in 1 2 3; do
     ports+=(-- add-port tester "tester$n" -- set interface "tester$n" "ofport_request=$n")
   done
   # It answers barriers before its datapath has seen a change. Flows that are idle are dropped from there
   # at once, so that what a packet meets is never left from the case before.
-  ovs-vsctl --db="$db" --no-wait set Open_vSwitch . other_config:max-idle=1
-  timeout 20 ovs-vsctl --db="$db" add-br tester -- set bridge tester datapath_type=netdev fail_mode=secure \
+  vsctl --no-wait set Open_vSwitch . other_config:max-idle=1
+  vsctl add-br tester -- set bridge tester datapath_type=netdev fail_mode=secure \
     protocols=OpenFlow10,OpenFlow13,OpenFlow14 other-config:datapath-id=0000000000000002 \
     other-config:disable-in-band=true "${ports[@]}" \
     -- set-controller tester tcp:127.0.0.1:6653 -- set controller tester max_backoff=1000 ||
@@ -103,9 +87,9 @@ dataplane_start() {
 run_tester() {
   local name=$1 path=$2 tests version began=$SECONDS
   version=openflow${path:2:2}
-  tests=$(echo "$VENV"/lib/python3*/site-packages/os_ken/tests/switch)
+  tests=$(echo "$OSKEN_VENV"/lib/python3*/site-packages/os_ken/tests/switch)
   [ -e "$tests/$path" ] || die "$path: the tester has no such file or directory; see $tests"
-  start "$name" ip netns exec "$NS" "$VENV/bin/osken-manager" \
+  start "$name" ip netns exec "$NS" "$OSKEN_VENV/bin/osken-manager" \
     --ofp-listen-host 127.0.0.1 --ofp-tcp-listen-port 6653 \
     --test-switch-target-version "$version" --test-switch-tester-version "$version" \
     --test-switch-dir "$tests/$path" "$tests/tester.py"
@@ -168,7 +152,7 @@ trap 'exit 130' INT
 trap 'exit 143' TERM
 need_root
 ensure_packages "${DEMO_PACKAGES[@]}"
-install_tester
+install_os_ken
 [ -n "${BIN:-}" ] || build_release
 topology_up
 tester_start

@@ -26,23 +26,18 @@ namespace_with_ports() {
 
 # start_ovs: the bridge `peer` with OpenFlow 1.0 to 1.5; OVS_TARGET is where ovs-ofctl finds it.
 start_ovs() {
-  export OVS_RUNDIR=$RUN/ovs OVS_LOGDIR=$RUN/ovs OVS_DBDIR=$RUN/ovs
-  mkdir -p "$OVS_RUNDIR"
+  local dir=$RUN/ovs
   namespace_with_ports "$PEER_NS"
-  ovsdb-tool create "$RUN/ovs/conf.db" /usr/share/openvswitch/vswitch.ovsschema
-  start ovsdb-server ovsdb-server "$RUN/ovs/conf.db" --remote="punix:$RUN/ovs/db.sock" --pidfile="$RUN/ovs/ovsdb-server.pid"
-  wait_for 10 test -S "$RUN/ovs/db.sock" || die "ovsdb-server does not start: see $LOGS/ovsdb-server.log"
-  start ovs-vswitchd ip netns exec "$PEER_NS" ovs-vswitchd "unix:$RUN/ovs/db.sock" --pidfile="$RUN/ovs/ovs-vswitchd.pid"
-  vsctl --no-wait init
-  vsctl --timeout=20 add-br peer -- set bridge peer datapath_type=netdev fail_mode=secure other-config:datapath-id=00000000000000d2 \
+  start_ovs_database "$dir"
+  OVS_RUNDIR=$dir start ovs-vswitchd ip netns exec "$PEER_NS" ovs-vswitchd "$OVS_DB" --unixctl="$dir/switch.ctl" --no-chdir
+  vsctl add-br peer -- set bridge peer datapath_type=netdev fail_mode=secure other-config:datapath-id=00000000000000d2 \
     "protocols=[OpenFlow10,OpenFlow13,OpenFlow14,OpenFlow15]" \
     -- add-port peer p1 -- set interface p1 ofport_request=1 \
     -- add-port peer p2 -- set interface p2 ofport_request=2 \
     -- add-port peer p3 -- set interface p3 ofport_request=3 || die "Open vSwitch does not start: see $LOGS/ovs-vswitchd.log"
   # shellcheck disable=SC2034 # for the caller
-  OVS_TARGET=unix:$RUN/ovs/peer.mgmt
+  OVS_TARGET=unix:$dir/peer.mgmt
 }
-vsctl() { ovs-vsctl --db="unix:$RUN/ovs/db.sock" "$@"; }
 
 # start_sluice: OURS_TARGET is where ovs-ofctl finds it.
 start_sluice() {

@@ -75,15 +75,10 @@ fabric_of_the_kernel() {
 
 fabric_of_open_vswitch() {
   local dir=$RUN/fabric
-  mkdir -p "$dir"
-  ovsdb-tool create "$dir/conf.db" /usr/share/openvswitch/vswitch.ovsschema
-  start fabric-db ovsdb-server "$dir/conf.db" --remote="punix:$dir/db.sock" --unixctl="$dir/db.ctl" --no-chdir
-  wait_for 10 test -S "$dir/db.sock" || die "the fabric's database did not start: see $LOGS/fabric-db.log"
-  local vsctl=(ovs-vsctl --db="unix:$dir/db.sock" --timeout=20)
-  "${vsctl[@]}" --no-wait init
+  start_ovs_database "$dir"
   start fabric ip netns exec sluice-fab env OVS_RUNDIR="$dir" \
-    ovs-vswitchd "unix:$dir/db.sock" --unixctl="$dir/switch.ctl" --no-chdir
-  "${vsctl[@]}" add-br fabric -- set bridge fabric datapath_type=netdev \
+    ovs-vswitchd "$OVS_DB" --unixctl="$dir/switch.ctl" --no-chdir
+  vsctl add-br fabric -- set bridge fabric datapath_type=netdev \
     -- add-port fabric port-n1 tag=1 vlan_mode=native-untagged trunks=1,100 \
     -- add-port fabric port-n2 tag=1 vlan_mode=native-untagged trunks=1,100 \
     -- add-port fabric port-leg tag=100 vlan_mode=access ||
