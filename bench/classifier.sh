@@ -4,7 +4,7 @@
 #   ./bench/run.sh classifier [--write] [CASE...]
 #
 # CASE is a part of a case's name: exact, "IPv4 prefixes", ACL, masks, ...; none: all of them.
-# --write puts the table of all cases into docs/classifier.md. Needs nothing but Rust; a few minutes.
+# --write puts the table of all cases into docs/classifier.md. Needs nothing but Rust; less than a minute once it is built.
 set -euo pipefail
 
 cd "$(dirname "$0")/.."
