@@ -38,6 +38,11 @@ pub(super) fn read_multipath(mut r: Reader<'_>) -> Result<Action, OfError> {
     }))
 }
 
+/// Bits that hold numbers up to this one.
+pub(crate) const fn bits_for(max_link: u16) -> u8 {
+    (u16::BITS - max_link.leading_zeros()) as u8
+}
+
 pub(super) fn write_multipath(w: &mut Writer<'_>, m: &Multipath) -> Result<(), EncodeError> {
     let start = begin_nicira(w, subtype::MULTIPATH);
     w.u16(m.fields as u16);
