@@ -37,6 +37,7 @@ fn hint(error: &io::Error) -> &'static str {
         Some(libc::EPERM | libc::EACCES) => "; run as root or with CAP_NET_ADMIN and CAP_NET_RAW",
         Some(libc::ENODEV) => "; is there such an interface in this network namespace?",
         Some(libc::EBUSY) => "; another process holds it, or an interface of that name exists",
+        Some(libc::ENOMEM) => "; ask for less, or free or add memory",
         _ => "",
     }
 }

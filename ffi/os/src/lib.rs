@@ -1,5 +1,5 @@
 //! What Sluice needs from Linux beyond the standard library: taps and packet sockets with the virtio
-//! offload header, interface settings, network namespaces, CPU pinning.
+//! offload header, interface settings, network namespaces, CPU pinning, memory in huge pages.
 #![allow(unsafe_code)] // ioctl, setsockopt and recvmsg have no safe form; each block says why it holds.
 
 mod affinity;
@@ -7,6 +7,7 @@ mod control;
 mod error;
 mod ethtool;
 pub mod interface;
+mod memory;
 mod netns;
 mod packet_socket;
 mod tap;
@@ -14,6 +15,7 @@ mod tap;
 pub use affinity::{allowed_cpus, pin_current_thread, sleep_exactly};
 pub use error::OsError;
 pub use ethtool::disable_offloads;
+pub use memory::{MemoryFile, Part, Region, Shared};
 pub use netns::in_netns;
 pub use packet_socket::PacketSocket;
 pub use tap::Tap;
