@@ -9,6 +9,7 @@ use packet::{Gso, Packet, Pool};
 use ports::{Burst, Port};
 
 use crate::shared::{Handover, Shared};
+use crate::telemetry::{Probe, Stage};
 use crate::tunnel::neighbors::Resolved;
 use crate::{Counter, DropReason, PortKind, PortMap, PortSlot};
 
@@ -25,6 +26,8 @@ pub(crate) struct Egress {
     /// Which worker this is.
     pub index: usize,
     pub pool: Pool,
+    /// Takes the time of some rounds.
+    pub probe: Probe,
     outlets: Vec<Outlet>,
     /// Outlets with packets; each stands here at most once.
     touched: Vec<PortSlot>,
@@ -58,6 +61,7 @@ struct Waiting {
 impl Egress {
     pub fn new(shared: Arc<Shared>, index: usize, pool: Pool) -> Self {
         Egress {
+            probe: Probe::new(index),
             shared,
             index,
             pool,
@@ -109,6 +113,10 @@ impl Egress {
     pub fn rx(&mut self, slot: PortSlot, burst: &mut Burst) {
         if let Some(device) = self.device(slot) {
             device.rx(burst);
+            if !burst.is_empty() {
+                self.shared.telemetry(self.index).burst(burst.len());
+                self.probe.stamp(burst);
+            }
         }
     }
 
@@ -205,6 +213,7 @@ impl Egress {
         while taken < 256
             && let Some(handover) = inbox.pop()
         {
+            self.probe.arrived(&handover.packet);
             // Its sender has counted it as sent.
             self.stage(handover.slot, handover.packet);
             taken += 1;
@@ -236,8 +245,12 @@ impl Egress {
         if outlet.staged.is_empty() {
             return;
         }
+        let stage = self.probe.enter(Stage::Tx);
         if let Some(device) = &mut outlet.device {
+            let telemetry = self.shared.telemetry(self.index);
+            self.probe.leaving(&mut outlet.staged, telemetry);
             let lost = device.tx(&mut outlet.staged);
+            self.probe.enter(stage);
             if lost != 0 {
                 self.shared
                     .counters(self.index)
@@ -263,6 +276,7 @@ impl Egress {
         for reason in lost {
             self.count_drop(reason);
         }
+        self.probe.enter(stage);
     }
 
     /// Drops a packet.

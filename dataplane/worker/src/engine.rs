@@ -29,6 +29,7 @@ use crate::egress::Egress;
 use crate::execute;
 use crate::program::{ANY_LENGTH, Program};
 use crate::shared::Shared;
+use crate::telemetry;
 use crate::tunnel::too_big;
 use crate::walk::{self, Frame, World};
 use crate::{Command, Counter, DropReason, PortMap, PortSlot};
@@ -104,6 +105,7 @@ impl Worker {
 
     /// One round at `now` nanoseconds; says how many packets it took.
     pub fn poll(&mut self, now: u64) -> usize {
+        self.egress.probe.begin();
         self.control(now);
         let mut taken = 0;
         for at in 0..self.inputs.len() {
@@ -111,14 +113,19 @@ impl Worker {
                 break;
             };
             let mut burst = Burst::new();
+            self.egress.probe.enter(telemetry::Stage::Rx);
             self.egress.rx(slot, &mut burst);
             if !burst.is_empty() {
                 taken += burst.len();
                 self.receive(at, &mut burst, now);
             }
         }
+        self.egress.probe.enter(telemetry::Stage::Rx);
         taken += self.egress.take_handovers();
+        self.egress.probe.enter(telemetry::Stage::Tx);
         self.egress.flush();
+        let telemetry = self.shared.telemetry(self.index);
+        self.egress.probe.end(taken, telemetry);
         taken
     }
 
@@ -143,6 +150,7 @@ impl Worker {
         }
         if let Some(whole) = &mut input.whole {
             if input.endpoints.is_empty() && whole.holds(self.epoch, &self.pipeline, &self.ports) {
+                self.egress.probe.enter(telemetry::Stage::Execute);
                 let packets = whole.run(burst, &mut self.egress, now);
                 counters.add(Counter::CacheHits, packets as u64);
                 return;
@@ -155,6 +163,7 @@ impl Worker {
         // while it works on what came before.
         let mut facts = std::mem::take(&mut self.facts);
         let mut lookups = std::mem::take(&mut self.lookups);
+        self.egress.probe.enter(telemetry::Stage::Classify);
         let mut packets = Burst::new();
         let stage = Stage {
             input,
@@ -168,9 +177,11 @@ impl Worker {
                 packets.extend(stage.classify(packet, lookup, facts, &mut self.egress));
             }
         }
+        self.egress.probe.enter(telemetry::Stage::Lookup);
         if let Some(lookups) = lookups.get_mut(..packets.len()) {
             self.cache.find_all(lookups);
         }
+        self.egress.probe.enter(telemetry::Stage::Execute);
         let found_at = self.cache.changes();
         let mut hits = 0;
         for ((packet, facts), lookup) in packets.drain(..).zip(&facts).zip(&lookups) {
@@ -255,6 +266,12 @@ impl Worker {
     /// Walks the tables with a packet, runs the program and remembers it.
     #[cold]
     fn slow(&mut self, packet: Packet, facts: &Facts, lookup: &Lookup, now: u64) {
+        let stage = self.egress.probe.enter(telemetry::Stage::Walk);
+        self.walk(packet, facts, lookup, now);
+        self.egress.probe.enter(stage);
+    }
+
+    fn walk(&mut self, packet: Packet, facts: &Facts, lookup: &Lookup, now: u64) {
         let mut flow_key = self.scratch;
         let head = packet.head();
         let layout = match net::parse::extract(head, packet.len(), &mut flow_key) {
@@ -282,7 +299,9 @@ impl Worker {
             wire_len: execute::wire_len(&packet),
         };
         let program = walk::walk(self.world(now), frame, &flow_key);
+        self.egress.probe.enter(telemetry::Stage::Execute);
         self.run_once(&program, packet, &layout, lookup.hash, now);
+        self.egress.probe.enter(telemetry::Stage::Walk);
         let Some(program) = self.learn_port(facts, program) else {
             return;
         };

@@ -32,6 +32,7 @@ mod program;
 mod requests;
 mod rewrite;
 mod shared;
+pub mod telemetry;
 mod tunnel;
 mod walk;
 mod workers;
@@ -48,5 +49,6 @@ pub use port_map::{
 };
 pub use requests::{Request, RequestQueue};
 pub use shared::Shared;
+pub use telemetry::{Histogram, HistogramSnapshot, Stage, Telemetry, TelemetrySnapshot};
 pub use tunnel::config::{TunnelPort, Vtep, VtepError};
 pub use workers::Workers;

@@ -14,7 +14,7 @@ use packet::Packet;
 use tables::Published;
 
 use crate::tunnel::neighbors::Neighbors;
-use crate::{Config, Counters, Fdb, PacketInQueue, PortMap, PortSlot, RequestQueue};
+use crate::{Config, Counters, Fdb, PacketInQueue, PortMap, PortSlot, RequestQueue, Telemetry};
 
 /// Packets that may wait for another worker's ports.
 const INBOX: usize = 1024;
@@ -40,6 +40,7 @@ pub struct Shared {
     ports: ArcSwap<PortMap>,
     ports_generation: AtomicU64,
     counters: Vec<CachePadded<Counters>>,
+    telemetry: Vec<CachePadded<Telemetry>>,
     threads: Vec<OnceLock<Thread>>,
     asleep: Vec<CachePadded<AtomicBool>>,
     start: Instant,
@@ -72,6 +73,7 @@ impl Shared {
             ports: ArcSwap::default(),
             ports_generation: AtomicU64::new(0),
             counters: (0..workers).map(|_| CachePadded::default()).collect(),
+            telemetry: (0..workers).map(|_| CachePadded::default()).collect(),
             threads: (0..workers).map(|_| OnceLock::new()).collect(),
             asleep: (0..workers).map(|_| CachePadded::default()).collect(),
             start: Instant::now(),
@@ -92,6 +94,12 @@ impl Shared {
     #[allow(clippy::indexing_slicing)] // there is at least one
     pub fn counters(&self, worker: usize) -> &Counters {
         self.counters.get(worker).unwrap_or(&self.counters[0])
+    }
+
+    /// What a worker measures; the first one if there are not so many.
+    #[allow(clippy::indexing_slicing)] // there is at least one
+    pub fn telemetry(&self, worker: usize) -> &Telemetry {
+        self.telemetry.get(worker).unwrap_or(&self.telemetry[0])
     }
 
     /// The ports.

@@ -11,6 +11,7 @@ mod memory;
 mod netns;
 mod packet_socket;
 mod tap;
+mod ticks;
 
 pub use affinity::{allowed_cpus, pin_current_thread, sleep_exactly};
 pub use error::OsError;
@@ -19,6 +20,7 @@ pub use memory::{MemoryFile, Part, Region, Shared};
 pub use netns::in_netns;
 pub use packet_socket::PacketSocket;
 pub use tap::Tap;
+pub use ticks::{ticks, ticks_per_second};
 
 /// Length of `struct virtio_net_hdr` as taps and packet sockets use it, bytes (linux/virtio_net.h).
 pub const VNET_HEADER: usize = 10;

@@ -58,6 +58,9 @@ pub struct PacketMeta {
     pub tunnel_len: u16,
     /// Hash of the packet's flow as its device computed it; 0 is none. Only for spreading load.
     pub rss: u32,
+    /// The low bits of a clock when the packet came in, if it is one of those that are timed; 0:
+    /// it is not.
+    pub stamp: u32,
 }
 
 const _: () = assert!(size_of::<PacketMeta>() <= crate::PRIVATE_SIZE);
