@@ -5,6 +5,7 @@ use std::time::Duration;
 use net::headers::proto;
 
 use crate::dump::TcpState;
+use crate::entry::status;
 
 /// What a table is created with.
 #[derive(Clone, Debug)]
@@ -94,46 +95,57 @@ pub(crate) fn duration(ticks: u32) -> Duration {
     Duration::from_nanos(u64::from(ticks) * TICK)
 }
 
-/// Timeouts in ticks.
-pub(crate) struct TickTimeouts {
-    tcp: [u32; 6],
-    udp: [u32; 2],
-    icmp: u32,
-    other: u32,
-}
+/// Timeouts in ticks, by a number of four bits that stands in a connection's status.
+pub(crate) struct Lifetimes([u32; 16]);
 
-impl TickTimeouts {
+/// Numbers of the timeouts; TCP's are those of [`TcpState`].
+const UDP_SINGLE: u32 = 6;
+const UDP_STREAM: u32 = 7;
+const ICMP: u32 = 8;
+const OTHER: u32 = 9;
+
+impl Lifetimes {
     pub(crate) fn new(timeouts: &Timeouts) -> Self {
         // One more, for the part of the current tick that is over.
         let ticks = |timeout: Duration| {
             let ticks = timeout.as_nanos().div_ceil(u128::from(TICK)) + 1;
             u32::try_from(ticks).unwrap_or(u32::MAX / 2)
         };
-        TickTimeouts {
-            tcp: [
-                timeouts.tcp_syn_sent,
-                timeouts.tcp_syn_received,
-                timeouts.tcp_established,
-                timeouts.tcp_fin_wait,
-                timeouts.tcp_time_wait,
-                timeouts.tcp_closed,
-            ]
-            .map(ticks),
-            udp: [timeouts.udp_single, timeouts.udp_stream].map(ticks),
-            icmp: ticks(timeouts.icmp),
-            other: ticks(timeouts.other),
+        let given = [
+            timeouts.tcp_syn_sent,
+            timeouts.tcp_syn_received,
+            timeouts.tcp_established,
+            timeouts.tcp_fin_wait,
+            timeouts.tcp_time_wait,
+            timeouts.tcp_closed,
+            timeouts.udp_single,
+            timeouts.udp_stream,
+            timeouts.icmp,
+            timeouts.other,
+        ];
+        let mut lifetimes = [ticks(timeouts.other); 16];
+        for (lifetime, given) in lifetimes.iter_mut().zip(given) {
+            *lifetime = ticks(given);
+        }
+        Lifetimes(lifetimes)
+    }
+
+    /// Which one is for a connection of a protocol, in a state if it is TCP, seen in one direction
+    /// or both.
+    pub(crate) fn number(protocol: u8, tcp: TcpState, seen_reply: bool) -> u32 {
+        match protocol {
+            proto::TCP => tcp as u32,
+            proto::UDP if seen_reply => UDP_STREAM,
+            proto::UDP => UDP_SINGLE,
+            proto::ICMP | proto::ICMPV6 => ICMP,
+            _ => OTHER,
         }
     }
 
-    /// For a connection of a protocol, in a state if it is TCP, seen in one direction or both.
-    pub(crate) fn of(&self, protocol: u8, tcp: TcpState, seen_reply: bool) -> u32 {
-        let [single, stream] = self.udp;
-        match protocol {
-            proto::TCP => self.tcp.get(tcp as usize).copied().unwrap_or(self.other),
-            proto::UDP if seen_reply => stream,
-            proto::UDP => single,
-            proto::ICMP | proto::ICMPV6 => self.icmp,
-            _ => self.other,
-        }
+    /// The one that a status word names.
+    #[inline(always)]
+    #[allow(clippy::indexing_slicing)] // four bits, sixteen places
+    pub(crate) fn of(&self, word: u32) -> u32 {
+        self.0[(word >> status::LIFETIME_SHIFT & 15) as usize]
     }
 }

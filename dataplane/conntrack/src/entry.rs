@@ -1,4 +1,4 @@
-//! The arena of connections: fixed, index-addressed, free of pointers, made of atomics only, so
+//! A connection in the arena: fixed, index-addressed, free of pointers, made of atomics only, so
 //! that any worker may read it without a lock and a later process could map it.
 
 use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
@@ -48,6 +48,9 @@ pub(crate) mod status {
     pub const DNAT: u32 = 4;
     /// It is no longer half open: both directions were seen, for TCP all of the handshake.
     pub const OPEN: u32 = 8;
+    /// Which of the timeouts applies, see `crate::config::Lifetimes`: bits 4..8.
+    pub const LIFETIME_SHIFT: u32 = 4;
+    pub const LIFETIME_MASK: u32 = 15 << LIFETIME_SHIFT;
     /// TCP, see `crate::tcp::State`: bits 8..24.
     pub const TCP_SHIFT: u32 = 8;
     pub const TCP_MASK: u32 = 0xffff << TCP_SHIFT;
@@ -55,8 +58,12 @@ pub(crate) mod status {
     pub const REVISION_SHIFT: u32 = 24;
 }
 
-/// One connection: 192 bytes, three cache lines. Line 1 is what a lookup in the original direction
-/// reads, line 2 what one in the reply direction reads besides, line 3 what packets change.
+/// One connection: 192 bytes, three cache lines.
+///
+/// Line 0 changes with the state of the connection, and once in a tick; lines 1 and 2 with every
+/// packet of the original and of the reply direction. So a packet touches two lines, and two
+/// workers that carry a direction each have a line each to write to. Only a TCP segment whose
+/// window is checked reads the other direction's line besides.
 #[derive(FromZeros, KnownLayout)]
 #[repr(C, align(64))]
 pub(crate) struct Entry {
@@ -64,38 +71,59 @@ pub(crate) struct Entry {
     /// word so that no change of status can hit the entry's next user.
     head: AtomicU64,
     original: [AtomicU64; 5],
-    /// Mark of the connection.
-    pub(crate) mark: AtomicU32,
-    /// When it was created, in ticks.
-    pub(crate) created: AtomicU32,
-    spare: [u8; 8],
-
-    reply: [AtomicU64; 5],
-    /// Label, high and low half.
-    label: [AtomicU64; 2],
-    more_spare: [u8; 8],
-
     /// When it expires unless a packet comes, in ticks.
     pub(crate) deadline: AtomicU32,
-    pad: [u8; 4],
-    /// TCP sequence spaces of the originator and the responder.
-    pub(crate) peers: [Peer; 2],
-    /// Packets and bytes of the original direction, then of the reply direction.
-    pub(crate) counters: [AtomicU64; 4],
+    /// Mark of the connection.
+    pub(crate) mark: AtomicU32,
+    spare: [u8; 8],
+
+    /// Label, high and low half.
+    label: [AtomicU64; 2],
+    /// When it was created, in ticks.
+    pub(crate) created: AtomicU32,
+    more_spare: [u8; 12],
+    sent: Flow,
+
+    /// Addresses of the reply tuple. Its ports are in `received`, the rest is as in the original.
+    reply: [AtomicU64; 4],
+    received: Flow,
 }
 
 const _: () = assert!(size_of::<Entry>() == 192);
 
-/// How far one side of a TCP connection has sent (see `crate::tcp`).
+/// What packets of one direction change.
 #[derive(FromZeros, KnownLayout)]
 #[repr(C)]
-pub(crate) struct Peer {
-    /// Highest sequence number sent, plus one.
+pub(crate) struct Flow {
+    pub(crate) packets: AtomicU64,
+    pub(crate) bytes: AtomicU64,
+    /// TCP: highest sequence number sent, plus one.
     pub(crate) end: AtomicU32,
-    /// Highest one it may send.
-    pub(crate) limit: AtomicU32,
-    /// Largest window it has offered, scaled.
+    /// TCP: largest window that was offered, scaled.
     pub(crate) window: AtomicU32,
+    /// TCP: highest sequence number that the other side may send, by what was acknowledged and
+    /// offered.
+    pub(crate) grant: AtomicU32,
+    /// Ports of the reply tuple; not used in the original direction.
+    ports: AtomicU32,
+}
+
+impl Flow {
+    /// Counts packets. One worker carries a direction at a time; if two do, some may be lost.
+    #[inline(always)]
+    pub(crate) fn count(&self, packets: u64, bytes: u64) {
+        self.packets
+            .store(self.packets.load(Relaxed) + packets, Relaxed);
+        self.bytes.store(self.bytes.load(Relaxed) + bytes, Relaxed);
+    }
+}
+
+/// Both directions of a connection as a segment from one of them sees them.
+pub(crate) struct Flows<'a> {
+    /// Of the segment's sender.
+    pub(crate) from: &'a Flow,
+    /// Of its receiver.
+    pub(crate) to: &'a Flow,
 }
 
 /// What a new connection starts with.
@@ -107,12 +135,16 @@ pub(crate) struct NewEntry {
     pub(crate) label: u128,
     pub(crate) created: u32,
     pub(crate) deadline: u32,
-    /// `end`, `limit` and `window` of originator and responder.
-    pub(crate) peers: [[u32; 3]; 2],
+    /// `end`, `window` and `grant` of originator and responder.
+    pub(crate) sequences: [[u32; 3]; 2],
 }
+
+/// Half of the first word of a packed tuple that both directions have in common.
+const COMMON: u64 = !0 << 32;
 
 impl Entry {
     /// Generation and status.
+    #[inline(always)]
     pub(crate) fn head(&self) -> (u32, u32) {
         let head = self.head.load(Acquire);
         ((head >> 32) as u32, head as u32)
@@ -150,28 +182,60 @@ impl Entry {
     }
 
     /// True if this is the live connection `generation` and its tuple in that direction is `key`.
+    #[inline]
     pub(crate) fn is(&self, generation: u32, direction: Direction, key: &Packed) -> bool {
-        let words = match direction {
-            Direction::Original => &self.original,
-            Direction::Reply => &self.reply,
+        let same = match direction {
+            Direction::Original => {
+                let words = self.original.iter().zip(&key.0);
+                words.fold(0, |differ, (word, key)| differ | (word.load(Relaxed) ^ key)) == 0
+            }
+            Direction::Reply => {
+                let [common, ..] = &self.original;
+                let [first, addresses @ ..] = key.0;
+                let ports = u64::from(self.received.ports.load(Relaxed));
+                let differ = ((common.load(Relaxed) & COMMON) | ports) ^ first;
+                let words = self.reply.iter().zip(addresses);
+                words.fold(differ, |differ, (word, key)| {
+                    differ | (word.load(Relaxed) ^ key)
+                }) == 0
+            }
         };
-        let same = words
-            .iter()
-            .zip(&key.0)
-            .all(|(word, key)| word.load(Relaxed) == *key);
         same && self.still(generation)
     }
 
     /// Both tuples, read as one.
     pub(crate) fn tuples(&self, generation: u32) -> Option<(Packed, Packed)> {
-        let read = |words: &[AtomicU64; 5]| Packed(words.each_ref().map(|word| word.load(Relaxed)));
-        let (original, reply) = (read(&self.original), read(&self.reply));
-        self.still(generation).then_some((original, reply))
+        let original = self.original.each_ref().map(|word| word.load(Relaxed));
+        let [a, b, c, d] = self.reply.each_ref().map(|word| word.load(Relaxed));
+        let [first, ..] = original;
+        let ports = u64::from(self.received.ports.load(Relaxed));
+        let reply = [(first & COMMON) | ports, a, b, c, d];
+        self.still(generation)
+            .then_some((Packed(original), Packed(reply)))
     }
 
-    /// Words of the original tuple, as they are.
-    pub(crate) fn original_words(&self) -> [u64; 5] {
-        self.original.each_ref().map(|word| word.load(Relaxed))
+    /// What packets of one direction change.
+    #[inline(always)]
+    pub(crate) fn flow(&self, direction: Direction) -> &Flow {
+        match direction {
+            Direction::Original => &self.sent,
+            Direction::Reply => &self.received,
+        }
+    }
+
+    /// Both directions, for a segment of one of them.
+    #[inline(always)]
+    pub(crate) fn flows(&self, direction: Direction) -> Flows<'_> {
+        Flows {
+            from: self.flow(direction),
+            to: self.flow(direction.opposite()),
+        }
+    }
+
+    /// The protocol of the connection, read without a check of the generation.
+    pub(crate) fn protocol(&self) -> u8 {
+        let [first, ..] = &self.original;
+        (first.load(Relaxed) >> 48) as u8
     }
 
     /// The label. Its halves are written one after the other; a change that happens meanwhile
@@ -200,24 +264,24 @@ impl Entry {
         // A reader of the former user that sees any of the stores below also sees, after its own
         // fence, the generation that `retire` left.
         fence(Release);
-        let store = |words: &[AtomicU64; 5], key: &Packed| {
-            for (word, value) in words.iter().zip(key.0) {
-                word.store(value, Relaxed);
-            }
-        };
-        store(&self.original, &new.original);
-        store(&self.reply, &new.reply);
+        for (word, value) in self.original.iter().zip(new.original.0) {
+            word.store(value, Relaxed);
+        }
+        let [reply_first, reply_addresses @ ..] = new.reply.0;
+        for (word, value) in self.reply.iter().zip(reply_addresses) {
+            word.store(value, Relaxed);
+        }
+        self.received.ports.store(reply_first as u32, Relaxed);
         self.mark.store(new.mark, Relaxed);
         self.set_label(new.label);
         self.created.store(new.created, Relaxed);
         self.deadline.store(new.deadline, Relaxed);
-        for (peer, [end, limit, window]) in self.peers.iter().zip(new.peers) {
-            peer.end.store(end, Relaxed);
-            peer.limit.store(limit, Relaxed);
-            peer.window.store(window, Relaxed);
-        }
-        for counter in &self.counters {
-            counter.store(0, Relaxed);
+        for (flow, [end, window, grant]) in [&self.sent, &self.received].iter().zip(new.sequences) {
+            flow.packets.store(0, Relaxed);
+            flow.bytes.store(0, Relaxed);
+            flow.end.store(end, Relaxed);
+            flow.window.store(window, Relaxed);
+            flow.grant.store(grant, Relaxed);
         }
         self.head
             .store(u64::from(generation) << 32 | u64::from(new.status), Release);

@@ -29,5 +29,5 @@ pub use dump::{Conn, Counters, Filter, TcpState, TupleFilter};
 pub use entry::{ConnRef, Direction};
 pub use nat::{Choice, NatRange, NatRequest};
 pub use net::tcp::TcpInfo;
-pub use table::{Commit, ConnTable, CtError, Tracked};
+pub use table::{Commit, ConnTable, CtError, Expected, Tracked};
 pub use tuple::Tuple;

@@ -17,13 +17,13 @@ use crossbeam_utils::CachePadded;
 use net::exact::HashKey;
 use net::key::ct_state;
 use net::tcp::TcpInfo;
-use zerocopy::FromZeros;
+use os::Region;
 
-use crate::config::{Config, TickTimeouts, tick};
+use crate::config::{Config, Lifetimes, tick};
 use crate::dump::TcpState;
 use crate::entry::{ConnRef, Direction, Entry, status};
 use crate::index::Index;
-use crate::tcp::{State, Verdict};
+use crate::tcp::{self, State, Verdict};
 use crate::tuple::{Packed, Tuple};
 
 /// What tracking a packet found.
@@ -42,6 +42,25 @@ pub struct Tracked {
     pub revision: u8,
 }
 
+/// How a packet that others resemble is to find its connection ([`ConnTable::carry`]).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Expected {
+    /// State bits as in [`Tracked::state`].
+    pub state: u32,
+    /// Revision of mark and label, if they matter.
+    pub revision: Option<u8>,
+}
+
+/// What a packet means for the connection that it was found to belong to.
+enum Followed {
+    /// It belongs to it; the status word now.
+    Belongs(u32),
+    /// It cannot be one of its packets; the status word.
+    Invalid(u32),
+    /// The connection is over, or is ended by the packet.
+    Gone,
+}
+
 impl Tracked {
     fn without_connection(state: u32) -> Self {
         Tracked {
@@ -56,13 +75,13 @@ impl Tracked {
 
 /// The connections of all zones.
 pub struct ConnTable {
-    entries: Box<[Entry]>,
+    entries: Region<Entry>,
     /// For each place a tick before which its connection does not expire; 0 if free. What the
     /// expiry scans, apart so that a scan touches little memory.
-    hints: Box<[AtomicU32]>,
+    hints: Region<AtomicU32>,
     index: Index,
     hash: HashKey,
-    timeouts: TickTimeouts,
+    lifetimes: Lifetimes,
     strict: bool,
     loose: bool,
     half_open_limit: u32,
@@ -90,10 +109,8 @@ impl ConnTable {
     pub fn new(config: &Config) -> Result<Self, CtError> {
         let capacity = config.capacity.clamp(1, u32::MAX / 4);
         let memory = CtError::Memory { capacity };
-        let entries =
-            <[Entry]>::new_box_zeroed_with_elems(capacity as usize).map_err(|_| memory)?;
-        let hints =
-            <[AtomicU32]>::new_box_zeroed_with_elems(capacity as usize).map_err(|_| memory)?;
+        let entries = Region::named("connections", capacity as usize).map_err(|_| memory)?;
+        let hints = Region::named("connections", capacity as usize).map_err(|_| memory)?;
         let mut returned = VecDeque::new();
         returned
             .try_reserve_exact(capacity as usize)
@@ -103,7 +120,7 @@ impl ConnTable {
             hints,
             index: Index::new(capacity).ok_or(memory)?,
             hash: HashKey::new(config.seed),
-            timeouts: TickTimeouts::new(&config.timeouts),
+            lifetimes: Lifetimes::new(&config.timeouts),
             strict: config.strict,
             loose: config.loose,
             half_open_limit: config.half_open,
@@ -195,9 +212,52 @@ impl ConnTable {
         }
     }
 
+    /// Asks for the cache lines that [`ConnTable::update`] and [`ConnTable::carry`] need for a
+    /// packet of that direction; a hint.
+    #[inline(always)]
+    pub fn prefetch(&self, conn: ConnRef, direction: Direction) {
+        let line = match direction {
+            Direction::Original => 1,
+            Direction::Reply => 2,
+        };
+        self.entries.prefetch(conn.index as usize, 0);
+        self.entries.prefetch(conn.index as usize, line);
+        if self.strict {
+            self.entries.prefetch(conn.index as usize, 3 - line);
+        }
+    }
+
+    /// [`ConnTable::update`] and [`ConnTable::count`] in one, for a packet that is expected to
+    /// find its connection as others did. True if it is, and the packet is counted; false if not,
+    /// and the packet is to be tracked anew.
+    #[inline]
+    pub fn carry(
+        &self,
+        conn: ConnRef,
+        direction: Direction,
+        expected: Expected,
+        tcp: Option<&TcpInfo>,
+        bytes: u64,
+        now: u64,
+    ) -> bool {
+        let Some(entry) = self.entry(conn) else {
+            return false;
+        };
+        let Followed::Belongs(word) = self.follow(conn, entry, direction, tcp, now) else {
+            return false;
+        };
+        let is_expected = state_bits(word, direction) == expected.state
+            && expected.revision.is_none_or(|r| r == revision(word));
+        if is_expected {
+            entry.flow(direction).count(1, bytes);
+        }
+        is_expected
+    }
+
     /// Takes a packet of a known connection into account: state bits as in [`Tracked::state`],
     /// and the revision of mark and label. None if the connection is gone, or if the packet begins
     /// another one with the same tuple. Doing it twice for one packet does it once.
+    #[inline]
     pub fn update(
         &self,
         conn: ConnRef,
@@ -206,21 +266,71 @@ impl ConnTable {
         now: u64,
     ) -> Option<(u32, u8)> {
         let entry = self.entry(conn)?;
-        let tick = tick(now);
-        if !self.is_fresh(conn, tick) {
-            return None;
+        match self.follow(conn, entry, direction, tcp, now) {
+            Followed::Belongs(word) => Some((state_bits(word, direction), revision(word))),
+            Followed::Invalid(word) => Some((ct_state::TRK | ct_state::INV, revision(word))),
+            Followed::Gone => None,
         }
+    }
+
+    /// Most packets change neither generation nor status: they are seen to here, by loads and
+    /// plain stores.
+    #[inline(always)]
+    fn follow(
+        &self,
+        conn: ConnRef,
+        entry: &Entry,
+        direction: Direction,
+        tcp: Option<&TcpInfo>,
+        now: u64,
+    ) -> Followed {
+        let (generation, word) = entry.head();
+        let tick = tick(now);
+        let deadline = entry.deadline.load(Relaxed);
+        if generation != conn.generation || deadline <= tick {
+            return Followed::Gone;
+        }
+        let known = match direction {
+            Direction::Original => true,
+            Direction::Reply => word & status::OPEN != 0,
+        };
+        let unchanged = known
+            && tcp.is_none_or(|info| {
+                tcp::follow(word, info, direction, &entry.flows(direction), self.strict)
+            });
+        if !unchanged {
+            return self.change_state(conn, entry, direction, tcp, tick);
+        }
+        let prolonged = tick.wrapping_add(self.lifetimes.of(word));
+        if prolonged != deadline {
+            entry.deadline.store(prolonged, Relaxed);
+        }
+        Followed::Belongs(word)
+    }
+
+    /// A packet that may change the state of its connection.
+    #[cold]
+    fn change_state(
+        &self,
+        conn: ConnRef,
+        entry: &Entry,
+        direction: Direction,
+        tcp: Option<&TcpInfo>,
+        tick: u32,
+    ) -> Followed {
         let seen_reply = match direction {
             Direction::Original => 0,
             Direction::Reply => status::SEEN_REPLY,
         };
+        let protocol = entry.protocol();
+        let flows = entry.flows(direction);
         let verdict = Cell::new(Verdict::Belongs);
         let after = Cell::new(0);
         let before = entry.change_status(conn.generation, |word| {
             let mut new = word | seen_reply;
             if let Some(info) = tcp {
                 let (result, next) =
-                    State::from_status(word).next(info, direction, &entry.peers, self.strict);
+                    State::from_status(word).next(info, direction, &flows, self.strict);
                 verdict.set(result);
                 if result != Verdict::Belongs {
                     return word;
@@ -232,16 +342,18 @@ impl ConnTable {
             if new & status::SEEN_REPLY != 0 && handshake_done {
                 new |= status::OPEN;
             }
+            new = with_lifetime(new, protocol);
             after.set(new);
             new
-        })?;
+        });
+        let Some(before) = before else {
+            return Followed::Gone;
+        };
         match verdict.get() {
-            Verdict::Invalid => {
-                return Some((ct_state::TRK | ct_state::INV, revision(before)));
-            }
+            Verdict::Invalid => return Followed::Invalid(before),
             Verdict::Renews => {
                 self.remove(conn);
-                return None;
+                return Followed::Gone;
             }
             Verdict::Belongs => {}
         }
@@ -249,21 +361,11 @@ impl ConnTable {
         if before & status::OPEN == 0 && after & status::OPEN != 0 {
             self.half_open.fetch_sub(1, Relaxed);
         }
-        let state = State::from_status(after);
         if let Some(info) = tcp {
-            state.advance(info, direction, &entry.peers);
+            State::from_status(before).advance(info, direction, &flows);
         }
         self.touch(conn, entry, tick, after);
-        let mut bits = ct_state::TRK;
-        bits |= if after & status::SEEN_REPLY != 0 {
-            ct_state::EST
-        } else {
-            ct_state::NEW
-        };
-        if direction == Direction::Reply {
-            bits |= ct_state::RPL;
-        }
-        Some((bits, revision(after)))
+        Followed::Belongs(after)
     }
 
     /// What a packet of that direction looks like after translation; its own tuple if the
@@ -299,15 +401,10 @@ impl ConnTable {
         if entry.status(conn.generation).is_none() {
             return;
         }
-        let [sent_packets, sent_bytes, received_packets, received_bytes] = &entry.counters;
-        let (packet_counter, byte_counter) = match direction {
-            Direction::Original => (sent_packets, sent_bytes),
-            Direction::Reply => (received_packets, received_bytes),
-        };
-        packet_counter.store(packet_counter.load(Relaxed) + packets, Relaxed);
-        byte_counter.store(byte_counter.load(Relaxed) + bytes, Relaxed);
+        entry.flow(direction).count(packets, bytes);
     }
 
+    #[inline(always)]
     fn entry(&self, conn: ConnRef) -> Option<&Entry> {
         self.entries.get(conn.index as usize)
     }
@@ -343,13 +440,7 @@ impl ConnTable {
 
     /// Puts the deadline off, or closer where the state says so.
     fn touch(&self, conn: ConnRef, entry: &Entry, tick: u32, word: u32) {
-        let tcp = State::from_status(word).name();
-        let [first, ..] = entry.original_words();
-        let protocol = (first >> 48) as u8;
-        let lifetime = self
-            .timeouts
-            .of(protocol, tcp, word & status::SEEN_REPLY != 0);
-        let deadline = tick.wrapping_add(lifetime);
+        let deadline = tick.wrapping_add(self.lifetimes.of(word));
         let before = entry.deadline.load(Relaxed);
         if deadline == before {
             return;
@@ -391,6 +482,28 @@ impl fmt::Debug for ConnTable {
     }
 }
 
+/// A status word with the number of the timeout that goes with it.
+fn with_lifetime(word: u32, protocol: u8) -> u32 {
+    let tcp = State::from_status(word).name();
+    let number = Lifetimes::number(protocol, tcp, word & status::SEEN_REPLY != 0);
+    (word & !status::LIFETIME_MASK) | number << status::LIFETIME_SHIFT
+}
+
+/// What a packet of a connection is to the tables.
+#[inline(always)]
+fn state_bits(word: u32, direction: Direction) -> u32 {
+    let seen = match word & status::SEEN_REPLY != 0 {
+        true => ct_state::EST,
+        false => ct_state::NEW,
+    };
+    let reply = match direction {
+        Direction::Original => 0,
+        Direction::Reply => ct_state::RPL,
+    };
+    ct_state::TRK | seen | reply
+}
+
+#[inline(always)]
 fn revision(word: u32) -> u8 {
     (word >> status::REVISION_SHIFT) as u8
 }

@@ -5,7 +5,7 @@ use net::tcp::{TcpInfo, flags};
 use std::sync::atomic::Ordering::Relaxed;
 
 use crate::dump::TcpState;
-use crate::entry::{Direction, Peer, status};
+use crate::entry::{Direction, Flow, Flows, status};
 
 /// Window that is granted to a side of which no window is known, and slack for acknowledgments
 /// of segments that another path has delivered.
@@ -103,8 +103,9 @@ impl State {
                 sides: [Side::SynSent, Side::Silent],
                 scales: [info.scale, None],
             };
-            let originator = [info.end(), info.end(), window];
-            let responder = [0, 0, 1];
+            // Until it is answered it may send nothing more.
+            let originator = [info.end(), window, 0];
+            let responder = [0, 1, info.end()];
             return (!info.has(flags::ACK)).then_some((state, [originator, responder]));
         }
         if !loose {
@@ -121,8 +122,8 @@ impl State {
             scales: [Some(14), Some(14)],
         };
         let window = window << 14;
-        let originator = [info.end(), info.end().wrapping_add(window), window];
-        let responder = [info.ack, info.ack.wrapping_add(window), window];
+        let originator = [info.end(), window, info.ack.wrapping_add(window)];
+        let responder = [info.ack, window, info.end().wrapping_add(window)];
         Some((state, [originator, responder]))
     }
 
@@ -131,7 +132,7 @@ impl State {
         mut self,
         info: &TcpInfo,
         direction: Direction,
-        peers: &[Peer; 2],
+        flows: &Flows<'_>,
         strict: bool,
     ) -> (Verdict, Self) {
         if impossible(info) {
@@ -143,17 +144,16 @@ impl State {
             return (Verdict::Renews, self);
         }
         let before = self;
-        let [originator, responder] = peers;
         if syn_only && self.sides.iter().all(|side| *side >= Side::Established) {
             // A host that has forgotten the connection. The other one answers, and resets it then
             // (RFC 5961 4); both must come through.
             return (Verdict::Belongs, before);
         }
-        let ([sender, receiver], from, to) = match direction {
-            Direction::Original => ([0, 1], originator, responder),
-            Direction::Reply => ([1, 0], responder, originator),
+        let [sender, receiver] = match direction {
+            Direction::Original => [0, 1],
+            Direction::Reply => [1, 0],
         };
-        if strict && !self.in_window(info, sender, from, to) {
+        if strict && !self.in_window(info, sender, flows) {
             return (Verdict::Invalid, before);
         }
         let State { sides, scales } = &mut self;
@@ -184,7 +184,7 @@ impl State {
                 new_sender = Side::FinSent;
             }
             if info.has(flags::ACK) {
-                let acknowledged = !before_in_sequence(info.ack, to.end.load(Relaxed));
+                let acknowledged = !before_in_sequence(info.ack, flows.to.end.load(Relaxed));
                 new_receiver = match old_receiver {
                     Side::SynSent => Side::Established,
                     Side::FinSent if acknowledged => Side::FinAcked,
@@ -201,35 +201,23 @@ impl State {
         (Verdict::Belongs, self)
     }
 
-    /// The four conditions under which a segment, seen from the middle, can be acceptable to its
-    /// receiver.
-    fn in_window(&self, info: &TcpInfo, sender: usize, from: &Peer, to: &Peer) -> bool {
+    /// True if a segment, seen from the middle, can be acceptable to its receiver.
+    fn in_window(&self, info: &TcpInfo, sender: usize, flows: &Flows<'_>) -> bool {
         let unseen = |side: usize| self.sides.get(side) == Some(&Side::Silent);
         if unseen(sender) {
             // The first of this side: nothing to compare its own numbers with.
-            return !info.has(flags::ACK) || info.ack == to.end.load(Relaxed);
+            return !info.has(flags::ACK) || info.ack == flows.to.end.load(Relaxed);
         }
-        if unseen(1 - sender) {
-            return true; // a repeated SYN
-        }
-        let (sent, limit) = (from.end.load(Relaxed), from.limit.load(Relaxed));
-        let (other_sent, offered) = (to.end.load(Relaxed), to.window.load(Relaxed));
-        let not_beyond_window = !before_in_sequence(limit, info.seq);
-        let not_before_window = !before_in_sequence(info.end(), sent.wrapping_sub(offered));
-        let slack = from.window.load(Relaxed).max(UNKNOWN_WINDOW);
-        let ack_of_something_sent =
-            !info.has(flags::ACK) || !before_in_sequence(other_sent, info.ack);
-        let ack_not_too_old =
-            !info.has(flags::ACK) || !before_in_sequence(info.ack, other_sent.wrapping_sub(slack));
-        not_beyond_window && not_before_window && ack_of_something_sent && ack_not_too_old
+        // Before the other side has answered, only a repeated SYN comes.
+        unseen(1 - sender) || window_fits(info, flows)
     }
 
-    /// Moves the sequence spaces on. Doing it twice for one segment does it once.
-    pub(crate) fn advance(&self, info: &TcpInfo, direction: Direction, peers: &[Peer; 2]) {
-        let [originator, responder] = peers;
-        let (sender, from, to) = match direction {
-            Direction::Original => (0, originator, responder),
-            Direction::Reply => (1, responder, originator),
+    /// Moves the sequence spaces on; `self` is the state before the segment. Doing it twice for
+    /// one segment does it once.
+    pub(crate) fn advance(&self, info: &TcpInfo, direction: Direction, flows: &Flows<'_>) {
+        let sender = match direction {
+            Direction::Original => 0,
+            Direction::Reply => 1,
         };
         let side = |i: usize| self.sides.get(i).copied().unwrap_or(Side::Reset);
         let forgotten = info.has(flags::SYN) && side(sender) > Side::SynSent;
@@ -238,34 +226,20 @@ impl State {
         }
         // The window in a SYN is not scaled, and scaling needs both sides (RFC 7323 2.2).
         let scale = match self.scales {
-            [Some(originator), Some(responder)] if !info.has(flags::SYN) => {
-                if sender == 0 {
-                    originator
-                } else {
-                    responder
-                }
-            }
+            [Some(originator), Some(responder)] if !info.has(flags::SYN) => match direction {
+                Direction::Original => originator,
+                Direction::Reply => responder,
+            },
             _ => 0,
         };
-        let window = (u32::from(info.window) << scale).max(1);
         // Until the other side has answered, a repeated SYN may bring another first number.
-        let first = (from.end.load(Relaxed) == 0 && from.limit.load(Relaxed) == 0)
+        let first = side(sender) == Side::Silent
             || (info.has(flags::SYN) && side(1 - sender) == Side::Silent);
         if first {
-            from.limit.store(info.end(), Relaxed);
+            flows.to.grant.store(info.end(), Relaxed);
+            flows.from.end.store(info.end(), Relaxed);
         }
-        if first || before_in_sequence(from.end.load(Relaxed), info.end()) {
-            from.end.store(info.end(), Relaxed);
-        }
-        if from.window.load(Relaxed) < window {
-            from.window.store(window, Relaxed);
-        }
-        if info.has(flags::ACK) {
-            let limit = info.ack.wrapping_add(window);
-            if before_in_sequence(to.limit.load(Relaxed), limit) {
-                to.limit.store(limit, Relaxed);
-            }
-        }
+        flows.from.advance(info, scale);
     }
 
     /// The state of the whole connection.
@@ -281,6 +255,70 @@ impl State {
             _ => TcpState::SynReceived,
         }
     }
+}
+
+impl Flow {
+    /// Moves on by a segment of this direction, whose window is to be scaled by so many bits.
+    #[inline(always)]
+    fn advance(&self, info: &TcpInfo, scale: u8) {
+        let window = (u32::from(info.window) << scale).max(1);
+        if before_in_sequence(self.end.load(Relaxed), info.end()) {
+            self.end.store(info.end(), Relaxed);
+        }
+        if self.window.load(Relaxed) < window {
+            self.window.store(window, Relaxed);
+        }
+        if info.has(flags::ACK) {
+            let grant = info.ack.wrapping_add(window);
+            if before_in_sequence(self.grant.load(Relaxed), grant) {
+                self.grant.store(grant, Relaxed);
+            }
+        }
+    }
+}
+
+/// The common case apart, for every packet: an acknowledgment or data on a connection that both
+/// sides have opened and none has closed changes no state, so the sequence spaces are all that
+/// moves on. False if this is not that case, or the segment is outside its window; nothing has
+/// been changed then, and [`State::next`] says what is to happen.
+#[inline(always)]
+pub(crate) fn follow(
+    word: u32,
+    info: &TcpInfo,
+    direction: Direction,
+    flows: &Flows<'_>,
+    strict: bool,
+) -> bool {
+    use flags::{ACK, FIN, RST, SYN};
+    const SIDES: u32 = 0xff << status::TCP_SHIFT;
+    const ESTABLISHED: u32 = (Side::Established as u32 * 0x11) << status::TCP_SHIFT;
+    let ordinary = word & SIDES == ESTABLISHED && info.flags & (SYN | FIN | RST | ACK) == ACK;
+    if !ordinary || (strict && !window_fits(info, flows)) {
+        return false;
+    }
+    let [originator, responder] = [8, 12].map(|bit| word >> (status::TCP_SHIFT + bit) & 15);
+    let scale = match direction {
+        _ if originator == NO_SCALE || responder == NO_SCALE => 0,
+        Direction::Original => originator,
+        Direction::Reply => responder,
+    };
+    flows.from.advance(info, scale as u8);
+    true
+}
+
+/// The four conditions under which a segment can be acceptable to its receiver.
+#[inline(always)]
+fn window_fits(info: &TcpInfo, flows: &Flows<'_>) -> bool {
+    let Flows { from, to } = flows;
+    let (sent, limit) = (from.end.load(Relaxed), to.grant.load(Relaxed));
+    let (other_sent, offered) = (to.end.load(Relaxed), to.window.load(Relaxed));
+    let not_beyond_window = !before_in_sequence(limit, info.seq);
+    let not_before_window = !before_in_sequence(info.end(), sent.wrapping_sub(offered));
+    let slack = from.window.load(Relaxed).max(UNKNOWN_WINDOW);
+    let ack_of_something_sent = !info.has(flags::ACK) || !before_in_sequence(other_sent, info.ack);
+    let ack_not_too_old =
+        !info.has(flags::ACK) || !before_in_sequence(info.ack, other_sent.wrapping_sub(slack));
+    not_beyond_window && not_before_window && ack_of_something_sent && ack_not_too_old
 }
 
 /// True if `a` comes before `b` in sequence space (RFC 9293 3.4).

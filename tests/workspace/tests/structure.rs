@@ -19,7 +19,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
         "sluice-ports",
         &["sluice-net", "sluice-packet", "sluice-os", "sluice-dpdk"],
     ),
-    ("sluice-conntrack", &["sluice-net"]),
+    ("sluice-conntrack", &["sluice-net", "sluice-os"]),
     ("sluice-tables", &["sluice-net", "sluice-openflow"]),
     (
         "sluice-worker",

@@ -6,7 +6,7 @@ use std::sync::atomic::Ordering::Relaxed;
 use net::headers::proto;
 use net::tcp::TcpInfo;
 
-use super::ConnTable;
+use super::{ConnTable, with_lifetime};
 use crate::config::tick;
 use crate::entry::{ConnRef, Direction, NewEntry, status};
 use crate::index::Hit;
@@ -72,7 +72,7 @@ impl ConnTable {
             }
             self.remove(conn);
         }
-        let (state, peers) = self
+        let (state, sequences) = self
             .begin(&commit.tuple, commit.tcp)
             .ok_or(CtError::Invalid)?;
         if !commit.tuple.may_begin() || !commit.nat.is_of_family(commit.tuple.src.is_ipv4()) {
@@ -82,10 +82,8 @@ impl ConnTable {
             return Err(CtError::HalfOpen);
         }
         let protocol = commit.tuple.proto;
-        let word = state.map_or(0, |state| state.into_status(0));
-        let lifetime = self
-            .timeouts
-            .of(protocol, State::from_status(word).name(), false);
+        let word = with_lifetime(state.map_or(0, |state| state.into_status(0)), protocol);
+        let lifetime = self.lifetimes.of(word);
         let mut new = NewEntry {
             original,
             reply: original,
@@ -94,7 +92,7 @@ impl ConnTable {
             label: commit.label.0 & commit.label.1,
             created: tick,
             deadline: tick.wrapping_add(lifetime).max(1),
-            peers,
+            sequences,
         };
         let place = self.take_free().ok_or(CtError::Full)?;
         for translated in commit.nat.candidates(&commit.tuple, &self.hash, now) {
@@ -125,8 +123,8 @@ impl ConnTable {
         tcp: Option<&TcpInfo>,
     ) -> Option<(Option<State>, [[u32; 3]; 2])> {
         if tuple.proto == proto::TCP {
-            let (state, peers) = State::begin(tcp?, self.loose)?;
-            Some((Some(state), peers))
+            let (state, sequences) = State::begin(tcp?, self.loose)?;
+            Some((Some(state), sequences))
         } else {
             Some((None, [[0; 3]; 2]))
         }

@@ -7,7 +7,7 @@ use net::headers::proto;
 use super::ConnTable;
 use crate::config::{duration, tick};
 use crate::dump::{Conn, Counters};
-use crate::entry::{ConnRef, status};
+use crate::entry::{ConnRef, Direction, status};
 use crate::tcp::State;
 
 impl ConnTable {
@@ -19,10 +19,13 @@ impl ConnTable {
         let deadline = entry.deadline.load(Relaxed);
         let created = entry.created.load(Relaxed);
         let (mark, label) = (entry.mark.load(Relaxed), entry.label());
-        let [a, b, c, d] = entry
-            .counters
-            .each_ref()
-            .map(|counter| counter.load(Relaxed));
+        let [sent, received] = [Direction::Original, Direction::Reply].map(|direction| {
+            let flow = entry.flow(direction);
+            Counters {
+                packets: flow.packets.load(Relaxed),
+                bytes: flow.bytes.load(Relaxed),
+            }
+        });
         let (original, reply) = entry.tuples(conn.generation)?;
         if deadline <= tick {
             return None;
@@ -38,14 +41,8 @@ impl ConnTable {
             label,
             age: duration(tick.saturating_sub(created)),
             left: duration(deadline - tick),
-            sent: Counters {
-                packets: a,
-                bytes: b,
-            },
-            received: Counters {
-                packets: c,
-                bytes: d,
-            },
+            sent,
+            received,
         })
     }
 
