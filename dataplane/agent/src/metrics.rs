@@ -9,7 +9,7 @@ use worker::{Counter, CountersSnapshot, DropReason};
 
 use crate::Switch;
 use crate::handle::multipart;
-use crate::ports::PortRecord;
+use crate::ports::{PortRecord, Ports};
 
 /// A page of metrics; made anew for each reading, since all values live elsewhere.
 struct Page(Registry);
@@ -138,6 +138,7 @@ fn ports(page: &Page, switch: &Switch) -> Result<()> {
             }
         }
     }
+    delays(page, &ports)?;
     let state = |name, help, value: fn(&PortRecord) -> bool| -> Result<()> {
         let metric = page.gauge(name, help, &["port"])?;
         for port in ports.iter() {
@@ -161,6 +162,35 @@ fn ports(page: &Page, switch: &Switch) -> Result<()> {
     )?
     .with_label_values::<&str>(&[])
     .set(ports.failed().count() as i64);
+    Ok(())
+}
+
+/// What sinks of measurements found in stamped packets; nothing where there is no such port.
+fn delays(page: &Page, ports: &Ports) -> Result<()> {
+    let found: Vec<_> = ports
+        .iter()
+        .filter_map(|port| Some((port.spec.name.as_str(), port.control.as_ref()?.delays())))
+        .filter(|(_, delays)| !delays.is_empty())
+        .collect();
+    if found.is_empty() {
+        return Ok(());
+    }
+    let metric = page.counter(
+        "sluice_sink_delay_packets_total",
+        "Stamped packets by how long they took: less than below_seconds, and not less than the bucket before.",
+        &["port", "since", "below_seconds"],
+    )?;
+    for (port, delays) in found {
+        for delay in delays {
+            let since = match delay.since {
+                ::ports::Since::Due => "due",
+                ::ports::Since::Received => "received",
+            };
+            let below = seconds(delay.below).to_string();
+            let labels = [port, since, below.as_str()];
+            metric.with_label_values(&labels).inc_by(delay.packets);
+        }
+    }
     Ok(())
 }
 

@@ -178,6 +178,7 @@ pub(crate) fn kind_name(kind: &PortKind) -> String {
         PortKind::Tap { .. } => "tap".into(),
         PortKind::Veth { .. } => "veth".into(),
         PortKind::Dpdk { .. } => "dpdk".into(),
+        PortKind::Test(_) => "test".into(),
         PortKind::Tunnel(tunnel) => tunnel.kind.to_string(),
     }
 }
@@ -189,7 +190,7 @@ pub(crate) fn iface(kind: &PortKind) -> Option<&str> {
         PortKind::Dpdk { devargs } => devargs
             .split(',')
             .find_map(|part| part.strip_prefix("iface=")),
-        PortKind::Tunnel(_) => None,
+        PortKind::Test(_) | PortKind::Tunnel(_) => None,
     }
 }
 

@@ -28,7 +28,7 @@ struct Flags {
     #[arg(long, value_name = "NAME")]
     name: Option<String>,
     /// A port: NAME[,ofport=N|LOCAL][,closed=true][,mtu=N][,vlan=N][,queues=0+1],dev=DEVARGS, where DEVARGS is everything after dev=, as
-    /// DPDK spells it, or tap[,iface=IF], or veth,iface=IF; or
+    /// DPDK spells it, or tap[,iface=IF], or veth,iface=IF, or (for measurements) generate[,mode=M][,flows=N][,rate=PPS]..., sink, echo; or
     /// NAME[,ofport=N],tunnel=geneve|vxlan[,remote=IP|flow][,key=VNI|flow]
     #[arg(long, value_name = "SPEC")]
     port: Vec<String>,

@@ -2,7 +2,8 @@
 //!
 //! A [`Port`] is what one worker polls and sends to; its [`PortControl`] is what the control plane
 //! reads and sets meanwhile. Backends: a DPDK device (feature `dpdk`), `vnet` (a tap or a veth with
-//! the virtio offload header, frames of up to 64 KB carried whole), and [`mem`] (queues, for tests).
+//! the virtio offload header, frames of up to 64 KB carried whole), [`mem`] (queues, for tests), and
+//! [`TestPort`] (made packets, for measurements).
 #![cfg_attr(
     not(test),
     deny(
@@ -18,6 +19,7 @@ mod counters;
 mod device;
 mod egress;
 mod error;
+mod generate;
 pub mod mem;
 mod open;
 mod port;
@@ -30,6 +32,7 @@ pub use device::DpdkPort;
 #[cfg(feature = "dpdk")]
 pub use dpdk;
 pub use error::PortError;
+pub use generate::{Delay, GenerateSpec, Mode, Since, TestPort, TestSpec};
 pub use open::open;
 pub use port::{BURST, Burst, Caps, Pools, Port, PortControl};
 pub use spec::{PortKind, PortSpec, SpecError, TunnelKind, TunnelSpec};

@@ -190,7 +190,7 @@ impl PortControl for MemControl {
 }
 
 /// A locally administered address that differs between names (FNV-1a, 32 bits).
-fn mac_for(name: &str) -> MacAddr {
+pub(crate) fn mac_for(name: &str) -> MacAddr {
     let hash = name.bytes().fold(0x811c_9dc5_u32, |h, b| {
         (h ^ u32::from(b)).wrapping_mul(0x0100_0193)
     });

@@ -1,6 +1,6 @@
 //! What every backend offers.
 
-use crate::{PortError, PortStats};
+use crate::{Delay, PortError, PortStats};
 use arrayvec::ArrayVec;
 use net::MacAddr;
 use packet::{Packet, Pool};
@@ -58,6 +58,10 @@ pub trait PortControl: Send + Sync {
     fn caps(&self) -> Caps;
     /// Totals since the port was opened.
     fn stats(&self) -> PortStats;
+    /// How long stamped packets were on their way here; only a [`crate::TestPort`] knows.
+    fn delays(&self) -> Vec<Delay> {
+        Vec::new()
+    }
     /// Sets the device administratively up or down.
     fn set_up(&self, up: bool) -> Result<(), PortError>;
     /// Sets the largest L3 packet.

@@ -1,5 +1,6 @@
 //! `NAME,ofport=N,dev=DEVARGS` and `NAME,ofport=N,tunnel=geneve`: how an operator spells a port.
 
+use crate::TestSpec;
 use net::{PortNo, VlanId, Vni};
 use std::fmt;
 use std::net::IpAddr;
@@ -46,6 +47,8 @@ pub enum PortKind {
         /// DPDK's device arguments.
         devargs: String,
     },
+    /// A device for measurements: `dev=generate[,...]`, `dev=sink`, `dev=echo`.
+    Test(TestSpec),
     /// A logical port over a VTEP.
     Tunnel(TunnelSpec),
 }
@@ -202,11 +205,18 @@ impl<'a> Keys<'a> {
         })
     }
 
-    /// `tap` and `veth` are ours and take keys of ours; all else is DPDK's.
+    /// `tap`, `veth`, `generate`, `sink` and `echo` are ours and take keys of ours; all else is DPDK's.
     fn device(&mut self, name: &str, devargs: &str) -> Result<PortKind, String> {
         let (device, rest) = devargs.split_once(',').unwrap_or((devargs, ""));
         if device.is_empty() {
             return Err("dev= is empty; give a PCI address, a DPDK vdev, tap or veth".into());
+        }
+        if let Some(mut test) = TestSpec::named(device) {
+            for token in rest.split(',').filter(|t| !t.is_empty()) {
+                test.take(token)?;
+            }
+            test.check()?;
+            return Ok(PortKind::Test(test));
         }
         if device != "tap" && device != "veth" {
             let devargs = devargs.to_owned();
@@ -318,6 +328,7 @@ impl fmt::Display for PortKind {
             PortKind::Tap { iface } => write!(f, "dev=tap,iface={iface}"),
             PortKind::Veth { iface } => write!(f, "dev=veth,iface={iface}"),
             PortKind::Dpdk { devargs } => write!(f, "dev={devargs}"),
+            PortKind::Test(test) => write!(f, "dev={test}"),
             PortKind::Tunnel(tunnel) => {
                 write!(f, "tunnel={}", tunnel.kind)?;
                 if let Some(remote) = tunnel.remote {

@@ -54,7 +54,7 @@ impl VnetPort {
         let state = Arc::new(match &spec.kind {
             PortKind::Tap { iface } => VnetControl::tap(spec, iface)?,
             PortKind::Veth { iface } => VnetControl::veth(spec, iface)?,
-            PortKind::Dpdk { .. } | PortKind::Tunnel(_) => {
+            PortKind::Dpdk { .. } | PortKind::Test(_) | PortKind::Tunnel(_) => {
                 return Err(PortError::Unsupported {
                     port: spec.name.clone(),
                     reason: format!("{} is not a kernel interface", spec.kind),

@@ -77,6 +77,10 @@ fn the_printed_form_reads_back() {
         "uplink0,ofport=1,dev=net_af_packet0,iface=eth1",
         "pod1,ofport=1000,closed=true,mtu=1400,dev=tap,iface=pod1",
         "pod2,dev=veth,iface=v0",
+        "gen,ofport=1,dev=generate,mode=udp,flows=1000,rate=10000,src=10.2.0.0/15,dsts=10",
+        "gen,dev=generate,mode=tcp,flows=1",
+        "out,dev=sink",
+        "out,dev=echo",
         "geneve0,ofport=2,tunnel=geneve",
         "vx,tunnel=vxlan,remote=192.0.2.1,key=5",
     ] {
@@ -147,5 +151,25 @@ fn a_port_may_be_local_and_have_a_vlan_and_queues() {
         ("p,ofport=NORMAL,dev=tap", "nor LOCAL"),
     ] {
         assert!(reason(text).contains(why), "{text}: {}", reason(text));
+    }
+}
+
+#[test]
+fn what_a_test_device_cannot_do_is_explained() {
+    for (text, part) in [
+        ("p,dev=generate,flows=0", "flows '0' is not 1 to"),
+        ("p,dev=generate,mode=quic", "none of udp, zipf"),
+        (
+            "p,dev=generate,colour=red",
+            "dev=generate takes mode, flows",
+        ),
+        (
+            "p,dev=generate,mode=new,replies=true",
+            "replies=true belongs to",
+        ),
+        ("p,dev=generate,src=10.0.0.0", "NET/LEN"),
+        ("p,dev=sink,rate=1", "dev=sink takes nothing"),
+    ] {
+        assert!(reason(text).contains(part), "{}", reason(text));
     }
 }
