@@ -16,7 +16,7 @@ need_root() { [ "$(id -u)" = 0 ] || die "needs root (network namespaces, package
 BUILD_PACKAGES=(build-essential ca-certificates clang curl git libclang-dev libdpdk-dev pkg-config)
 DEMO_PACKAGES=(curl ethtool iperf3 iproute2 iputils-ping jq openvswitch-switch procps prometheus python3 tcpdump)
 # shellcheck disable=SC2034 # for test.sh
-TEST_PACKAGES=("${DEMO_PACKAGES[@]}" shellcheck systemd tshark)
+TEST_PACKAGES=("${DEMO_PACKAGES[@]}" lua5.3 shellcheck systemd tshark)
 
 # Installs those of the packages that are missing. Services that come with them are not started.
 ensure_packages() {

@@ -61,6 +61,7 @@ step "cargo fmt --check" cargo fmt --all --check
 step "cargo clippy, warnings are errors" cargo clippy --workspace --all-targets --locked --quiet -- -D warnings
 mapfile -t scripts < <(git ls-files '*.sh' .ci/run; git ls-files -o --exclude-standard '*.sh')
 step "shellcheck of ${#scripts[@]} scripts" shellcheck -x "${scripts[@]}"
+step "Pktgen's scripts against a stub of its API" bench/pktgen/check.sh
 
 say "unit, property, packet-level and namespace tests"
 cargo test --workspace --locked --no-fail-fast >"$OUT/tests" 2>&1
