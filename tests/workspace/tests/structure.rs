@@ -104,6 +104,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
             "sluice-admin",
         ],
     ),
+    ("sluice-connect", &[]),
     ("sluice-flowmod", &["sluice-net", "sluice-openflow"]),
     ("sluice-workspace-tests", &[]),
 ];
