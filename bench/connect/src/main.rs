@@ -42,7 +42,8 @@ fn main() -> Result<()> {
         Command::Serve { address } => serve(address, arguments.threads),
         Command::Ask { address, seconds } => {
             let run = Duration::try_from_secs_f64(seconds).context("--seconds is no time")?;
-            println!("{}", ask(address, run, arguments.threads)?.to_json());
+            let line = ask(address, run, arguments.threads)?.to_json();
+            writeln!(std::io::stdout(), "{line}").context("nobody reads the result")?;
             Ok(())
         }
     }
