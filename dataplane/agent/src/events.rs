@@ -124,7 +124,7 @@ pub(crate) fn packet_in(switch: &Switch, packet: &Packet) {
 fn is_metered_away(switch: &Switch, packet: &worker::PacketIn, now: u64) -> bool {
     let tables = switch.tables.borrow();
     let meter = tables.pipeline().meter(MeterId::CONTROLLER);
-    let verdict = meter.map(|meter| meter.charge(now, 1, packet.total_len as u64));
+    let verdict = meter.map(|meter| meter.charge(usize::MAX, now, 1, packet.total_len as u64));
     verdict == Some(Verdict::Drop)
 }
 

@@ -17,6 +17,7 @@
     )
 )]
 
+pub mod bucket;
 mod change_log;
 mod classifier;
 mod conjunction;
@@ -39,7 +40,7 @@ pub use error::Refused;
 pub use group::{Group, GroupBucket, GroupStats};
 pub use learn::Learned;
 pub use mask::Mask;
-pub use meter::{BandStats, Meter, Verdict};
+pub use meter::{Meter, Verdict};
 pub use pipeline::{Pipeline, Published, TableStats};
 pub use rule::{Counters, Rule, RuleStats};
 pub use writer::{

@@ -1,7 +1,7 @@
 //! What workers read: all tables, groups and meters of one generation.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 use arc_swap::ArcSwap;
 use net::{FlowKey, GroupId, MeterId, TableId};
@@ -134,6 +134,7 @@ pub(crate) fn id_hash(id: u32) -> u64 {
 pub struct Published {
     current: ArcSwap<Pipeline>,
     generation: AtomicU64,
+    workers: AtomicUsize,
 }
 
 impl Published {
@@ -141,7 +142,18 @@ impl Published {
         Published {
             generation: AtomicU64::new(pipeline.generation),
             current: ArcSwap::new(pipeline),
+            workers: AtomicUsize::new(1),
         }
+    }
+
+    /// Says how many workers will charge meters, before there is one: each of them writes its own
+    /// part of a meter.
+    pub fn set_workers(&self, workers: usize) {
+        self.workers.store(workers.max(1), Ordering::Relaxed);
+    }
+
+    pub(crate) fn workers(&self) -> usize {
+        self.workers.load(Ordering::Relaxed)
     }
 
     /// The generation of the newest pipeline; one load. Whoever sees it gets a pipeline at least as

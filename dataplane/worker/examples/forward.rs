@@ -14,9 +14,12 @@ use std::time::Instant;
 
 use conntrack::ConnTable;
 use net::key::ct_state::{EST, NEW, TRK};
-use net::{GroupId, MacAddr, PortNo, TableId};
+use net::{GroupId, MacAddr, MeterId, PortNo, TableId};
 use openflow::action::{Ct, CtZone, Nat, NatKind};
-use openflow::model::{Bucket, FlowMod, GroupCommand, GroupMod, GroupType};
+use openflow::model::{
+    Band, BandKind, Bucket, FlowMod, GroupCommand, GroupMod, GroupType, METER_BURST, METER_KBPS,
+    MeterCommand, MeterMod,
+};
 use openflow::{Action, Field, Instructions, Match};
 use packet::{Packet, Pool};
 use ports::mem::MemPort;
@@ -231,6 +234,25 @@ fn setup(case: &str, bench: &mut Bench) {
             let net = ip().with_masked(Field::Ipv4Dst, 0x0ac8_0000u32, 0xffff_0000u32);
             bench.actions(2, 1, net, route());
         }
+        "meter" => {
+            // As "route", below a rate that is never reached.
+            let band = Band {
+                kind: BandKind::Drop,
+                rate: u32::MAX,
+                burst: u32::MAX,
+            };
+            let request = MeterMod {
+                command: MeterCommand::Add,
+                flags: METER_KBPS | METER_BURST,
+                meter: MeterId(1),
+                bands: vec![band],
+            };
+            bench.tables.meter_mod(&request, 0).unwrap();
+            let mut actions = route();
+            actions.insert(0, Action::Meter(MeterId(1)));
+            let net = ip().with_masked(Field::Ipv4Dst, 0x0ac8_0000u32, 0xffff_0000u32);
+            bench.actions(0, 1, net, actions);
+        }
         "ct" => {
             bench.actions(0, 1, ip(), vec![ct(false, 1, vec![])]);
             bench.actions(1, 1, state(NEW | TRK), vec![ct(true, 2, vec![])]);
@@ -290,7 +312,9 @@ fn setup(case: &str, bench: &mut Bench) {
             ];
             bench.actions(0, 1, any(), actions);
         }
-        other => panic!("no case {other}; there are output, vlan, route, ct, service, geneve"),
+        other => {
+            panic!("no case {other}; there are output, vlan, route, meter, ct, service, geneve")
+        }
     }
 }
 
@@ -319,7 +343,9 @@ fn main() {
     let flows: Option<u32> = arguments.next().map(|n| n.parse().unwrap());
     let cache = arguments.next().map_or(1 << 20, |n| n.parse().unwrap());
     let counts = flows.map_or(vec![1, 1_000, 10_000, 100_000], |n| vec![n]);
-    let all = ["output", "vlan", "route", "ct", "service", "geneve"];
+    let all = [
+        "output", "vlan", "route", "meter", "ct", "service", "geneve",
+    ];
     let cases: Vec<&str> = match &case {
         Some(case) => vec![case],
         None => all.to_vec(),

@@ -87,7 +87,7 @@ fn steps(
             },
             Op::Controller(to) => controller(to, egress, packet, context.from_wire),
             Op::Meter(meter) => {
-                if !passes(&meter.0, packet, context) {
+                if !passes(&meter.0, egress.index, packet, context) {
                     return egress.count_drop(DropReason::Meter);
                 }
             }
@@ -188,8 +188,9 @@ fn cut(packet: &mut Packet, max_len: u32, layout: &mut Layout) {
 }
 
 /// Charges a meter; false if the packet is to be dropped.
-fn passes(meter: &Meter, packet: &mut Packet, context: &Context) -> bool {
-    match meter.charge(context.now, 1, packet.len() as u64) {
+fn passes(meter: &Meter, worker: usize, packet: &mut Packet, context: &Context) -> bool {
+    let (packets, bytes) = on_wire(packet);
+    match meter.charge(worker, context.now, packets, bytes) {
         Verdict::Pass => true,
         Verdict::Drop => false,
         Verdict::Remark { prec_level } => {
@@ -272,6 +273,23 @@ pub(crate) fn wire_len(packet: &Packet) -> usize {
             .len()
             .min(usize::from(meta.hdr_len) + usize::from(meta.gso_size)),
     }
+}
+
+/// Packets and bytes on a wire: of a frame that is to be split, its pieces, each with the headers.
+#[inline]
+pub(crate) fn on_wire(packet: &Packet) -> (u64, u64) {
+    let len = packet.len();
+    match packet.meta().gso {
+        Gso::None => (1, len as u64),
+        _ => pieces(packet, len),
+    }
+}
+
+fn pieces(packet: &Packet, len: usize) -> (u64, u64) {
+    let meta = packet.meta();
+    let (headers, size) = (usize::from(meta.hdr_len), usize::from(meta.gso_size));
+    let pieces = len.saturating_sub(headers).div_ceil(size.max(1)).max(1);
+    (pieces as u64, (len + (pieces - 1) * headers) as u64)
 }
 
 /// True if the packet, or a piece of the frame it will be split into, has more bytes above

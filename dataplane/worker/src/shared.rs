@@ -56,6 +56,7 @@ impl Shared {
     /// For as many workers as the configuration names cores, at least one.
     pub fn new(config: Config, tables: Arc<Published>, conns: Arc<ConnTable>) -> Arc<Self> {
         let workers = config.cpus.len().max(1);
+        tables.set_workers(workers);
         Arc::new(Shared {
             packet_ins: Arc::new(PacketInQueue::new(config.packet_in_queue)),
             fdb: Fdb::new(

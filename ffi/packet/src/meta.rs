@@ -45,6 +45,9 @@ pub struct PacketMeta {
     pub gso: Gso,
     /// TCP congestion window reduced must be set on the first segment only (VIRTIO_NET_HDR_GSO_ECN).
     pub gso_ecn: bool,
+    /// Place of the queue that the packet goes out by, among those of its next port; 0 is the
+    /// port's default. Whoever sends it resets this.
+    pub queue: u8,
     /// Where the checksummed bytes begin; with [`Csum::Partial`].
     pub csum_start: u16,
     /// Where the checksum is stored, bytes after `csum_start`; with [`Csum::Partial`].

@@ -28,7 +28,8 @@ impl Tables {
                 if self.next.meters.len() >= self.most_meters {
                     return Err(Refused::OutOfMeters);
                 }
-                self.put_meter(Meter::new(request, now));
+                let workers = self.published.workers();
+                self.put_meter(Meter::new(request, now, workers));
                 Ok(Vec::new())
             }
             MeterCommand::Modify => {
