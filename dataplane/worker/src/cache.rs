@@ -14,14 +14,19 @@ use net::exact::ExactKey;
 use packet::prefetch;
 use tables::Pipeline;
 
-use crate::program::Program;
+use crate::program::{Binding, Program};
+pub(crate) use programs::Cached;
+use programs::ProgramId;
 use programs::Programs;
-pub(crate) use programs::{Cached, ProgramId};
 
 const SLOTS: usize = 8;
 /// Full buckets are kicked out of at random; out of so many inserts into full buckets one is done,
 /// so that a flood of flows that never come again does not push out those that do.
 const DAMPING: u32 = 4;
+
+/// A flow's place. It may be reused once the flow is gone.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct FlowId(u32);
 
 /// A key to be looked up, and what was found.
 #[derive(Clone, Default)]
@@ -30,7 +35,7 @@ pub(crate) struct Lookup {
     pub hash: u64,
     /// False: the packet has no exact key.
     pub is_valid: bool,
-    pub found: Option<ProgramId>,
+    pub found: Option<FlowId>,
     /// Where it is likely to be.
     place: u32,
 }
@@ -63,12 +68,13 @@ struct Bucket {
     places: [u32; SLOTS],
 }
 
-#[derive(Clone, Copy)]
+#[derive(Clone)]
 #[repr(align(64))]
 struct Entry {
     key: ExactKey,
     program: ProgramId,
     is_used: bool,
+    binding: Binding,
 }
 
 impl FlowCache {
@@ -84,6 +90,7 @@ impl FlowCache {
             key: ExactKey::default(),
             program: ProgramId(0),
             is_used: false,
+            binding: Binding::default(),
         };
         FlowCache {
             buckets: vec![Bucket::default(); buckets].into_boxed_slice(),
@@ -101,15 +108,15 @@ impl FlowCache {
         !self.entries.is_empty()
     }
 
-    /// The program of a key.
+    /// The flow of a key.
     #[inline]
-    pub fn find(&self, key: &ExactKey, hash: u64) -> Option<ProgramId> {
+    pub fn find(&self, key: &ExactKey, hash: u64) -> Option<FlowId> {
         let signature = signature(hash);
         let first = self.first(hash);
         let entry = self
             .find_in(first, signature, key)
             .or_else(|| self.find_in(self.other(first, signature), signature, key))?;
-        Some(self.entries[entry.2].program)
+        Some(FlowId(entry.2 as u32))
     }
 
     /// Finds the programs of a burst's keys. Every line is asked for before it is needed.
@@ -136,27 +143,31 @@ impl FlowCache {
             lookup.found = match likely {
                 _ if !lookup.is_valid => None,
                 // An entry that is free has lost its program, but not its key.
-                Some(entry) if entry.is_used && entry.key == lookup.key => Some(entry.program),
+                Some(entry) if entry.is_used && entry.key == lookup.key => {
+                    Some(FlowId(lookup.place))
+                }
                 _ => self.find(&lookup.key, lookup.hash),
             };
-            if let Some(id) = lookup.found {
-                self.programs.prefetch(id);
+            if let Some(flow) = lookup.found {
+                self.programs
+                    .prefetch(self.entries[flow.0 as usize].program);
             }
         }
     }
 
-    /// A cached program.
+    /// The program of a flow, and what the flow has of its own.
     #[inline]
-    pub fn get(&mut self, id: ProgramId) -> Option<&mut Cached> {
-        self.programs.get(id)
+    pub fn get(&mut self, flow: FlowId) -> Option<(&mut Cached, &Binding)> {
+        let entry = self.entries.get(flow.0 as usize)?;
+        Some((self.programs.get(entry.program)?, &entry.binding))
     }
 
     /// Remembers a program for a key, in place of the one that was there. It holds in this epoch.
     pub fn insert(
         &mut self,
-        key: &ExactKey,
-        hash: u64,
+        (key, hash): (&ExactKey, u64),
         program: Program,
+        binding: Binding,
         (epoch, now): (u64, u64),
         pipeline: &Pipeline,
     ) {
@@ -172,7 +183,9 @@ impl FlowCache {
         if let Some((_, _, place)) = known {
             self.changes += 1;
             let program = self.programs.take(program, epoch, now);
-            let old = std::mem::replace(&mut self.entries[place].program, program);
+            let entry = &mut self.entries[place];
+            let old = std::mem::replace(&mut entry.program, program);
+            entry.binding = binding;
             return self.programs.release(old, pipeline);
         }
         let Some((bucket, slot)) = self.make_room(first, second, pipeline) else {
@@ -185,6 +198,7 @@ impl FlowCache {
             key: *key,
             program,
             is_used: true,
+            binding,
         };
         self.buckets[bucket].signatures[slot] = signature;
         self.buckets[bucket].places[slot] = place;
@@ -226,7 +240,7 @@ impl FlowCache {
                     continue;
                 }
                 let id = self.entries[bucket.places[slot] as usize].program;
-                if let Some(cached) = self.get(id)
+                if let Some(cached) = self.programs.get(id)
                     && expired(cached)
                 {
                     self.remove(*cursor, slot, pipeline);
@@ -448,14 +462,15 @@ mod tests {
             let key = key(n);
             let hash = self.hash.hash(&key);
             let now = (1, u64::from(n));
+            let binding = Binding::default();
             self.cache
-                .insert(&key, hash, program(port), now, &self.pipeline);
+                .insert((&key, hash), program(port), binding, now, &self.pipeline);
         }
 
         fn port(&mut self, n: u32) -> Option<u16> {
             let key = key(n);
             let id = self.cache.find(&key, self.hash.hash(&key))?;
-            match *self.cache.get(id)?.program.ops {
+            match *self.cache.get(id)?.0.program.ops {
                 [Op::Output(PortSlot(port))] => Some(port),
                 _ => None,
             }
@@ -528,9 +543,13 @@ mod tests {
         let mut filled = Filled::new(64);
         for n in 1..=4 {
             let program = program(n as u16);
-            filled
-                .cache
-                .insert(&key(n), HASH, program, (1, n.into()), &filled.pipeline);
+            filled.cache.insert(
+                (&key(n), HASH),
+                program,
+                Binding::default(),
+                (1, n.into()),
+                &filled.pipeline,
+            );
         }
         let pipeline = filled.pipeline.clone();
         for gone in [3, 4] {

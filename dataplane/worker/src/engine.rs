@@ -27,7 +27,7 @@ use crate::connections;
 use crate::effects;
 use crate::egress::Egress;
 use crate::execute;
-use crate::program::{ANY_LENGTH, Program};
+use crate::program::{ANY_LENGTH, Binding, Program};
 use crate::shared::Shared;
 use crate::telemetry;
 use crate::tunnel::too_big;
@@ -211,7 +211,7 @@ impl Worker {
             found if self.cache.changes() == found_at => found,
             _ => self.cache.find(&lookup.key, lookup.hash),
         };
-        let Some(cached) = program.and_then(|id| self.cache.get(id)) else {
+        let Some((cached, binding)) = program.and_then(|flow| self.cache.get(flow)) else {
             let counter = match lookup.is_valid {
                 true => Counter::CacheMisses,
                 false => Counter::CacheBypass,
@@ -221,7 +221,14 @@ impl Worker {
             return false;
         };
         if !is_current(cached, self.epoch, &self.pipeline, &self.ports)
-            || !suits(&cached.program, &packet, &facts.layout, &self.shared, now)
+            || !suits(
+                &cached.program,
+                binding,
+                &packet,
+                &facts.layout,
+                &self.shared,
+                now,
+            )
         {
             let counters = self.shared.counters(self.index);
             counters.add(Counter::CacheStale, 1);
@@ -232,28 +239,29 @@ impl Worker {
         cached.packets += 1;
         cached.bytes += bytes;
         cached.used = now;
-        connections::count(&cached.program.checks, &self.shared.conns, bytes);
-        if !cached.program.effects.is_empty() {
+        let program = &cached.program;
+        connections::count(&program.checks, &binding.conns, &self.shared.conns, bytes);
+        if !program.effects.is_empty() {
             effects::run(
-                &cached.program.effects,
+                &program.effects,
                 &self.pipeline,
                 (&self.shared, self.index),
                 (packet.head(), &facts.layout),
                 now,
             );
         }
-        if cached.program.inner_mtu != 0 {
+        if program.inner_mtu != 0 {
             report_too_big(
-                &cached.program,
+                program,
                 &mut self.egress,
                 &self.ports,
                 &packet,
                 &facts.layout,
             );
         }
-        let program = &cached.program;
         execute::run(
             program,
+            &binding.operands,
             &mut self.egress,
             packet,
             &facts.layout,
@@ -298,9 +306,9 @@ impl Worker {
             len: packet.len(),
             wire_len: execute::wire_len(&packet),
         };
-        let program = walk::walk(self.world(now), frame, &flow_key);
+        let (program, binding) = walk::walk(self.world(now), frame, &flow_key);
         self.egress.probe.enter(telemetry::Stage::Execute);
-        self.run_once(&program, packet, &layout, lookup.hash, now);
+        self.run_once(&program, &binding, packet, &layout, lookup.hash, now);
         self.egress.probe.enter(telemetry::Stage::Walk);
         let Some(program) = self.learn_port(facts, program) else {
             return;
@@ -311,8 +319,9 @@ impl Worker {
         match program.cacheable {
             true => {
                 let (epoch, pipeline) = (self.epoch, &self.pipeline);
+                let key = (&lookup.key, lookup.hash);
                 self.cache
-                    .insert(&lookup.key, lookup.hash, program, (epoch, now), pipeline);
+                    .insert(key, program, binding, (epoch, now), pipeline);
             }
             false => self
                 .shared
@@ -343,6 +352,7 @@ impl Worker {
     fn run_once(
         &mut self,
         program: &Program,
+        binding: &Binding,
         packet: Packet,
         layout: &Layout,
         hash: u64,
@@ -350,12 +360,21 @@ impl Worker {
     ) {
         let bytes = packet.len() as u64;
         program.hits.count(&self.pipeline, 1, bytes, now);
-        connections::count(&program.checks, &self.shared.conns, bytes);
+        connections::count(&program.checks, &binding.conns, &self.shared.conns, bytes);
         let shared = (&*self.shared, self.index);
         let frame = (packet.head(), layout);
         effects::run(&program.effects, &self.pipeline, shared, frame, now);
         report_too_big(program, &mut self.egress, &self.ports, &packet, layout);
-        execute::run(program, &mut self.egress, packet, layout, hash, now);
+        let operands = &binding.operands;
+        execute::run(
+            program,
+            operands,
+            &mut self.egress,
+            packet,
+            layout,
+            hash,
+            now,
+        );
     }
 
     fn world(&self, now: u64) -> World<'_> {
@@ -391,7 +410,14 @@ fn is_current(cached: &mut Cached, epoch: u64, pipeline: &Pipeline, ports: &Port
 /// True if the program is right for this packet too: what it takes for granted besides the exact
 /// key holds. Nothing has been changed when this says no.
 #[inline]
-fn suits(program: &Program, packet: &Packet, layout: &Layout, shared: &Shared, now: u64) -> bool {
+fn suits(
+    program: &Program,
+    binding: &Binding,
+    packet: &Packet,
+    layout: &Layout,
+    shared: &Shared,
+    now: u64,
+) -> bool {
     let ttl_lasts = program.min_ttl == 0 || ttl(packet, layout) >= program.min_ttl;
     let (shortest, longest) = program.lengths;
     let of_length = program.lengths == ANY_LENGTH
@@ -399,7 +425,14 @@ fn suits(program: &Program, packet: &Packet, layout: &Layout, shared: &Shared, n
     ttl_lasts
         && of_length
         && (program.macs.is_empty() || shared.fdb.hold(&program.macs, now))
-        && connections::hold(&program.checks, &shared.conns, packet.head(), layout, now)
+        && connections::hold(
+            &program.checks,
+            &binding.conns,
+            &shared.conns,
+            packet.head(),
+            layout,
+            now,
+        )
 }
 
 fn ttl(packet: &Packet, layout: &Layout) -> u8 {

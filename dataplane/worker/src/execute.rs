@@ -8,14 +8,16 @@ use packet::{Csum, Gso, Packet};
 use tables::{Meter, Verdict};
 
 use crate::egress::Egress;
-use crate::program::{Encap, Op, Program, Reshape, ToController};
+use crate::program::{Encap, Op, Operands, Program, Reshape, ToController};
 use crate::rewrite::{self, Front};
 use crate::{Counter, DropReason, PacketIn};
 
 /// What is known of a packet while its program runs.
 #[derive(Clone, Copy)]
-struct Context {
+struct Context<'a> {
     layout: Layout,
+    /// What its flow has of its own.
+    operands: &'a Operands,
     /// Hash of its flow, for the outer source port.
     hash: u64,
     /// Nanoseconds.
@@ -27,10 +29,11 @@ struct Context {
 /// Shortest Ethernet frame, in bytes without its checksum (IEEE 802.3, 4A.4.2).
 const WIRE_MIN: usize = 60;
 
-/// Runs a program; the packet is gone afterwards.
+/// Runs a program with what the packet's flow has of its own; the packet is gone afterwards.
 #[inline]
 pub(crate) fn run(
     program: &Program,
+    operands: &Operands,
     egress: &mut Egress,
     packet: Packet,
     layout: &Layout,
@@ -43,6 +46,7 @@ pub(crate) fn run(
     }
     let mut context = Context {
         layout: *layout,
+        operands,
         hash,
         now,
         from_wire: packet.len() >= WIRE_MIN,
@@ -57,7 +61,7 @@ fn steps(
     takes: usize,
     egress: &mut Egress,
     slot: &mut Option<Packet>,
-    context: &mut Context,
+    context: &mut Context<'_>,
 ) {
     let mut next = 0;
     while let Some(op) = ops.get(next) {
@@ -122,6 +126,11 @@ fn steps(
                     return egress.count_drop(DropReason::NoMemory);
                 }
             }
+            Op::Translate(fields) => {
+                let field = checksum_field(packet, &context.layout);
+                let head = packet.head_mut();
+                rewrite::translate(*fields, context.operands, head, &context.layout, field);
+            }
             other => {
                 let field = checksum_field(packet, &context.layout);
                 rewrite::field(other, packet.head_mut(), &context.layout, field);
@@ -130,7 +139,7 @@ fn steps(
     }
 }
 
-fn send(op: &Op, egress: &mut Egress, mut packet: Packet, context: &Context) {
+fn send(op: &Op, egress: &mut Egress, mut packet: Packet, context: &Context<'_>) {
     match op {
         Op::Output(slot) => {
             if context.from_wire && packet.len() < WIRE_MIN && !pad(&mut packet) {
@@ -188,7 +197,7 @@ fn cut(packet: &mut Packet, max_len: u32, layout: &mut Layout) {
 }
 
 /// Charges a meter; false if the packet is to be dropped.
-fn passes(meter: &Meter, worker: usize, packet: &mut Packet, context: &Context) -> bool {
+fn passes(meter: &Meter, worker: usize, packet: &mut Packet, context: &Context<'_>) -> bool {
     let (packets, bytes) = on_wire(packet);
     match meter.charge(worker, context.now, packets, bytes) {
         Verdict::Pass => true,
@@ -219,7 +228,7 @@ fn remark(packet: &mut Packet, layout: &Layout, levels: u8) {
 }
 
 /// Wraps a packet and sends it to its next hop.
-fn tunnel(encap: &Encap, egress: &mut Egress, mut packet: Packet, context: &Context) {
+fn tunnel(encap: &Encap, egress: &mut Egress, mut packet: Packet, context: &Context<'_>) {
     if exceeds(&packet, &context.layout, encap.inner_mtu) {
         return egress.drop(DropReason::TooBig, packet);
     }

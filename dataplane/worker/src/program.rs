@@ -1,11 +1,13 @@
 //! What is done with the packets of a flow, as a flat list: the result of a walk, run once per
 //! packet.
 
+mod binding;
 mod table_deps;
 
 use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 
+pub(crate) use binding::{Binding, CONNS, Fields, Operands, bind};
 use net::icmp::Embedded;
 use net::tunnel::Template;
 use net::{FlowKey, GroupId, MacAddr, MeterId, PortNo, TableId};
@@ -52,6 +54,8 @@ pub(crate) enum Op {
     ArpTpa([u8; 4]),
     ArpSha(MacAddr),
     ArpTha(MacAddr),
+    /// Writes these fields with what the flow has in its [`Operands`].
+    Translate(Fields),
     NdTarget([u8; 16]),
     NdSll(MacAddr),
     NdTll(MacAddr),

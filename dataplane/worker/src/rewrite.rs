@@ -10,7 +10,7 @@ use net::parse::{HEADER_BYTES, Layout};
 use net::reshape::{self, Room};
 use packet::Packet;
 
-use crate::program::{Op, Reshape};
+use crate::program::{Fields, Op, Operands, Reshape};
 
 /// One header change. A field that the packet does not have stays as it is.
 pub(crate) fn field(op: &Op, head: &mut [u8], layout: &Layout, checksum: ChecksumField) {
@@ -52,6 +52,27 @@ pub(crate) fn field(op: &Op, head: &mut [u8], layout: &Layout, checksum: Checksu
         Op::Embedded(change) => translate_embedded(&mut editor, &change.old, &change.new),
         _ => false,
     };
+}
+
+/// Writes addresses and ports that a flow has of its own. A field that the packet does not have stays
+/// as it is.
+pub(crate) fn translate(
+    fields: Fields,
+    operands: &Operands,
+    head: &mut [u8],
+    layout: &Layout,
+    checksum: ChecksumField,
+) {
+    let mut editor = Editor::new(head, layout, checksum);
+    let ([v4_src, v4_dst], [v6_src, v6_dst]) = (operands.v4, operands.v6);
+    let [src_port, dst_port] = operands.ports;
+    let _has_field = (fields.has(Fields::V4_SRC) && editor.set_ipv4_src(v4_src))
+        | (fields.has(Fields::V4_DST) && editor.set_ipv4_dst(v4_dst))
+        | (fields.has(Fields::V6_SRC) && editor.set_ipv6_src(v6_src))
+        | (fields.has(Fields::V6_DST) && editor.set_ipv6_dst(v6_dst))
+        | (fields.has(Fields::SRC_PORT) && editor.set_src_port(src_port))
+        | (fields.has(Fields::DST_PORT) && editor.set_dst_port(dst_port))
+        | (fields.has(Fields::ICMP_ID) && editor.set_icmp_id(src_port));
 }
 
 /// Does it to a packet, or to the copy of its headers that a walk works with. False if there is no room;

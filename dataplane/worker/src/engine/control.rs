@@ -176,11 +176,11 @@ impl Worker {
             wire_len: packet.len(),
         };
         let world = self.world(now);
-        let program = match rest {
+        let (program, binding) = match rest {
             Some(rest) => walk::resume(world, frame, &key, rest),
             None => walk::packet_out(world, frame, &key, &out.actions),
         };
-        self.run_once(&program, packet, &layout, now, now);
+        self.run_once(&program, &binding, packet, &layout, now, now);
         self.egress.flush();
     }
 

@@ -15,7 +15,7 @@ use openflow::action::{Ct, CtZone};
 
 use super::Walk;
 use crate::DropReason;
-use crate::connections::Check;
+use crate::connections::Found;
 use rewrite::set_original;
 use wishes::Wishes;
 
@@ -231,43 +231,43 @@ impl<'a> Walk<'a> {
     /// True if this walk has looked for the connection before, and there was none.
     fn was_unknown(&self, zone: u16, tuple: &Tuple) -> bool {
         self.checks.iter().any(|check| {
-            matches!(check, Check::Unknown { zone: z, tuple: t, .. } if *z == zone && **t == *tuple)
+            matches!(check, Found::Unknown { zone: z, tuple: t, .. } if *z == zone && t == tuple)
         })
     }
 
     /// Remembers what later packets must find too.
     fn note(&mut self, zone: u16, tuple: &Tuple, tracked: &Tracked) {
         let check = match tracked.conn {
-            Some((conn, direction)) => Check::Known {
+            Some((conn, direction)) => Found::Known {
                 conn,
                 direction,
                 state: tracked.state,
                 revision: Some(tracked.revision),
             },
-            None => Check::Unknown {
+            None => Found::Unknown {
                 zone,
-                tuple: Box::new(*tuple),
+                tuple: *tuple,
                 state: tracked.state,
             },
         };
-        let same = |old: &Check| match (old, &check) {
+        let same = |old: &Found| match (old, &check) {
             (
-                Check::Unknown {
+                Found::Unknown {
                     zone: z, tuple: t, ..
                 },
                 _,
-            ) => *z == zone && **t == *tuple,
+            ) => *z == zone && t == tuple,
             (
-                Check::Known {
+                Found::Known {
                     conn: a,
                     direction: b,
                     ..
                 },
-                Check::Known {
+                Found::Known {
                     conn, direction, ..
                 },
             ) => a == conn && b == direction,
-            (Check::Known { .. }, Check::Unknown { .. }) => false,
+            (Found::Known { .. }, Found::Unknown { .. }) => false,
         };
         match self.checks.iter_mut().find(|old| same(old)) {
             Some(old) => *old = check,

@@ -28,10 +28,10 @@ use openflow::msg::Continuation;
 use smallvec::SmallVec;
 use tables::{Pipeline, Rule};
 
-use crate::connections::Check;
+use crate::connections::{self as tracked, Found};
 use crate::effects::Effect;
 use crate::fdb::Seen;
-use crate::program::{ANY_LENGTH, ByAddress, Deps, Hits, Op, Program};
+use crate::program::{ANY_LENGTH, Binding, ByAddress, CONNS, Deps, Hits, Op, Program, bind};
 use crate::tunnel::neighbors::Neighbors;
 use crate::{DropReason, Fdb, PortMap};
 use headers::{Headers, Inexact};
@@ -72,7 +72,7 @@ pub(crate) struct Frame<'a> {
 }
 
 /// Runs a packet through the tables from table 0 on.
-pub(crate) fn walk(world: World<'_>, frame: Frame<'_>, key: &FlowKey) -> Program {
+pub(crate) fn walk(world: World<'_>, frame: Frame<'_>, key: &FlowKey) -> (Program, Binding) {
     let mut walk = Walk::new(world, frame, key);
     if world.ports.drops_fragments() {
         walk.wanted.nw_frag = u8::MAX;
@@ -91,7 +91,7 @@ pub(crate) fn packet_out(
     frame: Frame<'_>,
     key: &FlowKey,
     actions: &[Action],
-) -> Program {
+) -> (Program, Binding) {
     let mut walk = Walk::new(world, frame, key);
     walk.packet_out = true;
     walk.actions(actions);
@@ -105,7 +105,7 @@ pub(crate) fn resume(
     frame: Frame<'_>,
     key: &FlowKey,
     rest: &Continuation,
-) -> Program {
+) -> (Program, Binding) {
     let mut walk = Walk::new(world, frame, key);
     walk.go_on(rest);
     walk.cacheable = false;
@@ -126,7 +126,7 @@ struct Walk<'a> {
     /// Bits of the key that something looked at.
     wanted: FlowKey,
     ops: Vec<Op>,
-    checks: Vec<Check>,
+    checks: Vec<Found>,
     /// Buckets of the forwarding database that decided.
     macs: Vec<Seen>,
     /// Largest inner packet of the tunnels so far.
@@ -347,7 +347,7 @@ impl<'a> Walk<'a> {
         }
     }
 
-    fn finish(mut self) -> Program {
+    fn finish(mut self) -> (Program, Binding) {
         self.finish_copy();
         self.end_pause();
         let accounted = |op: &Op| {
@@ -369,7 +369,7 @@ impl<'a> Walk<'a> {
         }
         if !wants_marks && !self.marks_matter {
             for check in &mut self.checks {
-                if let Check::Known { revision, .. } = check {
+                if let Found::Known { revision, .. } = check {
                     *revision = None;
                 }
             }
@@ -382,11 +382,14 @@ impl<'a> Walk<'a> {
         let outside_key = wants(&uncovered());
         let plain = |op: &Op| matches!(op, Op::Output(_) | Op::Drop(_));
         let any_packet = !self.touched && !wants(&all_but_port()) && self.ops.iter().all(plain);
-        let cacheable = self.cacheable && !outside_key;
-        Program {
+        let packet = tracked::tuple(self.arrived.head, self.arrived.layout);
+        let (checks, binding) = bind(&self.checks, packet.as_ref(), &mut self.ops);
+        let fits = binding.conns.len() <= CONNS;
+        let cacheable = self.cacheable && !outside_key && fits;
+        let program = Program {
             takes: Program::last_sender(&self.ops),
             ops: self.ops.into_boxed_slice(),
-            checks: self.checks.into_boxed_slice(),
+            checks,
             macs: self.macs.into_boxed_slice(),
             deps: Box::new(self.deps),
             hits: Box::new(self.hits),
@@ -400,7 +403,8 @@ impl<'a> Walk<'a> {
             inner_mtu,
             any_packet: any_packet && cacheable,
             cacheable,
-        }
+        };
+        (program, binding)
     }
 }
 
