@@ -23,6 +23,8 @@ mod generate;
 pub mod mem;
 mod open;
 mod port;
+#[cfg(feature = "dpdk")]
+mod rss;
 mod spec;
 mod vnet;
 
@@ -33,7 +35,7 @@ pub use device::DpdkPort;
 pub use dpdk;
 pub use error::PortError;
 pub use generate::{Delay, GenerateSpec, Mode, Since, TestPort, TestSpec};
-pub use open::open;
-pub use port::{BURST, Burst, Caps, Pools, Port, PortControl};
+pub use open::{open, open_for};
+pub use port::{BURST, Burst, Caps, Pools, Port, PortControl, Queues};
 pub use spec::{PortKind, PortSpec, SpecError, TunnelKind, TunnelSpec};
 pub use vnet::VnetPort;

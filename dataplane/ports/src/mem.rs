@@ -2,20 +2,24 @@
 
 use crate::counters::{Counters, Lost};
 use crate::egress::Finisher;
-use crate::{Burst, Caps, Port, PortControl, PortError, PortStats};
+use crate::{Burst, Caps, Port, PortControl, PortError, PortStats, Queues};
 use crossbeam_queue::ArrayQueue;
 use net::MacAddr;
 use packet::Packet;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU16, Ordering::Relaxed};
+use std::sync::{Arc, Mutex, PoisonError};
 
 /// Packets each queue holds; more are dropped and counted.
 pub const QUEUE: usize = 4096;
 
-/// A port over queues in memory.
+/// A port over queues in memory, or one queue of it.
 pub struct MemPort {
     rx: Arc<ArrayQueue<Packet>>,
     tx: Arc<ArrayQueue<Packet>>,
+    /// All queues of a port with several of them, until it is split.
+    all: Option<(Fifos, Fifos)>,
+    /// Of this part; one writer.
+    counters: Arc<Counters>,
     state: Arc<MemControl>,
     control: Arc<dyn PortControl>,
     finisher: Finisher,
@@ -29,13 +33,16 @@ pub struct MemWire {
     state: Arc<MemControl>,
 }
 
+type Fifos = Vec<Arc<ArrayQueue<Packet>>>;
+
 struct MemControl {
     name: String,
     mac: MacAddr,
     caps: Caps,
     mtu: AtomicU16,
     up: AtomicBool,
-    counters: Counters,
+    /// Of all parts.
+    counters: Mutex<Vec<Arc<Counters>>>,
 }
 
 impl MemPort {
@@ -51,6 +58,24 @@ impl MemPort {
             state,
         };
         (port, wire)
+    }
+
+    /// A port of a device with so many rx and tx queues, and a wire for each pair of them; a queue
+    /// that has no partner hangs on a wire that is dead in the other direction. Which rx queue a packet
+    /// comes in by is for the wires' owner to choose.
+    pub fn with_queues(name: &str, caps: Caps, rx: usize, tx: usize) -> (MemPort, Vec<MemWire>) {
+        let make = |_| Arc::new(ArrayQueue::new(QUEUE));
+        let all: (Fifos, Fifos) = ((0..rx).map(make).collect(), (0..tx).map(make).collect());
+        let nth = |fifos: &Fifos, at: usize| fifos.get(at).cloned().unwrap_or_else(|| make(0));
+        let mut port = Self::over(name, caps, nth(&all.0, 0), nth(&all.1, 0));
+        let wires = (0..rx.max(tx)).map(|at| MemWire {
+            to_port: nth(&all.0, at),
+            from_port: nth(&all.1, at),
+            state: Arc::clone(&port.state),
+        });
+        let wires = wires.collect();
+        port.all = Some(all);
+        (port, wires)
     }
 
     /// Two ports joined by a cable.
@@ -75,22 +100,38 @@ impl MemPort {
             caps,
             mtu: AtomicU16::new(1500),
             up: AtomicBool::new(true),
-            counters: Counters::default(),
+            counters: Mutex::default(),
         });
-        let control: Arc<dyn PortControl> = Arc::clone(&state) as _;
+        Self::part(&state, rx, tx)
+    }
+
+    fn part(
+        state: &Arc<MemControl>,
+        rx: Arc<ArrayQueue<Packet>>,
+        tx: Arc<ArrayQueue<Packet>>,
+    ) -> MemPort {
+        let counters = Arc::new(Counters::default());
+        let mut all = state
+            .counters
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        all.push(counters.clone());
+        drop(all);
         MemPort {
             rx,
             tx,
-            state,
-            control,
-            finisher: Finisher::new(caps),
+            all: None,
+            counters,
+            control: Arc::clone(state) as _,
+            state: Arc::clone(state),
+            finisher: Finisher::new(state.caps),
         }
     }
 }
 
 impl Port for MemPort {
     fn rx(&mut self, burst: &mut Burst) {
-        let counters = &self.state.counters;
+        let counters = &self.counters;
         while !burst.is_full() {
             let Some(packet) = self.rx.pop() else { break };
             counters.rx_packets.add(1);
@@ -100,7 +141,7 @@ impl Port for MemPort {
     }
 
     fn tx(&mut self, burst: &mut Burst) -> usize {
-        let counters = &self.state.counters;
+        let counters = &self.counters;
         let mut lost = Lost::default();
         for packet in burst.drain(..) {
             let finished = self.finisher.finish(packet, &mut |packet| {
@@ -119,6 +160,21 @@ impl Port for MemPort {
 
     fn control(&self) -> &Arc<dyn PortControl> {
         &self.control
+    }
+
+    fn split(&mut self) -> Option<Queues> {
+        let (rx, tx) = self.all.take()?;
+        let nothing = || Arc::new(ArrayQueue::new(1));
+        let rx = rx
+            .into_iter()
+            .map(|rx| Self::part(&self.state, rx, nothing()));
+        let tx = tx
+            .into_iter()
+            .map(|tx| Self::part(&self.state, nothing(), tx));
+        Some(Queues {
+            rx: rx.map(|part| Box::new(part) as _).collect(),
+            tx: tx.map(|part| Box::new(part) as _).collect(),
+        })
     }
 }
 
@@ -175,7 +231,12 @@ impl PortControl for MemControl {
     }
 
     fn stats(&self) -> PortStats {
-        self.counters.read()
+        let mut stats = PortStats::default();
+        let all = self.counters.lock().unwrap_or_else(PoisonError::into_inner);
+        for counters in all.iter() {
+            stats.add(&counters.read());
+        }
+        stats
     }
 
     fn set_up(&self, up: bool) -> Result<(), PortError> {

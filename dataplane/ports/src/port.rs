@@ -40,6 +40,20 @@ pub trait Port: Send {
 
     /// The same port for the control plane.
     fn control(&self) -> &Arc<dyn PortControl>;
+
+    /// The port in parts that several workers use at the same time, if its device has several queues;
+    /// once, and what is left is of no use then. None: the port is one rx queue and one tx queue.
+    fn split(&mut self) -> Option<Queues> {
+        None
+    }
+}
+
+/// The queues of a port with several of them.
+pub struct Queues {
+    /// Each gives packets, and its `tx` is not used. A flow's packets all come from the same.
+    pub rx: Vec<Box<dyn Port>>,
+    /// Each takes packets, and its `rx` is not used.
+    pub tx: Vec<Box<dyn Port>>,
 }
 
 /// A port as the control plane sees it; any thread, at any time.

@@ -8,8 +8,8 @@ use std::str::FromStr;
 
 /// A port as asked for on the command line, in a file, or over the admin socket.
 ///
-/// Keys: `ofport=N` or `ofport=LOCAL`, `closed=true`, `mtu=N`, `vlan=N`, `queues=0+1+2` (or `0-2`), then
-/// one of `dev=...` (the last key: everything after it belongs to the device) and
+/// Keys: `ofport=N` or `ofport=LOCAL`, `closed=true`, `mtu=N`, `vlan=N`, `queues=0+1+2` (or `0-2`),
+/// `rxq=N`, `spread=true`, then one of `dev=...` (the last key: everything after it belongs to the device) and
 /// `tunnel=geneve|vxlan[,remote=IP|flow][,key=VNI|flow]`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PortSpec {
@@ -25,6 +25,10 @@ pub struct PortSpec {
     pub vlan: Option<VlanId>,
     /// Its queues, by number. They count; shaping them comes in a later version.
     pub queues: Vec<u32>,
+    /// Rx queues of its device, which spreads the packets over them by flow; 1 if not given.
+    pub rxq: u16,
+    /// The worker that polls it spreads its packets over all workers, by flow.
+    pub spread: bool,
     /// What carries its packets.
     pub kind: PortKind,
 }
@@ -87,9 +91,11 @@ pub struct SpecError {
 const NAME_MAX: usize = 15;
 /// Smallest and largest MTU that may be asked for: RFC 791's minimum, and what an mbuf carries.
 const MTU_RANGE: std::ops::RangeInclusive<u16> = 68..=65_000;
+/// Most rx queues of a port.
+const RXQ_MAX: u16 = 64;
 /// Most queues of a port.
 const QUEUES_MAX: usize = 64;
-const KEYS: &str = "ofport, closed, mtu, vlan, queues, dev, tunnel, remote, key";
+const KEYS: &str = "ofport, closed, mtu, vlan, queues, rxq, spread, dev, tunnel, remote, key";
 
 impl FromStr for PortSpec {
     type Err = SpecError;
@@ -128,6 +134,8 @@ struct Keys<'a> {
     mtu: Option<u16>,
     vlan: Option<VlanId>,
     queues: Vec<u32>,
+    rxq: Option<u16>,
+    spread: bool,
     dev: Option<&'a str>,
     tunnel: Option<TunnelKind>,
     remote: Option<Option<IpAddr>>,
@@ -148,7 +156,9 @@ impl<'a> Keys<'a> {
                 let vni = number.map(Vni::new).transpose();
                 self.key = Some(vni.map_err(|e| e.to_string())?);
             }
-            "closed" | "mtu" | "vlan" | "queues" => self.take_common(key, value)?,
+            "closed" | "mtu" | "vlan" | "queues" | "rxq" | "spread" => {
+                self.take_common(key, value)?;
+            }
             _ => return Err(format!("unknown key '{key}'; keys are {KEYS}")),
         }
         Ok(())
@@ -166,6 +176,16 @@ impl<'a> Keys<'a> {
                 self.vlan = Some(vlan.ok_or_else(|| format!("vlan '{value}' is not 1 to 4094"))?);
             }
             "queues" => self.queues = parse_queues(value)?,
+            "rxq" => {
+                let count = value.parse().ok().filter(|n| (1..=RXQ_MAX).contains(n));
+                self.rxq =
+                    Some(count.ok_or_else(|| format!("rxq '{value}' is not 1 to {RXQ_MAX}"))?);
+            }
+            "spread" => {
+                self.spread = value
+                    .parse()
+                    .map_err(|_| format!("spread is true or false, not '{value}'"))?;
+            }
             _ => {
                 let mtu = value.parse().ok().filter(|mtu| MTU_RANGE.contains(mtu));
                 let range = format!("{} to {}", MTU_RANGE.start(), MTU_RANGE.end());
@@ -188,6 +208,9 @@ impl<'a> Keys<'a> {
             (None, Some(_)) if self.vlan.is_some() || !self.queues.is_empty() => {
                 return Err("vlan= and queues= belong to dev= ports".into());
             }
+            (None, Some(_)) if self.rxq.is_some() || self.spread => {
+                return Err("rxq= and spread= belong to dev= ports".into());
+            }
             (None, Some(kind)) => PortKind::Tunnel(TunnelSpec {
                 kind,
                 remote: self.remote.flatten(),
@@ -201,6 +224,8 @@ impl<'a> Keys<'a> {
             mtu: self.mtu,
             vlan: self.vlan,
             queues: self.queues,
+            rxq: self.rxq.unwrap_or(1),
+            spread: self.spread,
             kind,
         })
     }
@@ -210,6 +235,12 @@ impl<'a> Keys<'a> {
         let (device, rest) = devargs.split_once(',').unwrap_or((devargs, ""));
         if device.is_empty() {
             return Err("dev= is empty; give a PCI address, a DPDK vdev, tap or veth".into());
+        }
+        let is_test = TestSpec::named(device).is_some();
+        if self.rxq.is_some_and(|n| n != 1) && (is_test || device == "tap" || device == "veth") {
+            return Err(format!(
+                "dev={device} has one rx queue; give spread=true to use several workers"
+            ));
         }
         if let Some(mut test) = TestSpec::named(device) {
             for token in rest.split(',').filter(|t| !t.is_empty()) {
@@ -229,12 +260,12 @@ impl<'a> Keys<'a> {
                     check_name("interface", value)?;
                     iface = Some(value.to_owned());
                 }
-                Some((key @ ("closed" | "mtu" | "vlan" | "queues"), value)) => {
+                Some((key @ ("closed" | "mtu" | "vlan" | "queues" | "spread"), value)) => {
                     self.take_common(key, value)?
                 }
                 _ => {
                     return Err(format!(
-                        "dev={device} takes iface, closed, mtu, vlan, queues; not '{token}'"
+                        "dev={device} takes iface, closed, mtu, vlan, queues, spread; not '{token}'"
                     ));
                 }
             }
@@ -365,6 +396,12 @@ impl fmt::Display for PortSpec {
         if !self.queues.is_empty() {
             let queues: Vec<String> = self.queues.iter().map(u32::to_string).collect();
             write!(f, ",queues={}", queues.join("+"))?;
+        }
+        if self.rxq > 1 {
+            write!(f, ",rxq={}", self.rxq)?;
+        }
+        if self.spread {
+            f.write_str(",spread=true")?;
         }
         write!(f, ",{}", self.kind)
     }

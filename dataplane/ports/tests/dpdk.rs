@@ -7,9 +7,11 @@ mod common;
 use common::{Pair, Seen, join, may_run, run};
 use os::in_netns;
 use ports::dpdk::{Eal, EalConfig};
-use ports::{Pools, Port, PortSpec};
+use ports::{Burst, Pools, Port, PortSpec};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
+use std::time::{Duration, Instant};
 
 fn open(spec: &str, pools: &Pools) -> Box<dyn Port> {
     ports::open(&spec.parse::<PortSpec>().unwrap(), pools).unwrap()
@@ -59,6 +61,8 @@ fn dpdk_devices_carry_real_traffic() {
     two_veths(&pools);
     a_tap_and_a_veth(&pools);
     a_device_with_offloads_is_asked_for_them(&pools);
+    devices_are_split_into_queues(&pools);
+    a_flow_stays_on_its_queue(&pools);
     assert_eq!(
         (pools.frames.in_use(), pools.big.in_use()),
         (0, 0),
@@ -159,4 +163,95 @@ fn a_device_with_offloads_is_asked_for_them(pools: &Pools) {
     assert_eq!((stats.tx_errors, stats.tx_dropped), (0, 0));
     let frames = stats.tx_bytes / stats.tx_packets;
     assert!(frames <= 1518, "{frames} bytes per frame");
+}
+
+fn devices_are_split_into_queues(pools: &Pools) {
+    let open_for = |spec: &str, workers| {
+        let spec: PortSpec = spec.parse().unwrap();
+        ports::open_for(&spec, pools, workers).map_err(|error| error.to_string())
+    };
+    let parts = |spec: &str, workers| {
+        let mut port = open_for(spec, workers).unwrap();
+        let queues = port.split();
+        assert!(port.split().is_none(), "once");
+        queues.map(|queues| (queues.rx.len(), queues.tx.len()))
+    };
+    assert_eq!(parts("n,dev=net_null1", 1), None);
+    assert_eq!(parts("n,dev=net_null2", 4), Some((1, 4)));
+    assert_eq!(parts("n,rxq=3,dev=net_null3", 2), Some((3, 2)));
+    assert_eq!(parts("n,rxq=3,dev=net_null4", 1), Some((3, 1)));
+    // What is sent to a ring's queue comes back by the same, so there are no more than are read.
+    assert_eq!(parts("n,dev=net_ring1", 2), None);
+    let said = open_for("n,rxq=64,dev=net_ring2", 2).err().unwrap();
+    assert!(said.contains("rxq=64: net_ring has "), "{said}");
+    let mut port = open_for("n,rxq=2,dev=net_null5", 2).unwrap();
+    let control = Arc::clone(port.control());
+    let mut queues = port.split().unwrap();
+    drop(port);
+    let mut burst = Burst::new();
+    for part in &mut queues.rx {
+        part.rx(&mut burst);
+        assert_eq!(burst.len(), ports::BURST, "net_null always has packets");
+        assert_eq!(queues.tx[0].tx(&mut burst), 0);
+    }
+    queues.tx[1].rx(&mut burst);
+    assert!(burst.is_empty());
+    let stats = control.stats();
+    let twice = 2 * ports::BURST as u64;
+    assert_eq!((stats.rx_packets, stats.tx_packets), (twice, twice));
+}
+
+/// The kernel spreads what comes in over the sockets of a device, by flow.
+fn a_flow_stays_on_its_queue(pools: &Pools) {
+    let mut pair = Pair::new("rxq");
+    let id = std::process::id() % 100_000;
+    let (ours, theirs) = (format!("slu{id}"), format!("slv{id}"));
+    run(&format!("ip link add {ours} type veth peer name {theirs}"));
+    pair.links.push(ours.clone());
+    run(&format!("ip link set {ours} up"));
+    pair.attach(0, &theirs);
+    let ns = &pair.names[0];
+    run(&format!(
+        "ip -n {ns} neigh add 10.9.0.2 lladdr 02:00:00:00:00:02 dev eth0"
+    ));
+    let spec = format!("up,rxq=2,dev=net_af_packet8,iface={ours},qpairs=2");
+    let wrong = format!("up,dev=net_af_packet9,iface={ours},qpairs=2")
+        .parse()
+        .unwrap();
+    let said = ports::open(&wrong, pools).err().unwrap().to_string();
+    assert!(said.contains("give rxq=2"), "{said}");
+    let mut queues = open(&spec, pools).split().unwrap();
+    assert_eq!((queues.rx.len(), queues.tx.len()), (2, 2));
+    let sender = os::in_netns(&pair.path(0), || {
+        (0..64)
+            .map(|_| std::net::UdpSocket::bind("10.9.0.1:0").unwrap())
+            .collect::<Vec<_>>()
+    });
+    let sender = sender.unwrap();
+    for _ in 0..3 {
+        for socket in &sender {
+            socket.send_to(&[0; 18], "10.9.0.2:7").unwrap();
+        }
+    }
+    let mut flows: [BTreeMap<u16, usize>; 2] = Default::default();
+    let deadline = Instant::now() + Duration::from_secs(5);
+    let mut seen = 0;
+    while seen < 3 * sender.len() && Instant::now() < deadline {
+        for (part, flows) in queues.rx.iter_mut().zip(&mut flows) {
+            let mut burst = Burst::new();
+            part.rx(&mut burst);
+            for packet in burst.iter().filter(|p| p.head().get(23) == Some(&17)) {
+                let port = u16::from_be_bytes(packet.head()[34..36].try_into().unwrap());
+                *flows.entry(port).or_default() += 1;
+                seen += 1;
+            }
+        }
+    }
+    assert_eq!(seen, 3 * sender.len(), "{flows:?}");
+    let [first, second] = &flows;
+    assert!(!first.is_empty() && !second.is_empty(), "{flows:?}");
+    assert!(
+        first.values().chain(second.values()).all(|n| *n == 3),
+        "{flows:?}"
+    );
 }

@@ -1,62 +1,37 @@
-//! The in-memory port carries packets in order and counts them.
+//! The port in memory.
 
 use packet::{Packet, Pool};
-use ports::mem::{MemPort, QUEUE};
-use ports::{BURST, Burst, Caps, Port};
-
-fn frames(pool: &Pool, n: usize) -> impl Iterator<Item = Packet> {
-    (0..n).map(|i| Packet::from_slice(pool, &[i as u8; 60]).unwrap())
-}
+use ports::mem::MemPort;
+use ports::{Burst, Caps, Port};
 
 #[test]
-fn a_burst_takes_no_more_than_it_has_room_for() {
+fn each_queue_hangs_on_a_wire_of_its_own() {
     let pool = Pool::heap(2048);
-    let (mut port, wire) = MemPort::new("m0", Caps::default());
-    frames(&pool, 40).for_each(|p| wire.inject(p).unwrap());
-    let mut burst = Burst::new();
-    port.rx(&mut burst);
-    assert_eq!((burst.len(), wire.pending()), (BURST, 40 - BURST));
-    port.rx(&mut burst);
-    assert_eq!(burst.len(), BURST, "a full burst takes nothing");
-    port.tx(&mut burst);
-    assert!(burst.is_empty());
-    let sent = wire.collect_all();
-    assert!(
-        sent.iter()
-            .enumerate()
-            .all(|(i, p)| p.head() == [i as u8; 60])
-    );
-    let stats = port.control().stats();
-    assert_eq!((stats.rx_packets, stats.rx_bytes), (32, 32 * 60));
-    assert_eq!((stats.tx_packets, stats.tx_bytes), (32, 32 * 60));
-}
-
-#[test]
-fn what_a_cabled_port_sends_the_other_receives() {
-    let pool = Pool::heap(2048);
-    let (mut a, mut b) = MemPort::pair("a", "b", Caps::default());
-    assert_ne!(a.control().mac(), b.control().mac());
-    let mut burst: Burst = frames(&pool, 3).collect();
-    a.tx(&mut burst);
-    b.rx(&mut burst);
-    assert_eq!(burst.len(), 3);
-    b.tx(&mut burst);
-    a.rx(&mut burst);
-    assert_eq!(burst[2].head(), [2; 60]);
-}
-
-#[test]
-fn packets_nobody_collects_are_dropped_and_counted() {
-    let pool = Pool::heap(2048);
-    let (mut port, wire) = MemPort::new("m0", Caps::default());
-    for _ in 0..QUEUE / BURST {
-        port.tx(&mut frames(&pool, BURST).collect());
+    let (mut port, wires) = MemPort::with_queues("p", Caps::default(), 2, 3);
+    assert_eq!(wires.len(), 3);
+    let control = port.control().clone();
+    let mut queues = port.split().unwrap();
+    assert!(port.split().is_none());
+    assert_eq!((queues.rx.len(), queues.tx.len()), (2, 3));
+    for (at, wire) in wires.iter().take(2).enumerate() {
+        let packet = Packet::from_slice(&pool, &[at as u8; 60]).unwrap();
+        wire.inject(packet).unwrap();
     }
-    port.tx(&mut frames(&pool, 5).collect());
-    assert_eq!(port.control().stats().tx_dropped, 5);
-    wire.set_link(false);
-    wire.collect_all();
-    port.tx(&mut frames(&pool, 2).collect());
-    assert_eq!(port.control().stats().tx_dropped, 7, "no carrier");
-    assert_eq!(pool.in_use(), 0, "dropped packets are freed");
+    for (at, part) in queues.rx.iter_mut().enumerate() {
+        let mut burst = Burst::new();
+        part.rx(&mut burst);
+        assert_eq!(burst.len(), 1);
+        assert_eq!(burst[0].head()[0], at as u8);
+        assert_eq!(queues.tx[2 - at].tx(&mut burst), 0);
+    }
+    let sent: Vec<usize> = wires.iter().map(|w| w.collect_all().len()).collect();
+    assert_eq!(sent, [0, 1, 1]);
+    let stats = control.stats();
+    assert_eq!((stats.rx_packets, stats.tx_packets), (2, 2));
+}
+
+#[test]
+fn a_port_with_one_queue_is_not_split() {
+    let (mut port, _wire) = MemPort::new("p", Caps::default());
+    assert!(port.split().is_none());
 }

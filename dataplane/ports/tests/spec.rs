@@ -81,6 +81,8 @@ fn the_printed_form_reads_back() {
         "gen,dev=generate,mode=tcp,flows=1",
         "out,dev=sink",
         "out,dev=echo",
+        "pod3,spread=true,dev=veth,iface=v0",
+        "uplink0,rxq=4,dev=0000:3b:00.0",
         "geneve0,ofport=2,tunnel=geneve",
         "vx,tunnel=vxlan,remote=192.0.2.1,key=5",
     ] {
@@ -105,7 +107,7 @@ fn a_mistake_is_named_with_what_to_write_instead() {
         ),
         (
             "p,dev=tap,ifce=x",
-            "dev=tap takes iface, closed, mtu, vlan, queues; not 'ifce=x'",
+            "dev=tap takes iface, closed, mtu, vlan, queues, spread; not 'ifce=x'",
         ),
         ("p,dev=veth", "needs iface="),
         ("p,dev=", "dev= is empty"),
@@ -123,6 +125,10 @@ fn a_mistake_is_named_with_what_to_write_instead() {
         ),
         ("p,mtu=9,dev=tap", "mtu '9' is not 68 to 65000"),
         ("p,closed=maybe,dev=tap", "closed is true or false"),
+        ("p,spread=2,dev=tap", "spread is true or false"),
+        ("p,rxq=0,dev=0000:3b:00.0", "rxq '0' is not 1 to 64"),
+        ("p,rxq=2,dev=tap", "one rx queue; give spread=true"),
+        ("p,rxq=2,tunnel=geneve", "belong to dev="),
     ] {
         let said = reason(text);
         assert!(said.starts_with(&format!("port '{text}': ")), "{said}");
@@ -172,4 +178,12 @@ fn what_a_test_device_cannot_do_is_explained() {
     ] {
         assert!(reason(text).contains(part), "{}", reason(text));
     }
+}
+
+#[test]
+fn several_workers_may_serve_a_port() {
+    let port = spec("uplink0,ofport=1,rxq=4,dev=0000:3b:00.0");
+    assert_eq!((port.rxq, port.spread), (4, false));
+    let port = spec("pod1,dev=tap,iface=x,spread=true");
+    assert_eq!((port.rxq, port.spread), (1, true));
 }

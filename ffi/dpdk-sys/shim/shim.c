@@ -168,6 +168,8 @@ dp_port_info(uint16_t port, struct dp_port_info *out)
 	out->socket = rte_eth_dev_socket_id(port);
 	out->rx_offloads = info.rx_offload_capa;
 	out->tx_offloads = info.tx_offload_capa;
+	out->rss_types = info.flow_type_rss_offloads;
+	out->rss_key_len = info.hash_key_size;
 	return dp_port_mac(port, out->mac);
 }
 
@@ -189,6 +191,13 @@ dp_port_setup(uint16_t port, const struct dp_port_config *config)
 	conf.txmode.offloads = config->tx_offloads;
 	if (config->mtu != 0)
 		conf.rxmode.mtu = config->mtu;
+	if (config->rss) {
+		conf.rxmode.mq_mode = RTE_ETH_MQ_RX_RSS;
+		conf.rx_adv_conf.rss_conf.rss_key = (uint8_t *)(uintptr_t)config->rss_key;
+		conf.rx_adv_conf.rss_conf.rss_key_len = config->rss_key_len;
+		conf.rx_adv_conf.rss_conf.rss_hf = info.flow_type_rss_offloads &
+			(RTE_ETH_RSS_IP | RTE_ETH_RSS_TCP | RTE_ETH_RSS_UDP);
+	}
 	ret = rte_eth_dev_configure(port, config->rx_queues, config->tx_queues, &conf);
 	if (ret < 0)
 		return ret;

@@ -53,6 +53,8 @@ struct dp_port_info {
 	int socket; /* NUMA node, -1 if unknown */
 	uint64_t rx_offloads;
 	uint64_t tx_offloads;
+	uint64_t rss_types; /* RTE_ETH_RSS_*, what the device can hash */
+	uint8_t rss_key_len; /* bytes; 0: it has none of its own */
 };
 
 struct dp_port_config {
@@ -64,6 +66,9 @@ struct dp_port_config {
 	uint64_t rx_offloads;
 	uint64_t tx_offloads;
 	struct rte_mempool *pool;
+	bool rss; /* spread packets over the rx queues by addresses and ports */
+	const uint8_t *rss_key; /* NULL: the device's own */
+	uint8_t rss_key_len;
 };
 
 struct dp_port_link {

@@ -47,6 +47,10 @@ pub struct PortInfo {
     pub rx_offloads: u64,
     /// `RTE_ETH_TX_OFFLOAD_*` it has.
     pub tx_offloads: u64,
+    /// `RTE_ETH_RSS_*` it has: by what it can spread packets over rx queues.
+    pub rss_types: u64,
+    /// Length of the key of that hash, bytes; 0 if it takes none.
+    pub rss_key_len: u8,
 }
 
 impl PortInfo {
@@ -77,6 +81,9 @@ pub struct PortConfig {
     pub mtu: Option<u16>,
     /// Where received packets are stored.
     pub pool: Pool,
+    /// Key of the hash by which the device spreads packets over several rx queues, of
+    /// [`PortInfo::rss_key_len`] bytes; empty: the device's own.
+    pub rss_key: Vec<u8>,
 }
 
 /// State of the link.
@@ -185,6 +192,12 @@ impl DevicePort {
             rx_offloads,
             tx_offloads: TX_OFFLOADS & self.info.tx_offloads,
             pool,
+            rss: config.rx_queues > 1 && self.info.rss_types != 0,
+            rss_key: match config.rss_key.is_empty() {
+                true => std::ptr::null(),
+                false => config.rss_key.as_ptr(),
+            },
+            rss_key_len: config.rss_key.len() as u8,
         };
         // SAFETY: the port is attached; the configuration lives for the call; pools live for ever.
         self.check("configure", || unsafe { sys::dp_port_setup(self.id, &raw) })?;
@@ -338,5 +351,7 @@ fn read_info(id: u16) -> Result<PortInfo, DpdkError> {
         socket: u32::try_from(raw.socket).ok(),
         rx_offloads: raw.rx_offloads,
         tx_offloads: raw.tx_offloads,
+        rss_types: raw.rss_types,
+        rss_key_len: raw.rss_key_len,
     })
 }

@@ -22,6 +22,7 @@ fn start(eal: Eal, devargs: &str, pool: &Pool) -> (Arc<DevicePort>, Queues) {
         descriptors: 512,
         mtu: None,
         pool: pool.clone(),
+        rss_key: Vec::new(),
     };
     let queues = port.start(&config).unwrap();
     (port, queues)
@@ -105,6 +106,7 @@ fn the_null_device_gives_and_takes(eal: Eal, pool: &Pool) {
         descriptors: 512,
         mtu: None,
         pool: pool.clone(),
+        rss_key: Vec::new(),
     });
     assert!(error.unwrap_err().to_string().contains("started before"));
 }
