@@ -116,12 +116,10 @@ pub const fn update16(checksum: u16, old: u16, new: u16) -> u16 {
 pub fn delta(old: &[u8], new: &[u8]) -> u16 {
     // Without the care that `Sum` takes of pieces and odd lengths, so that it becomes a handful of
     // instructions where the length is known.
-    let sum = |bytes: &[u8]| {
-        let halves = bytes.as_chunks::<2>().0.iter();
-        halves.fold(0u64, |sum, half| sum + u64::from(u16::from_be_bytes(*half)))
-    };
-    let minus_old = !fold(sum(old));
-    fold(sum(new) + u64::from(minus_old))
+    let pairs = old.as_chunks::<2>().0.iter().zip(new.as_chunks::<2>().0);
+    fold(pairs.fold(0u64, |sum, (old, new)| {
+        sum + u64::from(!u16::from_be_bytes(*old)) + u64::from(u16::from_be_bytes(*new))
+    }))
 }
 
 /// Applies a [`delta`] to a checksum.

@@ -16,8 +16,10 @@ use crate::parse::{Layout, Network, Transport};
 mod embedded;
 mod labels;
 mod protocol;
+mod rewrite;
 
 pub use embedded::translate_embedded;
+pub use rewrite::{Field, Given, Rewrite};
 
 /// What the transport checksum field of a packet holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

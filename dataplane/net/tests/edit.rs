@@ -5,7 +5,7 @@ mod common;
 use std::net::IpAddr;
 
 use common::{Frame, Ip, L4, frames};
-use net::edit::{ChecksumField, Editor, translate_embedded};
+use net::edit::{ChecksumField, Editor, Field, Given, Rewrite, translate_embedded};
 use net::parse::{Layout, extract};
 use net::{FlowKey, MacAddr, csum, icmp};
 use proptest::prelude::*;
@@ -378,4 +378,161 @@ fn a_solicitation_edited_into_an_advertisement_is_one_as_built_anew() {
     assert!(editor.set_nd_tll(owner));
     let built = net::nd::advertisement(owner, wanted, asker, from, false);
     assert_eq!(bytes, built);
+}
+
+/// What a [`Rewrite`] is made of; the same as edits.
+#[derive(Clone, Debug, Default)]
+struct Several {
+    eth_dst: Option<[u8; 6]>,
+    eth_src: Option<[u8; 6]>,
+    src: Option<[u8; 4]>,
+    dst: Option<[u8; 4]>,
+    tos: Option<u8>,
+    ttl: Option<(bool, u8)>,
+    src_port: Option<u16>,
+    dst_port: Option<u16>,
+    /// Source and destination are given with the packet.
+    given: [bool; 2],
+}
+
+fn several() -> impl Strategy<Value = Several> {
+    let mac = || prop::option::of(any::<[u8; 6]>());
+    let address = || {
+        let corners = prop_oneof![any::<[u8; 4]>(), Just([0; 4]), Just([0xff; 4])];
+        prop::option::of(corners)
+    };
+    let port = || prop::option::of(prop_oneof![any::<u16>(), Just(0), Just(0xffff)]);
+    let byte = || prop::option::of(any::<u8>());
+    let ttl = prop::option::of((any::<bool>(), prop_oneof![any::<u8>(), 0..3u8]));
+    let macs = (mac(), mac());
+    let addresses = (address(), address());
+    let ports = (port(), port());
+    (macs, addresses, ports, byte(), ttl, any::<[bool; 2]>()).prop_map(
+        |((eth_dst, eth_src), (src, dst), (src_port, dst_port), tos, ttl, given)| Several {
+            eth_dst,
+            eth_src,
+            src,
+            dst,
+            tos,
+            ttl,
+            src_port,
+            dst_port,
+            given,
+        },
+    )
+}
+
+impl Several {
+    fn rewrite(&self) -> (Rewrite, Given) {
+        // What is not to be written must not be, whatever is given.
+        let mut given = Given {
+            src: [9; 4],
+            dst: [8; 4],
+            src_port: [7; 2],
+            dst_port: [6; 2],
+        };
+        let mut all = Rewrite::default();
+        if let Some(mac) = self.eth_dst {
+            all.eth_dst(MacAddr(mac));
+        }
+        if let Some(mac) = self.eth_src {
+            all.eth_src(MacAddr(mac));
+        }
+        match (self.src, self.given[0]) {
+            (Some(address), true) => (given.src, ()) = (address, all.given(Field::Ipv4Src)),
+            (Some(address), false) => all.ipv4_src(address),
+            (None, _) => {}
+        }
+        match (self.dst, self.given[1]) {
+            (Some(address), true) => (given.dst, ()) = (address, all.given(Field::Ipv4Dst)),
+            (Some(address), false) => all.ipv4_dst(address),
+            (None, _) => {}
+        }
+        match (self.src_port.map(u16::to_be_bytes), self.given[0]) {
+            (Some(port), true) => (given.src_port, ()) = (port, all.given(Field::SrcPort)),
+            (Some(port), false) => all.src_port(u16::from_be_bytes(port)),
+            (None, _) => {}
+        }
+        match (self.dst_port.map(u16::to_be_bytes), self.given[1]) {
+            (Some(port), true) => (given.dst_port, ()) = (port, all.given(Field::DstPort)),
+            (Some(port), false) => {
+                all.given(Field::DstPort); // the later one counts
+                all.dst_port(u16::from_be_bytes(port));
+            }
+            (None, _) => {}
+        }
+        if let Some(tos) = self.tos {
+            all.tos(tos);
+        }
+        match self.ttl {
+            Some((true, steps)) => assert!(all.ttl_down(steps) && !all.ttl_down(1)),
+            Some((false, ttl)) => all.ttl(ttl),
+            None => {}
+        }
+        (all, given)
+    }
+
+    fn edit(&self, editor: &mut Editor<'_>) {
+        self.eth_dst.map(|mac| editor.set_eth_dst(MacAddr(mac)));
+        self.eth_src.map(|mac| editor.set_eth_src(MacAddr(mac)));
+        self.src.map(|address| editor.set_ipv4_src(address));
+        self.dst.map(|address| editor.set_ipv4_dst(address));
+        self.tos.map(|tos| editor.set_tos(tos));
+        match (self.ttl, editor.ttl()) {
+            (Some((true, steps)), Some(ttl)) => editor.set_ttl(ttl.saturating_sub(steps)),
+            (Some((false, ttl)), _) => editor.set_ttl(ttl),
+            _ => false,
+        };
+        self.src_port.map(|port| editor.set_src_port(port));
+        self.dst_port.map(|port| editor.set_dst_port(port));
+    }
+}
+
+proptest! {
+    #![proptest_config(common::config(2000))]
+
+    #[test]
+    fn several_changes_at_once_are_those_one_by_one(
+        frame in frames(),
+        several in several(),
+        sums in prop::option::of((prop::sample::select(vec![0u16, 0xffff, 1]), any::<bool>())),
+        partial in any::<bool>(),
+    ) {
+        let mut bytes = frame.build();
+        let layout = layout_of(&bytes);
+        // Checksums that are no good, at the corners of the arithmetic.
+        if let (Some((sum, of_ip)), net::parse::Network::Ipv4) = (sums, layout.network) {
+            let l4 = net::edit::checksum_offset(layout.transport);
+            let at = match (of_ip, l4) {
+                (false, Some(offset)) => usize::from(layout.l4) + offset,
+                _ => usize::from(layout.l3) + 10,
+            };
+            bytes[at..at + 2].copy_from_slice(&sum.to_be_bytes());
+        }
+        let field = if partial { ChecksumField::Partial } else { ChecksumField::Full };
+        let mut one_by_one = bytes.clone();
+        several.edit(&mut Editor::new(&mut one_by_one, &layout, field));
+        let (all, given) = several.rewrite();
+        all.apply(&mut bytes, &layout, field, &given);
+        prop_assert_eq!(bytes, one_by_one);
+    }
+
+    #[test]
+    fn several_changes_of_anything_are_those_one_by_one(
+        bytes in common::bytes(),
+        several in several(),
+        cut in 0usize..64,
+    ) {
+        let mut bytes = bytes;
+        let Ok(layout) = extract(&bytes, bytes.len(), &mut FlowKey::default()) else {
+            return Ok(());
+        };
+        // A layout may also be of a packet whose head is longer than what is at hand.
+        bytes.truncate(bytes.len().saturating_sub(cut));
+        let mut one_by_one = bytes.clone();
+        several.edit(&mut Editor::new(&mut one_by_one, &layout, ChecksumField::Full));
+        let (all, given) = several.rewrite();
+        all.apply(&mut bytes, &layout, ChecksumField::Full, &given);
+        prop_assert_eq!(bytes, one_by_one);
+    }
 }

@@ -35,7 +35,7 @@ pub(crate) fn run(
     program: &Program,
     operands: &Operands,
     egress: &mut Egress,
-    packet: Packet,
+    mut packet: Packet,
     layout: &Layout,
     hash: u64,
     now: u64,
@@ -52,93 +52,118 @@ pub(crate) fn run(
         from_wire: packet.len() >= WIRE_MIN,
     };
     let takes = usize::from(program.takes);
-    let mut packet = Some(packet);
-    steps(&program.ops, takes, egress, &mut packet, &mut context);
-}
-
-fn steps(
-    ops: &[Op],
-    takes: usize,
-    egress: &mut Egress,
-    slot: &mut Option<Packet>,
-    context: &mut Context<'_>,
-) {
-    let mut next = 0;
-    while let Some(op) = ops.get(next) {
-        let at = next;
-        next += 1;
-        match op {
-            Op::Drop(reason) => {
+    let (before, rest) = program
+        .ops
+        .split_at_checked(takes)
+        .unwrap_or((&program.ops, &[]));
+    if !steps(before, egress, &mut packet, &mut context) {
+        return;
+    }
+    // Only drops stand after the step that takes the packet.
+    if let Some((taker, drops)) = rest.split_first() {
+        send(taker, egress, packet, &context);
+        for op in drops {
+            if let Op::Drop(reason) = op {
                 egress.count_drop(*reason);
-                continue;
-            }
-            Op::Output(_) | Op::Tunnel(_) if at == takes => {
-                if let Some(packet) = slot.take() {
-                    send(op, egress, packet, context);
-                }
-                continue;
-            }
-            _ => {}
-        }
-        // Only drops stand after the step that takes the packet.
-        let Some(packet) = slot.as_mut() else {
-            continue;
-        };
-        match op {
-            Op::Output(_) | Op::Tunnel(_) => match packet.copy(&egress.pool) {
-                Some(copy) => send(op, egress, copy, context),
-                None => egress.count_drop(DropReason::NoMemory),
-            },
-            Op::Controller(to) => controller(to, egress, packet, context.from_wire),
-            Op::Meter(meter) => {
-                if !passes(&meter.0, egress.index, packet, context) {
-                    return egress.count_drop(DropReason::Meter);
-                }
-            }
-            Op::Scope(steps_in) => {
-                let end = next + usize::from(*steps_in);
-                let scope = ops.get(next..end).unwrap_or_default();
-                match packet.copy(&egress.pool) {
-                    Some(copy) => {
-                        let mut inner = *context;
-                        steps(scope, scope.len(), egress, &mut Some(copy), &mut inner);
-                    }
-                    None => egress.count_drop(DropReason::NoMemory),
-                }
-                next = end;
-            }
-            Op::PushVlan { tpid, tci } => {
-                if !rewrite::push_vlan(&mut Front(packet), *tpid, *tci, &mut context.layout) {
-                    return egress.count_drop(DropReason::NoMemory);
-                }
-            }
-            Op::Cut(max_len) => {
-                cut(packet, *max_len, &mut context.layout);
-                // Short on purpose.
-                context.from_wire = false;
-            }
-            Op::Queue(queue) => queue.0.count(egress.index, packet.len() as u64),
-            Op::PopVlan => {
-                rewrite::pop_vlan(&mut Front(packet), &mut context.layout);
-            }
-            Op::Reshape(change) => {
-                if !reshape(*change, packet, &mut context.layout) {
-                    return egress.count_drop(DropReason::NoMemory);
-                }
-            }
-            Op::Translate(fields) => {
-                let field = checksum_field(packet, &context.layout);
-                let head = packet.head_mut();
-                rewrite::translate(*fields, context.operands, head, &context.layout, field);
-            }
-            other => {
-                let field = checksum_field(packet, &context.layout);
-                rewrite::field(other, packet.head_mut(), &context.layout, field);
             }
         }
     }
 }
 
+/// Runs steps that leave the packet where it is. False if they ended the program.
+#[inline]
+fn steps(ops: &[Op], egress: &mut Egress, packet: &mut Packet, context: &mut Context<'_>) -> bool {
+    let mut next = 0;
+    while let Some(op) = ops.get(next) {
+        next += 1;
+        match op {
+            Op::Rewrite(all) => {
+                let field = checksum_field(packet, &context.layout);
+                let given = &context.operands.given;
+                all.apply(packet.head_mut(), &context.layout, field, given);
+            }
+            Op::PushVlan { tpid, tci } => {
+                if !rewrite::push_vlan(&mut Front(packet), *tpid, *tci, &mut context.layout) {
+                    egress.count_drop(DropReason::NoMemory);
+                    return false;
+                }
+            }
+            Op::PopVlan => {
+                rewrite::pop_vlan(&mut Front(packet), &mut context.layout);
+            }
+            Op::Meter(meter) => {
+                if !passes(&meter.0, egress.index, packet, context) {
+                    egress.count_drop(DropReason::Meter);
+                    return false;
+                }
+            }
+            Op::Queue(queue) => queue.0.count(egress.index, packet.len() as u64),
+            Op::Scope(steps_in) => {
+                let end = next + usize::from(*steps_in);
+                scope(
+                    ops.get(next..end).unwrap_or_default(),
+                    egress,
+                    packet,
+                    context,
+                );
+                next = end;
+            }
+            other => {
+                if !step(other, egress, packet, context) {
+                    return false;
+                }
+            }
+        }
+    }
+    true
+}
+
+/// Runs steps on a copy.
+fn scope(ops: &[Op], egress: &mut Egress, packet: &Packet, context: &Context<'_>) {
+    match packet.copy(&egress.pool) {
+        Some(mut copy) => {
+            let mut inner = *context;
+            steps(ops, egress, &mut copy, &mut inner);
+        }
+        None => egress.count_drop(DropReason::NoMemory),
+    }
+}
+
+/// One of the steps that few programs have. False if it ended the program.
+#[inline(never)]
+fn step(op: &Op, egress: &mut Egress, packet: &mut Packet, context: &mut Context<'_>) -> bool {
+    match op {
+        Op::Output(_) | Op::Tunnel(_) => match packet.copy(&egress.pool) {
+            Some(copy) => send(op, egress, copy, context),
+            None => egress.count_drop(DropReason::NoMemory),
+        },
+        Op::Drop(reason) => egress.count_drop(*reason),
+        Op::Controller(to) => controller(to, egress, packet, context.from_wire),
+        Op::Cut(max_len) => {
+            cut(packet, *max_len, &mut context.layout);
+            // Short on purpose.
+            context.from_wire = false;
+        }
+        Op::Reshape(change) => {
+            if !reshape(*change, packet, &mut context.layout) {
+                egress.count_drop(DropReason::NoMemory);
+                return false;
+            }
+        }
+        Op::Translate(fields) => {
+            let field = checksum_field(packet, &context.layout);
+            let head = packet.head_mut();
+            rewrite::translate(*fields, context.operands, head, &context.layout, field);
+        }
+        other => {
+            let field = checksum_field(packet, &context.layout);
+            rewrite::field(other, packet.head_mut(), &context.layout, field);
+        }
+    }
+    true
+}
+
+#[inline]
 fn send(op: &Op, egress: &mut Egress, mut packet: Packet, context: &Context<'_>) {
     match op {
         Op::Output(slot) => {

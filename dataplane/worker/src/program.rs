@@ -2,12 +2,15 @@
 //! packet.
 
 mod binding;
+mod fuse;
 mod table_deps;
 
 use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 
 pub(crate) use binding::{Binding, CONNS, Fields, Operands, bind};
+pub(crate) use fuse::fuse;
+use net::edit::Rewrite;
 use net::icmp::Embedded;
 use net::tunnel::Template;
 use net::{FlowKey, GroupId, MacAddr, MeterId, PortNo, TableId};
@@ -24,6 +27,8 @@ use crate::{DropReason, PortMap, PortSlot, Queue};
 /// One step. Header steps change the packet where it is; the sending ones take it as it is then.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Op {
+    /// Several of the header steps below at once; see [`fuse()`].
+    Rewrite(Box<Rewrite>),
     EthDst(MacAddr),
     EthSrc(MacAddr),
     PushVlan {

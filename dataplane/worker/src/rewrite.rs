@@ -64,10 +64,10 @@ pub(crate) fn translate(
     checksum: ChecksumField,
 ) {
     let mut editor = Editor::new(head, layout, checksum);
-    let ([v4_src, v4_dst], [v6_src, v6_dst]) = (operands.v4, operands.v6);
-    let [src_port, dst_port] = operands.ports;
-    let _has_field = (fields.has(Fields::V4_SRC) && editor.set_ipv4_src(v4_src))
-        | (fields.has(Fields::V4_DST) && editor.set_ipv4_dst(v4_dst))
+    let (given, [v6_src, v6_dst]) = (&operands.given, operands.v6);
+    let [src_port, dst_port] = [given.src_port, given.dst_port].map(u16::from_be_bytes);
+    let _has_field = (fields.has(Fields::V4_SRC) && editor.set_ipv4_src(given.src))
+        | (fields.has(Fields::V4_DST) && editor.set_ipv4_dst(given.dst))
         | (fields.has(Fields::V6_SRC) && editor.set_ipv6_src(v6_src))
         | (fields.has(Fields::V6_DST) && editor.set_ipv6_dst(v6_dst))
         | (fields.has(Fields::SRC_PORT) && editor.set_src_port(src_port))

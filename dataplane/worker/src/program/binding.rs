@@ -7,6 +7,7 @@
 //! many connections they belong to, so that they share one program; the rest is kept with the flow.
 
 use conntrack::{ConnRef, Tuple};
+use net::edit::Given;
 use smallvec::SmallVec;
 
 use super::Op;
@@ -25,10 +26,8 @@ pub(crate) struct Binding {
 /// What [`Op::Translate`] writes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Operands {
-    /// IPv4 source and destination.
-    pub v4: [[u8; 4]; 2],
-    /// Source and destination port; the identifier of ICMP stands in the place of the source port.
-    pub ports: [u16; 2],
+    /// IPv4 addresses and ports; the identifier of ICMP stands in the place of the source port.
+    pub given: Given,
     /// IPv6 source and destination.
     pub v6: [[u8; 16]; 2],
 }
@@ -55,19 +54,40 @@ impl Fields {
     pub fn with(self, more: Self) -> Self {
         Fields(self.0 | more.0)
     }
+
+    /// True if all of these fields are among `all`.
+    pub fn within(self, all: Self) -> bool {
+        self.0 & !all.0 == 0
+    }
 }
 
 impl Operands {
     /// Takes the value of a step. None if it is no translation, or if the place has another value.
     fn take(&mut self, op: &Op, taken: Fields) -> Option<Fields> {
+        let given = &mut self.given;
         let (field, fits) = match *op {
-            Op::Ipv4Src(address) => place(Fields::V4_SRC, &mut self.v4[0], address, taken),
-            Op::Ipv4Dst(address) => place(Fields::V4_DST, &mut self.v4[1], address, taken),
+            Op::Ipv4Src(address) => place(Fields::V4_SRC, &mut given.src, address, taken),
+            Op::Ipv4Dst(address) => place(Fields::V4_DST, &mut given.dst, address, taken),
             Op::Ipv6Src(address) => place(Fields::V6_SRC, &mut self.v6[0], address, taken),
             Op::Ipv6Dst(address) => place(Fields::V6_DST, &mut self.v6[1], address, taken),
-            Op::SrcPort(port) => place(Fields::SRC_PORT, &mut self.ports[0], port, taken),
-            Op::DstPort(port) => place(Fields::DST_PORT, &mut self.ports[1], port, taken),
-            Op::IcmpId(id) => place(Fields::ICMP_ID, &mut self.ports[0], id, taken),
+            Op::SrcPort(port) => place(
+                Fields::SRC_PORT,
+                &mut given.src_port,
+                port.to_be_bytes(),
+                taken,
+            ),
+            Op::DstPort(port) => place(
+                Fields::DST_PORT,
+                &mut given.dst_port,
+                port.to_be_bytes(),
+                taken,
+            ),
+            Op::IcmpId(id) => place(
+                Fields::ICMP_ID,
+                &mut given.src_port,
+                id.to_be_bytes(),
+                taken,
+            ),
             _ => return None,
         };
         fits.then_some(field)
@@ -186,7 +206,8 @@ mod tests {
             ops,
             [Op::Translate(both), Op::TtlDown(1), Op::Output(PortSlot(1))]
         );
-        assert_eq!((operands.v4[1], operands.ports[1]), ([10, 0, 0, 1], 8080));
+        let given = operands.given;
+        assert_eq!((given.dst, given.dst_port), ([10, 0, 0, 1], [0x1f, 0x90]));
     }
 
     #[test]
@@ -217,7 +238,8 @@ mod tests {
                 out
             ]
         );
-        assert_eq!((operands.v4[0], operands.ports[0]), ([1; 4], 7));
+        let given = operands.given;
+        assert_eq!((given.src, given.src_port), ([1; 4], [0, 7]));
     }
 
     #[test]

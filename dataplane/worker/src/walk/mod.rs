@@ -31,7 +31,7 @@ use tables::{Pipeline, Rule};
 use crate::connections::{self as tracked, Found};
 use crate::effects::Effect;
 use crate::fdb::Seen;
-use crate::program::{ANY_LENGTH, Binding, ByAddress, CONNS, Deps, Hits, Op, Program, bind};
+use crate::program::{ANY_LENGTH, Binding, ByAddress, CONNS, Deps, Hits, Op, Program, bind, fuse};
 use crate::tunnel::neighbors::Neighbors;
 use crate::{DropReason, Fdb, PortMap};
 use headers::{Headers, Inexact};
@@ -386,9 +386,10 @@ impl<'a> Walk<'a> {
         let (checks, binding) = bind(&self.checks, packet.as_ref(), &mut self.ops);
         let fits = binding.conns.len() <= CONNS;
         let cacheable = self.cacheable && !outside_key && fits;
+        let ops = fuse(self.ops);
         let program = Program {
-            takes: Program::last_sender(&self.ops),
-            ops: self.ops.into_boxed_slice(),
+            takes: Program::last_sender(&ops),
+            ops: ops.into_boxed_slice(),
             checks,
             macs: self.macs.into_boxed_slice(),
             deps: Box::new(self.deps),
