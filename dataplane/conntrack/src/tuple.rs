@@ -37,18 +37,27 @@ impl Tuple {
         Self::of_key(key, layout.network, layout.icmp_id)
     }
 
+    /// The tuple of a fragment other than the first: its addresses, and the protocol and ports (as
+    /// in the first one's tuple) that it does not carry.
+    pub fn of_fragment(
+        key: &FlowKey,
+        network: Network,
+        proto: u8,
+        (src_port, dst_port): (u16, u16),
+    ) -> Option<Self> {
+        let (src, dst) = addresses(key, network)?;
+        Some(Tuple {
+            src,
+            dst,
+            src_port,
+            dst_port,
+            proto,
+        })
+    }
+
     /// The tuple of a flow key, such as one that a walk has rewritten.
     pub fn of_key(key: &FlowKey, network: Network, icmp_id: u16) -> Option<Self> {
-        let (src, dst) = match (network, key.eth_type.get()) {
-            (Network::Ipv4, ethertype::IPV4) => (
-                IpAddr::from(key.nw_src.to_bytes()),
-                IpAddr::from(key.nw_dst.to_bytes()),
-            ),
-            (Network::Ipv6, ethertype::IPV6) => {
-                (IpAddr::from(key.ipv6_src), IpAddr::from(key.ipv6_dst))
-            }
-            _ => return None,
-        };
+        let (src, dst) = addresses(key, network)?;
         let (src_port, dst_port) = match key.nw_proto {
             proto::ICMP | proto::ICMPV6 => {
                 let kind = u8::try_from(key.tp_src.get()).ok()?;
@@ -164,6 +173,19 @@ impl Tuple {
                 ])
             }
         }
+    }
+}
+
+fn addresses(key: &FlowKey, network: Network) -> Option<(IpAddr, IpAddr)> {
+    match (network, key.eth_type.get()) {
+        (Network::Ipv4, ethertype::IPV4) => Some((
+            IpAddr::from(key.nw_src.to_bytes()),
+            IpAddr::from(key.nw_dst.to_bytes()),
+        )),
+        (Network::Ipv6, ethertype::IPV6) => {
+            Some((IpAddr::from(key.ipv6_src), IpAddr::from(key.ipv6_dst)))
+        }
+        _ => None,
     }
 }
 

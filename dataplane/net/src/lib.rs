@@ -17,6 +17,7 @@ pub mod arp;
 pub mod csum;
 pub mod edit;
 pub mod exact;
+pub mod fragment;
 pub mod gso;
 pub mod headers;
 pub mod icmp;

@@ -439,6 +439,7 @@ mod tests {
             inner_mtu: 0,
             cacheable: true,
             any_packet: false,
+            fragment: None,
             takes: 0,
         }
     }

@@ -43,6 +43,35 @@ pub struct Config {
     /// Seed of the table's hash; none: a secret one, so that nobody can choose addresses that
     /// collide.
     pub fdb_seed: Option<[u64; 2]>,
+    /// How much is kept of fragments that are tracked.
+    pub fragments: FragmentLimits,
+}
+
+/// How much is kept of fragments on their way through the connection tracker, in all workers
+/// together. One sender gets at most a thirty-second part. What comes beyond that makes room by
+/// what is oldest.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FragmentLimits {
+    /// Datagrams of which some fragments have come; about 600 bytes each.
+    pub datagrams: usize,
+    /// Fragments that wait for the first one of their datagram. They keep their packet buffers.
+    pub packets: usize,
+    /// Bytes of these.
+    pub bytes: usize,
+    /// Nanoseconds from the first fragment that comes, until what has not come is given up.
+    pub timeout: u64,
+}
+
+impl Default for FragmentLimits {
+    fn default() -> Self {
+        FragmentLimits {
+            datagrams: 8192,
+            packets: 2048,
+            bytes: 4 << 20,
+            // The least that RFC 791 3.2 asks for, and what Open vSwitch takes.
+            timeout: 15_000_000_000,
+        }
+    }
 }
 
 impl Default for Config {
@@ -57,6 +86,7 @@ impl Default for Config {
             fdb_entries: 8192,
             fdb_idle: 300_000_000_000,
             fdb_seed: None,
+            fragments: FragmentLimits::default(),
         }
     }
 }

@@ -75,6 +75,14 @@ counters! {
     TunnelDecap "tunnel_decap",
     /// Packets wrapped into a tunnel.
     TunnelEncap "tunnel_encap",
+    /// Later fragments that were tracked like the first one of their datagram.
+    FragmentsTracked "fragments_tracked",
+    /// Fragments that waited for the first one of their datagram.
+    FragmentsHeld "fragments_held",
+    /// Fragments that wait now.
+    FragmentsWaiting "fragments_waiting",
+    /// Datagrams of which some fragments have been tracked and others are still to come.
+    FragmentedDatagrams "fragmented_datagrams",
     /// Rounds in which a port had packets.
     BusyPolls "busy_polls",
     /// Rounds in which no port had packets.

@@ -32,6 +32,18 @@ reasons! {
     TableMiss "table_miss",
     /// An IP fragment, while the switch is set to drop them (OFPC_FRAG_DROP).
     Fragment "fragment",
+    /// Tracked fragments that waited for the first one of their datagram, which did not come.
+    FragmentTimeout "fragment_timeout",
+    /// Tracked fragments that made room for newer ones, or arrived in too many separate parts.
+    FragmentLimit "fragment_limit",
+    /// A tracked fragment that overlaps another of its datagram or contradicts its length, and all
+    /// of that datagram from then on (RFC 5722).
+    FragmentOverlap "fragment_overlap",
+    /// A tracked fragment of which all bytes have come before.
+    FragmentDuplicate "fragment_duplicate",
+    /// A tracked fragment that nobody may send: empty, beyond 65535 bytes, not a multiple of eight
+    /// bytes, or a first one too short for its headers (RFC 7112); all of that datagram then.
+    FragmentMalformed "fragment_malformed",
     /// The flows that matched send the packet nowhere: dropped by rule.
     Rule "rule",
     /// More than 64 nested resubmits, groups or clones, or more than 4096 lookups for one packet.

@@ -9,6 +9,7 @@
 
 mod classify;
 mod control;
+mod fragments;
 mod whole_port;
 
 use std::sync::Arc;
@@ -307,6 +308,10 @@ impl Worker {
             wire_len: execute::wire_len(&packet),
         };
         let (program, binding) = walk::walk(self.world(now), frame, &flow_key);
+        if program.fragment.is_some() {
+            let verdict = (&program, &binding);
+            return self.fragment(verdict, packet, &layout, (facts, lookup.hash), now);
+        }
         self.egress.probe.enter(telemetry::Stage::Execute);
         self.run_once(&program, &binding, packet, &layout, lookup.hash, now);
         self.egress.probe.enter(telemetry::Stage::Walk);
@@ -384,6 +389,8 @@ impl Worker {
             ports: &self.ports,
             neighbors: &self.shared.neighbors,
             fdb: &self.shared.fdb,
+            fragments: &self.shared.fragments,
+            counters: self.shared.counters(self.index),
             select_seed: self.shared.config.select_seed,
             invalid_ttl_to_controller: self
                 .shared

@@ -26,6 +26,7 @@ mod egress;
 mod engine;
 mod execute;
 mod fdb;
+mod fragments;
 mod packet_in;
 mod port_map;
 mod program;
@@ -38,7 +39,7 @@ mod walk;
 mod workers;
 
 pub use command::{Command, Device, NeighborEntry, NeighborState, PacketOut, Reply};
-pub use config::{Config, Poll};
+pub use config::{Config, FragmentLimits, Poll};
 pub use counters::{Counter, Counters, CountersSnapshot};
 pub use drop_reason::DropReason;
 pub use engine::Worker;

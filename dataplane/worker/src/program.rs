@@ -22,6 +22,7 @@ use tables::{Group, Meter, Pipeline, Rule};
 use crate::connections::Check;
 use crate::effects::Effect;
 use crate::fdb::Seen;
+use crate::fragments::Next;
 use crate::{DropReason, PortMap, PortSlot, Queue};
 
 /// One step. Header steps change the packet where it is; the sending ones take it as it is then.
@@ -332,6 +333,8 @@ pub(crate) struct Program {
     pub cacheable: bool,
     /// Holds for every packet of the port, whatever is in it: nothing was looked at but `in_port`.
     pub any_packet: bool,
+    /// The packet is a fragment that was tracked, and others may wait for it; or it is to wait.
+    pub fragment: Option<Box<Next>>,
     /// Index of the step that takes the packet itself rather than a copy; `ops.len()` if none.
     pub takes: u16,
 }

@@ -13,6 +13,7 @@ use crossbeam_utils::CachePadded;
 use packet::Packet;
 use tables::Published;
 
+use crate::fragments::Fragments;
 use crate::tunnel::neighbors::Neighbors;
 use crate::{Config, Counters, Fdb, PacketInQueue, PortMap, PortSlot, RequestQueue, Telemetry};
 
@@ -36,6 +37,8 @@ pub struct Shared {
     /// What OFPP_NORMAL has learnt.
     pub fdb: Fdb,
     pub(crate) neighbors: Neighbors,
+    /// What is tracked in fragments.
+    pub(crate) fragments: Fragments,
     pub(crate) inboxes: Vec<ArrayQueue<Handover>>,
     ports: ArcSwap<PortMap>,
     ports_generation: AtomicU64,
@@ -65,6 +68,7 @@ impl Shared {
                 config.fdb_seed.unwrap_or_else(|| [secret(), secret()]),
             ),
             requests: Arc::default(),
+            fragments: Fragments::new(&config.fragments),
             config,
             tables,
             conns,

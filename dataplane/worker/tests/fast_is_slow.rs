@@ -103,8 +103,11 @@ fn frame(src: u8, dst: u8, ports: (u16, u16), ttl: u8, kind: u8, extra: u8) -> V
         }
     }
     .unwrap();
-    if extra == 3 && kind == 0 {
-        frame[20] = 0x20; // a first fragment
+    if extra >= 3 && kind == 0 {
+        match extra {
+            3 => frame[20] = 0x20, // a first fragment
+            _ => frame[21] = 2,    // the last one, behind it
+        }
         frame[24..26].copy_from_slice(&[0, 0]);
         let sum = net::csum::ipv4_header(&frame[14..34]);
         frame[24..26].copy_from_slice(&sum.to_be_bytes());
@@ -495,7 +498,7 @@ fn tracked(nat_to: Option<u8>) -> Vec<(u8, u16, Match, Instructions)> {
 /// Packets of two hosts with few ports, so that many belong to one connection.
 fn conversation() -> impl Strategy<Value = Vec<u8>> {
     let kind = small(&[0u8, 0, 2, 2, 2, 3]);
-    (proptest::bool::ANY, kind, 0..2u16, 0..4u8).prop_map(|(back, kind, port, extra)| {
+    (proptest::bool::ANY, kind, 0..2u16, 0..5u8).prop_map(|(back, kind, port, extra)| {
         let (src, dst) = if back { (2, 1) } else { (1, 2) };
         let ports = if back {
             (80, 1000 + port)

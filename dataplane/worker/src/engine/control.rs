@@ -4,7 +4,7 @@ use net::parse::extract;
 use openflow::msg::Continuation;
 use packet::Packet;
 
-use super::{Input, Worker};
+use super::{Facts, Input, Worker};
 use crate::tunnel::endpoint;
 use crate::walk::{self, Frame};
 use crate::{Command, Counter, Device, DropReason, PacketOut, PortKind, PortSlot};
@@ -60,6 +60,7 @@ impl Worker {
                 let part = &mut self.housekeeping.fdb_part;
                 *part = (*part + 1) % FDB_PARTS;
                 self.shared.fdb.expire(*part, FDB_PARTS, now);
+                self.expire_fragments(now);
             }
             self.sweep(now);
         }
@@ -180,7 +181,13 @@ impl Worker {
             Some(rest) => walk::resume(world, frame, &key, rest),
             None => walk::packet_out(world, frame, &key, &out.actions),
         };
-        self.run_once(&program, &binding, packet, &layout, now, now);
+        match &program.fragment {
+            Some(_) => {
+                let (verdict, facts) = ((&program, &binding), Facts::default());
+                self.fragment(verdict, packet, &layout, (&facts, now), now);
+            }
+            None => self.run_once(&program, &binding, packet, &layout, now, now),
+        }
         self.egress.flush();
     }
 

@@ -5,6 +5,7 @@
 //! done at most once more for the same packet, which makes no difference. When the program is run
 //! for later packets, its checks do the following.
 
+mod fragments;
 mod rewrite;
 mod wishes;
 
@@ -16,6 +17,8 @@ use openflow::action::{Ct, CtZone};
 use super::Walk;
 use crate::DropReason;
 use crate::connections::Found;
+pub(super) use fragments::Part;
+use fragments::Subject;
 use rewrite::set_original;
 use wishes::Wishes;
 
@@ -64,20 +67,17 @@ impl<'a> Walk<'a> {
         self.tracked = None;
     }
 
-    /// Sends the packet through the tracker. None if it was dropped there.
+    /// Sends the packet through the tracker. None if it was dropped or waits there.
     fn track(&mut self, ct: &Ct, zone: u16) -> Option<Seen> {
         let wishes = self.wishes(&ct.actions);
-        let tcp = {
-            let frame = self.frame();
-            TcpInfo::read(frame.head, frame.layout)
-        };
+        let Subject { tuple, tcp } = self.subject(zone)?;
         if let Some(inner) = self.now.inner {
             return Some(self.track_error(zone, &inner, wishes.nat));
         }
         // Once tracked in a zone a packet stays with its connection there, however it looks by
         // now, and is translated once.
         let before = self.tracked.filter(|before| before.zone == zone);
-        let Some(tuple) = before.map(|b| b.tuple).or_else(|| self.tuple()) else {
+        let Some(tuple) = before.map(|b| b.tuple).or(tuple) else {
             return Some(Seen::invalid());
         };
         let already = before.map_or(0, |before| before.translated);

@@ -43,6 +43,8 @@ pub(crate) struct Headers {
     pub mpls_ttl: Option<u8>,
     /// What the packet has been made into, by its place in [`super::reshape::Shapes`].
     pub shape: u16,
+    /// Ports as in a tuple, of a fragment that does not carry them, if translation changed them.
+    pub ports: Option<(u16, u16)>,
     /// ICMP identifier, if translation changed it.
     pub icmp_id: Option<u16>,
     /// The packet inside, if this is an ICMP error.
@@ -69,6 +71,7 @@ impl Headers {
             label_set: false,
             mpls_ttl: None,
             shape: 0,
+            ports: None,
             icmp_id: None,
             inner: None,
         }

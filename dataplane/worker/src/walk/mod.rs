@@ -31,9 +31,10 @@ use tables::{Pipeline, Rule};
 use crate::connections::{self as tracked, Found};
 use crate::effects::Effect;
 use crate::fdb::Seen;
+use crate::fragments::{Fragments, Next};
 use crate::program::{ANY_LENGTH, Binding, ByAddress, CONNS, Deps, Hits, Op, Program, bind, fuse};
 use crate::tunnel::neighbors::Neighbors;
-use crate::{DropReason, Fdb, PortMap};
+use crate::{Counters, DropReason, Fdb, PortMap};
 use headers::{Headers, Inexact};
 
 /// Nested resubmits, groups, clones and connection tracker passes. As in Open vSwitch, a resubmit to
@@ -52,6 +53,9 @@ pub(crate) struct World<'a> {
     pub ports: &'a PortMap,
     pub neighbors: &'a Neighbors,
     pub fdb: &'a Fdb,
+    pub fragments: &'a Fragments,
+    /// Those of the worker.
+    pub counters: &'a Counters,
     /// Seed of select groups.
     pub select_seed: u64,
     /// Send packets whose time to live runs out to the controller.
@@ -154,12 +158,16 @@ struct Walk<'a> {
     stop: bool,
     /// The packet was dropped: its action set is not run either.
     dead: bool,
-    /// Some limit was exceeded: nothing is run any more, on no copy.
+    /// Some limit was exceeded, or the packet is to wait: nothing is run any more, on no copy.
     too_deep: bool,
     /// The last table looked up had no rule for the packet.
     missed: bool,
     /// The last tracking.
     tracked: Option<connections::Before>,
+    /// What the tracker knows of the packet, if that is a fragment.
+    fragment: Option<connections::Part>,
+    /// What follows from that for others.
+    next: Option<Next>,
     /// The packet found its connection's mark and label otherwise than it left them.
     marks_changed: bool,
     /// The packet wrote its connection's mark or label.
@@ -207,6 +215,8 @@ impl<'a> Walk<'a> {
             too_deep: false,
             missed: false,
             tracked: None,
+            fragment: None,
+            next: None,
             marks_changed: false,
             marks_matter: false,
             stack: Vec::new(),
@@ -403,6 +413,7 @@ impl<'a> Walk<'a> {
             },
             inner_mtu,
             any_packet: any_packet && cacheable,
+            fragment: self.next.map(Box::new),
             cacheable,
         };
         (program, binding)

@@ -9,6 +9,7 @@ use crate::walk::Walk;
 impl Walk<'_> {
     /// Rewrites addresses and ports.
     pub(super) fn apply(&mut self, from: &Tuple, to: &Tuple) {
+        let has_ports = !self.is_later_fragment();
         let key = &mut self.now.key;
         match (to.src, to.dst) {
             (IpAddr::V4(src), IpAddr::V4(dst)) => {
@@ -21,7 +22,9 @@ impl Walk<'_> {
             }
             _ => {}
         }
-        if to.is_icmp() {
+        if !has_ports {
+            self.now.ports = Some((to.src_port, to.dst_port));
+        } else if to.is_icmp() {
             if from.src_port != to.src_port {
                 self.now.icmp_id = Some(to.src_port);
             }
