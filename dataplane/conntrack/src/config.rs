@@ -11,11 +11,17 @@ use crate::entry::status;
 #[derive(Clone, Debug)]
 pub struct Config {
     /// Most connections, all zones together. Memory is reserved, and used as connections come:
-    /// about 220 bytes for each.
+    /// about 235 bytes for each.
     pub capacity: u32,
-    /// Most connections of which only one direction has been seen; what is over is refused, so
-    /// that a flood of first packets leaves room for others. Established ones do not count.
+    /// Most connections of which only one direction has been seen. Beyond that the oldest of them
+    /// give way to new ones, so that a flood of first packets leaves room for others. Established
+    /// ones do not count, and never give way.
     pub half_open: u32,
+    /// Most of these with one source address (of IPv6, with its first 64 bits) in one zone; what is
+    /// over is refused, so that one source cannot push the others out. 0: no limit.
+    pub half_open_per_source: u32,
+    /// Most connections of a zone that has no limit of its own; 0: no limit.
+    pub zone_limit: u32,
     /// Secret of the hash functions; random, one per process.
     pub seed: [u64; 2],
     /// Refuse TCP segments outside the window (RFC 9293 3.10.7.4), instead of only following it.
@@ -27,11 +33,14 @@ pub struct Config {
 }
 
 impl Config {
-    /// A table of `capacity` connections with the usual settings; half of them may be half open.
+    /// A table of `capacity` connections with the usual settings: half of them may be half open,
+    /// and a quarter of these from one source.
     pub fn new(capacity: u32, seed: [u64; 2]) -> Self {
         Config {
             capacity,
             half_open: (capacity / 2).max(1),
+            half_open_per_source: (capacity / 8).max(64),
+            zone_limit: 0,
             seed,
             strict: false,
             loose: true,
@@ -83,7 +92,7 @@ impl Default for Timeouts {
 }
 
 /// Nanoseconds in a tick, the unit of all times in a table.
-const TICK: u64 = 250_000_000;
+pub(crate) const TICK: u64 = 250_000_000;
 
 /// The tick in which `now` (nanoseconds) is.
 pub(crate) fn tick(now: u64) -> u32 {

@@ -1,11 +1,9 @@
 //! A connection in the arena: fixed, index-addressed, free of pointers, made of atomics only, so
-//! that any worker may read it without a lock and a later process could map it.
+//! that any worker may read it without a lock and another process can map it.
 
 use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
-use std::sync::atomic::{AtomicU32, AtomicU64, fence};
 
-use zerocopy::{FromZeros, KnownLayout};
-
+use crate::sync::{AtomicU32, AtomicU64, fence, shared};
 use crate::tuple::Packed;
 
 /// A direction of a connection.
@@ -58,54 +56,58 @@ pub(crate) mod status {
     pub const REVISION_SHIFT: u32 = 24;
 }
 
-/// One connection: 192 bytes, three cache lines.
-///
-/// Line 0 changes with the state of the connection, and once in a tick; lines 1 and 2 with every
-/// packet of the original and of the reply direction. So a packet touches two lines, and two
-/// workers that carry a direction each have a line each to write to. Only a TCP segment whose
-/// window is checked reads the other direction's line besides.
-#[derive(FromZeros, KnownLayout)]
-#[repr(C, align(64))]
-pub(crate) struct Entry {
-    /// Generation (high half; odd while the connection lives) and status bits (low half), in one
-    /// word so that no change of status can hit the entry's next user.
-    head: AtomicU64,
-    original: [AtomicU64; 5],
-    /// When it expires unless a packet comes, in ticks.
-    pub(crate) deadline: AtomicU32,
-    /// Mark of the connection.
-    pub(crate) mark: AtomicU32,
-    spare: [u8; 8],
+shared! {
+    /// One connection: 192 bytes, three cache lines.
+    ///
+    /// Line 0 changes with the state of the connection, and once in a tick; lines 1 and 2 with
+    /// every packet of the original and of the reply direction. So a packet touches two lines, and
+    /// two workers that carry a direction each have a line each to write to. Only a TCP segment
+    /// whose window is checked reads the other direction's line besides.
+    #[repr(align(64))]
+    pub(crate) struct Entry {
+        /// Generation (high half; odd while the connection lives) and status bits (low half), in
+        /// one word so that no change of status can hit the entry's next user.
+        head: AtomicU64,
+        original: [AtomicU64; 5],
+        /// When it expires unless a packet comes, in ticks.
+        pub(crate) deadline: AtomicU32,
+        /// Mark of the connection.
+        pub(crate) mark: AtomicU32,
+        spare: AtomicU64,
 
-    /// Label, high and low half.
-    label: [AtomicU64; 2],
-    /// When it was created, in ticks.
-    pub(crate) created: AtomicU32,
-    more_spare: [u8; 12],
-    sent: Flow,
+        /// Label, high and low half.
+        label: [AtomicU64; 2],
+        /// When it was created, in ticks.
+        pub(crate) created: AtomicU32,
+        /// Next and previous half-open connection of the pool, and whether it is one itself.
+        pub(crate) waiting: [AtomicU32; 2],
+        pub(crate) is_waiting: AtomicU32,
+        sent: Flow,
 
-    /// Addresses of the reply tuple. Its ports are in `received`, the rest is as in the original.
-    reply: [AtomicU64; 4],
-    received: Flow,
+        /// Addresses of the reply tuple. Its ports are in `received`, the rest is as in the
+        /// original.
+        reply: [AtomicU64; 4],
+        received: Flow,
+    }
 }
 
 const _: () = assert!(size_of::<Entry>() == 192);
 
-/// What packets of one direction change.
-#[derive(FromZeros, KnownLayout)]
-#[repr(C)]
-pub(crate) struct Flow {
-    pub(crate) packets: AtomicU64,
-    pub(crate) bytes: AtomicU64,
-    /// TCP: highest sequence number sent, plus one.
-    pub(crate) end: AtomicU32,
-    /// TCP: largest window that was offered, scaled.
-    pub(crate) window: AtomicU32,
-    /// TCP: highest sequence number that the other side may send, by what was acknowledged and
-    /// offered.
-    pub(crate) grant: AtomicU32,
-    /// Ports of the reply tuple; not used in the original direction.
-    ports: AtomicU32,
+shared! {
+    /// What packets of one direction change.
+    pub(crate) struct Flow {
+        pub(crate) packets: AtomicU64,
+        pub(crate) bytes: AtomicU64,
+        /// TCP: highest sequence number sent, plus one.
+        pub(crate) end: AtomicU32,
+        /// TCP: largest window that was offered, scaled.
+        pub(crate) window: AtomicU32,
+        /// TCP: highest sequence number that the other side may send, by what was acknowledged and
+        /// offered.
+        pub(crate) grant: AtomicU32,
+        /// Ports of the reply tuple; not used in the original direction.
+        ports: AtomicU32,
+    }
 }
 
 impl Flow {
@@ -288,19 +290,20 @@ impl Entry {
         generation
     }
 
-    /// Ends a connection; its last status. Only with the locks of both its tuples held.
-    pub(crate) fn retire(&self, generation: u32) -> Option<u32> {
+    /// Ends a connection if its status, the last of it, allows. Only with the locks of both its
+    /// tuples held.
+    pub(crate) fn retire(&self, generation: u32, allows: impl Fn(u32) -> bool) -> bool {
         let next = u64::from(generation.wrapping_add(1)) << 32;
         let mut head = self.head.load(Acquire);
-        while (head >> 32) as u32 == generation {
+        while (head >> 32) as u32 == generation && allows(head as u32) {
             match self
                 .head
                 .compare_exchange_weak(head, next, Release, Acquire)
             {
-                Ok(_) => return Some(head as u32),
+                Ok(_) => return true,
                 Err(other) => head = other,
             }
         }
-        None
+        false
     }
 }

@@ -4,21 +4,24 @@
 //! keyed hash nobody outside can fill a bucket; should one overflow nevertheless, the connection
 //! is refused as if the table were full.
 
-use std::sync::atomic::AtomicU64;
+use std::ops::Deref;
 use std::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed};
 
-use zerocopy::{FromZeros, KnownLayout};
-
 use crate::entry::Direction;
+use crate::sync::{AtomicU64, shared};
 
-/// Slots of 64 bits: signature (31 bits), direction (1), place + 1 (32). Zero is free.
-pub(crate) struct Index {
-    buckets: Box<[Bucket]>,
+/// An index over buckets.
+pub(crate) struct Index<B> {
+    buckets: B,
 }
 
-#[derive(FromZeros, KnownLayout)]
-#[repr(C, align(64))]
-struct Bucket([AtomicU64; 8]);
+shared! {
+    /// Slots of 64 bits: signature (31 bits), direction (1), place + 1 (32). Zero is free.
+    #[repr(align(64))]
+    pub(crate) struct Bucket {
+        slots: [AtomicU64; 8],
+    }
+}
 
 /// What a slot says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -29,18 +32,18 @@ pub(crate) struct Hit {
     pub(crate) direction: Direction,
 }
 
-impl Index {
-    /// For so many connections; none if there is not that much memory.
-    pub(crate) fn new(capacity: u32) -> Option<Self> {
+impl Index<()> {
+    /// Buckets for so many connections.
+    pub(crate) fn buckets(capacity: u32) -> usize {
         // Two tuples each, in buckets of 8 that are filled to 5.
-        let count = (u64::from(capacity) * 2).div_ceil(5).max(2) as usize;
-        let buckets = <[Bucket]>::new_box_zeroed_with_elems(count).ok()?;
-        Some(Index { buckets })
+        (u64::from(capacity) * 2).div_ceil(5).max(2) as usize
     }
+}
 
-    /// Bytes of memory.
-    pub(crate) fn bytes(&self) -> usize {
-        size_of_val::<[Bucket]>(&self.buckets)
+impl<B: Deref<Target = [Bucket]>> Index<B> {
+    /// Over buckets that were zero at first.
+    pub(crate) fn over(buckets: B) -> Self {
+        Index { buckets }
     }
 
     /// The first answer that `accept` gives for a connection that may have a tuple with this hash.
@@ -48,7 +51,7 @@ impl Index {
     pub(crate) fn find<T>(&self, hash: u64, accept: impl Fn(Hit) -> Option<T>) -> Option<T> {
         let signature = signature(hash);
         for bucket in self.places(hash) {
-            for slot in &self.buckets.get(bucket)?.0 {
+            for slot in &self.buckets.get(bucket)?.slots {
                 let slot = slot.load(Acquire);
                 if slot >> 33 != signature || slot as u32 == 0 {
                     continue;
@@ -75,7 +78,7 @@ impl Index {
         let used = |bucket: usize| {
             self.buckets.get(bucket).map_or(8, |bucket| {
                 bucket
-                    .0
+                    .slots
                     .iter()
                     .filter(|slot| slot.load(Relaxed) != 0)
                     .count()
@@ -85,7 +88,7 @@ impl Index {
         order
             .iter()
             .filter_map(|bucket| self.buckets.get(*bucket))
-            .flat_map(|bucket| &bucket.0)
+            .flat_map(|bucket| &bucket.slots)
             .any(|free| free.compare_exchange(0, slot, AcqRel, Relaxed).is_ok())
     }
 
@@ -103,7 +106,7 @@ impl Index {
         self.places(hash)
             .into_iter()
             .filter_map(|bucket| self.buckets.get(bucket))
-            .flat_map(|bucket| &bucket.0)
+            .flat_map(|bucket| &bucket.slots)
     }
 
     fn places(&self, hash: u64) -> [usize; 2] {
@@ -139,7 +142,11 @@ mod tests {
     fn a_full_index_of_any_size_holds_all_its_connections() {
         let key = HashKey::new([5, 6]);
         for capacity in [1u32, 2, 3, 7, 100, 5000, 60_000] {
-            let index = Index::new(capacity).unwrap();
+            let bucket = |_| Bucket {
+                slots: std::array::from_fn(|_| AtomicU64::new(0)),
+            };
+            let buckets: Vec<Bucket> = (0..Index::buckets(capacity)).map(bucket).collect();
+            let index = Index::over(buckets);
             let hits = |i: u32| {
                 [
                     (key.hash_words(&[i.into(), 0]), Direction::Original),
@@ -168,7 +175,7 @@ mod tests {
                 index
                     .buckets
                     .iter()
-                    .flat_map(|bucket| &bucket.0)
+                    .flat_map(|bucket| &bucket.slots)
                     .all(|slot| slot.load(Relaxed) == 0)
             );
         }

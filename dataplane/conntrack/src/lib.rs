@@ -3,8 +3,12 @@
 //! One [`ConnTable`] is shared by all workers. Lookups and state updates take no lock: connections
 //! live in a fixed arena of atomics, found through a hash index of atomics, and a generation per
 //! slot tells a reader that what it read belongs together. Creating and removing a connection
-//! locks the shards of its two tuples. Nothing is allocated after creation; a full table refuses
-//! new connections and keeps the old ones.
+//! locks the shards of its two tuples, and the pool that its place is of. Nothing is allocated
+//! after creation; a full table refuses new connections and keeps the old ones.
+//!
+//! Everything that a connection is lies in one piece of shared memory without pointers
+//! ([`ConnView`] reads it from outside); what remains in the process are locks, and the ends of
+//! lists whose links are in the memory too.
 #![cfg_attr(
     not(test),
     deny(
@@ -15,19 +19,29 @@
     )
 )]
 
+mod arena;
 mod config;
 mod dump;
 mod entry;
 mod index;
+mod links;
 mod nat;
+mod pool;
+mod sources;
+mod sync;
 mod table;
 mod tcp;
 mod tuple;
+mod view;
+mod wheel;
+mod zones;
 
+pub use arena::TableError;
 pub use config::{Config, Timeouts};
 pub use dump::{Conn, Counters, Filter, TcpState, TupleFilter};
 pub use entry::{ConnRef, Direction};
 pub use nat::{Choice, NatRange, NatRequest};
 pub use net::tcp::TcpInfo;
-pub use table::{Commit, ConnTable, CtError, Expected, Tracked};
+pub use table::{Commit, ConnTable, CtError, Expected, Totals, Tracked, ZoneLimit};
 pub use tuple::Tuple;
+pub use view::ConnView;

@@ -1,16 +1,21 @@
 //! The table against a list of connections that does everything the obvious way.
 
+use std::collections::BTreeMap;
 use std::net::IpAddr;
+use std::time::Duration;
 
 use conntrack::{
-    Commit, Config, ConnTable, CtError, Direction, Filter, NatRange, NatRequest, Tuple,
+    Commit, Config, ConnTable, CtError, Direction, Filter, NatRange, NatRequest, Timeouts, Tuple,
 };
 use net::key::ct_state::{EST, INV, NEW, REL, RPL, TRK};
 use proptest::prelude::*;
 
 const SECOND: u64 = 1_000_000_000;
 const CAPACITY: u32 = 12;
-const HALF_OPEN: u32 = 8;
+const HALF_OPEN: u32 = 7;
+/// Half-open connections of one source.
+const SHARE: u32 = 4;
+const DEFAULT_LIMIT: u32 = 10;
 const UDP: u8 = 17;
 const ICMP: u8 = 1;
 const ECHO: u16 = 0x0800;
@@ -29,9 +34,9 @@ struct ModelConn {
 impl ModelConn {
     fn timeout(&self) -> u64 {
         match (self.original.proto, self.answered) {
-            (UDP, true) => 120,
-            (UDP | ICMP, _) => 30,
-            _ => 60,
+            (UDP, true) => 60,
+            (UDP, false) => 20,
+            _ => 9,
         }
     }
 
@@ -43,8 +48,12 @@ impl ModelConn {
 /// Times are in whole seconds.
 #[derive(Default, Debug)]
 struct Model {
+    /// The oldest first.
     conns: Vec<ModelConn>,
+    /// Of zones that have one of their own.
+    limits: BTreeMap<u16, u32>,
     now: u64,
+    evicted: u64,
 }
 
 impl Model {
@@ -88,6 +97,32 @@ impl Model {
         }
     }
 
+    fn half_open(&self) -> impl Iterator<Item = &ModelConn> {
+        self.alive().filter(|conn| !conn.answered)
+    }
+
+    /// What must go, or is in the way, for a new connection.
+    fn make_room(&mut self, zone: u16, src: IpAddr) -> Result<(), CtError> {
+        let now = self.now;
+        self.conns.retain(|conn| conn.alive(now));
+        let limit = self.limits.get(&zone).copied().unwrap_or(DEFAULT_LIMIT);
+        let in_zone = self.conns.iter().filter(|conn| conn.zone == zone).count();
+        if limit != 0 && in_zone >= limit as usize {
+            return Err(CtError::ZoneLimit);
+        }
+        let of_source = |conn: &&ModelConn| conn.zone == zone && conn.original.src == src;
+        if self.half_open().filter(of_source).count() >= SHARE as usize {
+            return Err(CtError::SourceShare);
+        }
+        let is_full = self.conns.len() >= CAPACITY as usize;
+        if is_full || self.half_open().count() >= HALF_OPEN as usize {
+            let oldest = self.conns.iter().position(|conn| !conn.answered);
+            self.conns.remove(oldest.ok_or(CtError::Full)?);
+            self.evicted += 1;
+        }
+        Ok(())
+    }
+
     fn is_taken(&self, zone: u16, tuple: &Tuple) -> bool {
         self.alive()
             .any(|conn| conn.zone == zone && (conn.original == *tuple || conn.reply == *tuple))
@@ -112,6 +147,11 @@ enum Step {
         tuple: Tuple,
         nat: NatRequest,
         mark: u32,
+        force: bool,
+    },
+    Limit {
+        zone: u16,
+        limit: Option<u32>,
     },
     Wait {
         seconds: u64,
@@ -162,9 +202,11 @@ fn steps() -> impl Strategy<Value = Step> {
         4 => any::<prop::sample::Index>().prop_map(|which| Step::Answer { which }),
         1 => (any::<prop::sample::Index>(), any::<bool>())
             .prop_map(|(which, answers)| Step::Error { which, answers }),
-        6 => (1u16..3, tuples(), nats(), any::<u32>())
-            .prop_map(|(zone, tuple, nat, mark)| Step::Commit { zone, tuple, nat, mark }),
-        2 => prop_oneof![0u64..4, 25u64..40, Just(121)].prop_map(|seconds| Step::Wait { seconds }),
+        8 => (1u16..3, tuples(), nats(), any::<u32>(), prop::bool::weighted(0.1)).prop_map(
+            |(zone, tuple, nat, mark, force)| Step::Commit { zone, tuple, nat, mark, force }),
+        1 => (1u16..3, prop::option::of(0u32..8))
+            .prop_map(|(zone, limit)| Step::Limit { zone, limit }),
+        2 => prop_oneof![0u64..4, 8u64..25, Just(61)].prop_map(|seconds| Step::Wait { seconds }),
         1 => Just(Step::Sweep),
         1 => (1u16..3).prop_map(|zone| Step::Flush { zone }),
     ]
@@ -215,6 +257,14 @@ fn allowed(
 fn run(steps: Vec<Step>) -> Result<(), TestCaseError> {
     let table = ConnTable::new(&Config {
         half_open: HALF_OPEN,
+        half_open_per_source: SHARE,
+        zone_limit: DEFAULT_LIMIT,
+        timeouts: Timeouts {
+            udp_single: Duration::from_secs(20),
+            udp_stream: Duration::from_secs(60),
+            icmp: Duration::from_secs(9),
+            ..Timeouts::default()
+        },
         ..Config::new(CAPACITY, [7, 8])
     })
     .unwrap();
@@ -262,6 +312,7 @@ fn run(steps: Vec<Step>) -> Result<(), TestCaseError> {
                 tuple,
                 nat,
                 mark,
+                force,
             } => {
                 let request = Commit {
                     zone,
@@ -270,18 +321,31 @@ fn run(steps: Vec<Step>) -> Result<(), TestCaseError> {
                     tcp: None,
                     mark: (mark, 0xff),
                     label: (0, 0),
-                    force: false,
+                    force,
                 };
                 let result = table.commit(&request, now);
-                if let Some((conn, _)) = model.find(zone, &tuple) {
-                    prop_assert!(result.is_ok());
-                    conn.mark = (conn.mark & !0xff) | (mark & 0xff);
-                    continue;
+                if let Some((conn, direction)) = model.find(zone, &tuple) {
+                    if !force || direction == Direction::Original {
+                        prop_assert!(result.is_ok());
+                        conn.mark = (conn.mark & !0xff) | (mark & 0xff);
+                        continue;
+                    }
+                    let turned = conn.original;
+                    model
+                        .conns
+                        .retain(|conn| conn.zone != zone || conn.original != turned);
                 }
                 let question = tuple.proto == UDP || tuple.dst_port == ECHO;
+                if !question {
+                    prop_assert_eq!(result, Err(CtError::Invalid));
+                    continue;
+                }
+                if let Err(error) = model.make_room(zone, tuple.src) {
+                    prop_assert_eq!(result, Err(error));
+                    continue;
+                }
                 match result {
                     Ok(conn) => {
-                        prop_assert!(question);
                         let chosen = table.translated_tuple(conn, Direction::Original).unwrap();
                         allowed(&model, zone, &tuple, &nat, &chosen)?;
                         model.conns.push(ModelConn {
@@ -293,34 +357,37 @@ fn run(steps: Vec<Step>) -> Result<(), TestCaseError> {
                             mark: mark & 0xff,
                         });
                     }
-                    Err(CtError::Invalid) => prop_assert!(!question),
-                    // What has expired and was not swept may still take room.
-                    Err(CtError::Full) => prop_assert!(model.conns.len() >= CAPACITY as usize),
-                    Err(CtError::HalfOpen) => {
-                        let half = model.conns.iter().filter(|conn| !conn.answered).count();
-                        prop_assert!(half >= HALF_OPEN as usize);
-                    }
-                    Err(CtError::NatExhausted) => {
+                    Err(error) => {
+                        prop_assert_eq!(error, CtError::NatExhausted);
                         // One candidate, or ports given and all of them taken for the address.
                         let bounded =
                             nat.is_none() || nat.src.is_some_and(|src| src.ports.is_some());
                         prop_assert!(bounded);
                     }
-                    Err(CtError::Memory { .. }) => prop_assert!(false),
                 }
+            }
+            Step::Limit { zone, limit } => {
+                table.set_zone_limit(zone, limit);
+                match limit {
+                    Some(limit) => model.limits.insert(zone, limit),
+                    None => model.limits.remove(&zone),
+                };
+                prop_assert_eq!(table.zone_limit(zone).limit, limit);
             }
             Step::Wait { seconds } => model.now += seconds,
             Step::Sweep => {
-                // A quarter of a second of slack on either side is allowed; whole seconds are not
-                // near it.
-                for _ in 0..2 {
-                    table.expire(now, CAPACITY);
-                }
+                // A quarter of a second of slack is allowed; whole seconds are not near it.
+                table.expire(now, CAPACITY);
                 let now = model.now;
                 model.conns.retain(|conn| conn.alive(now));
                 prop_assert_eq!(table.len() as usize, model.conns.len());
                 let half = model.conns.iter().filter(|conn| !conn.answered).count();
                 prop_assert_eq!(table.half_open() as usize, half);
+                for zone in 1..3 {
+                    let count = model.conns.iter().filter(|conn| conn.zone == zone).count();
+                    prop_assert_eq!(table.zone_limit(zone).count as usize, count);
+                }
+                prop_assert_eq!(table.totals().evicted, model.evicted);
             }
             Step::Flush { zone } => {
                 table.flush(&Filter {
@@ -358,7 +425,7 @@ fn run(steps: Vec<Step>) -> Result<(), TestCaseError> {
 
 proptest! {
     #![proptest_config(ProptestConfig {
-        cases: 2000,
+        cases: 500,
         failure_persistence: None,
         ..ProptestConfig::default()
     })]

@@ -513,7 +513,7 @@ fn a_closing_connection_is_swept_early_though_it_was_to_stay_a_day() {
 }
 
 #[test]
-fn a_full_table_refuses_new_connections_and_keeps_the_old() {
+fn a_table_full_of_open_connections_refuses_new_ones_and_keeps_the_old() {
     let table = ConnTable::new(&Config {
         half_open: 100,
         ..Config::new(20, [3, 4])
@@ -524,6 +524,7 @@ fn a_full_table_refuses_new_connections_and_keeps_the_old() {
         table
             .commit(&commit(there(i), None, NatRequest::default()), 0)
             .unwrap();
+        table.track(1, &there(i).reverse(), None, 0);
     }
     assert_eq!(
         table.commit(&commit(there(20), None, NatRequest::default()), 0),
@@ -536,29 +537,134 @@ fn a_full_table_refuses_new_connections_and_keeps_the_old() {
     table
         .commit(&commit(there(20), None, NatRequest::default()), 0)
         .unwrap();
+    let totals = table.totals();
+    assert_eq!(
+        (totals.created, totals.removed, totals.evicted),
+        (21, 20, 0)
+    );
 }
 
 #[test]
-fn a_flood_of_first_packets_takes_only_its_share() {
+fn in_a_flood_of_first_packets_the_oldest_half_open_connection_gives_way_and_no_open_one() {
     let table = ConnTable::new(&Config {
         half_open: 5,
+        half_open_per_source: 0,
         ..Config::new(20, [3, 4])
     })
     .unwrap();
     let there = |i: u16| tuple(TCP, CLIENT, i, SERVER, 80);
     let syn = segment(SYN, 1, 0, 0);
-    let try_commit = |i| table.commit(&commit(there(i), Some(&syn), NatRequest::default()), 0);
+    let start = |i| table.commit(&commit(there(i), Some(&syn), NatRequest::default()), 0);
     for i in 0..5 {
-        try_commit(i).unwrap();
+        start(i).unwrap();
         // An answered SYN is still half a handshake.
         let syn_ack = segment(SYN | ACK, 1, 2, 0);
         table.track(1, &there(i).reverse(), Some(&syn_ack), 0);
     }
-    assert_eq!(try_commit(5), Err(CtError::HalfOpen));
     let ack = segment(ACK, 2, 2, 0);
-    table.track(1, &there(0), Some(&ack), 0);
+    table.track(1, &there(1), Some(&ack), 0);
     assert_eq!(table.half_open(), 4);
-    try_commit(5).unwrap();
+    for i in 5..1000 {
+        start(i).unwrap();
+        assert!(table.half_open() <= 5);
+    }
+    let is_there = |i: u16| table.lookup(1, &there(i), 0).is_some();
+    let left: Vec<u16> = (0..1000).filter(|i| is_there(*i)).collect();
+    assert_eq!(left, [1, 995, 996, 997, 998, 999]);
+    assert_eq!(table.totals().evicted, 994);
+}
+
+#[test]
+fn one_source_has_a_share_of_the_half_open_connections_and_gets_it_back() {
+    let table = ConnTable::new(&Config {
+        half_open_per_source: 3,
+        ..Config::new(100, [3, 4])
+    })
+    .unwrap();
+    let start = |source: IpAddr, port: u16| {
+        let tuple = Tuple {
+            src: source,
+            ..tuple(UDP, CLIENT, port, SERVER, 53)
+        };
+        table.commit(&commit(tuple, None, NatRequest::default()), 0)
+    };
+    let attacker: IpAddr = [10, 0, 0, 66].into();
+    for port in 0..3 {
+        start(attacker, port).unwrap();
+    }
+    assert_eq!(start(attacker, 3), Err(CtError::SourceShare));
+    start(CLIENT.into(), 3).unwrap();
+    // An answer makes room for another question.
+    let answered = Tuple {
+        src: attacker,
+        ..tuple(UDP, CLIENT, 1, SERVER, 53)
+    };
+    table.track(1, &answered.reverse(), None, 0);
+    start(attacker, 3).unwrap();
+    assert_eq!(start(attacker, 4), Err(CtError::SourceShare));
+    // So does time.
+    table.expire(31 * SECOND, 100);
+    start(attacker, 4).unwrap();
+}
+
+#[test]
+fn ipv6_sources_are_counted_by_their_network() {
+    let table = ConnTable::new(&Config {
+        half_open_per_source: 2,
+        ..Config::new(100, [3, 4])
+    })
+    .unwrap();
+    let start = |source: &str| {
+        let tuple = Tuple {
+            src: source.parse().unwrap(),
+            dst: "2001:db8:1::1".parse().unwrap(),
+            ..tuple(UDP, CLIENT, 1, SERVER, 53)
+        };
+        table.commit(&commit(tuple, None, NatRequest::default()), 0)
+    };
+    start("2001:db8::1").unwrap();
+    start("2001:db8::2").unwrap();
+    assert_eq!(start("2001:db8::3"), Err(CtError::SourceShare));
+    start("2001:db8:0:1::3").unwrap();
+}
+
+#[test]
+fn a_zone_takes_as_many_connections_as_it_may_and_zero_is_no_limit() {
+    let table = ConnTable::new(&Config {
+        zone_limit: 2,
+        ..Config::new(1000, [3, 4])
+    })
+    .unwrap();
+    let start = |zone, port| {
+        let commit = Commit {
+            zone,
+            ..commit(
+                tuple(UDP, CLIENT, port, SERVER, 53),
+                None,
+                NatRequest::default(),
+            )
+        };
+        table.commit(&commit, 0)
+    };
+    let fill = |zone| (0..60).filter(|port| start(zone, *port).is_ok()).count();
+    table.set_zone_limit(7, Some(5));
+    table.set_zone_limit(65535, Some(0));
+    assert_eq!((fill(1), fill(7), fill(65535)), (2, 5, 60));
+    let limited: Vec<u16> = table.limited_zones().map(|limit| limit.zone).collect();
+    assert_eq!(limited, [7, 65535]);
+    assert_eq!(start(7, 100), Err(CtError::ZoneLimit));
+    table.set_zone_limit(7, None);
+    table.flush(&Filter {
+        zone: Some(7),
+        ..Filter::default()
+    });
+    assert_eq!(fill(7), 2);
+    assert_eq!(
+        (table.zone_limit(7).count, table.zone_limit(7).limit),
+        (2, None)
+    );
+    table.set_default_zone_limit(0);
+    assert_eq!(fill(1), 60);
 }
 
 #[test]

@@ -80,6 +80,7 @@ fn check(table: &ConnTable, now: u64) {
 fn whatever_workers_do_at_once_no_tuple_is_given_out_twice_and_no_place_is_lost() {
     let table = ConnTable::new(&Config {
         half_open: 1000,
+        half_open_per_source: 0,
         ..Config::new(200, [11, 12])
     })
     .unwrap();
@@ -153,6 +154,7 @@ fn whatever_workers_do_at_once_no_tuple_is_given_out_twice_and_no_place_is_lost(
         table
             .commit(&commit(tuple, NatRequest::default()), 0)
             .unwrap();
+        table.track(1, &tuple.reverse(), None, 0);
     }
     let one_more = commit(tuple(1, 200, 1), NatRequest::default());
     assert_eq!(table.commit(&one_more, 0), Err(CtError::Full));

@@ -82,8 +82,16 @@ reasons! {
     TooBig "too_big",
     /// No packet memory left for a copy, a new header or a segment.
     NoMemory "no_memory",
-    /// The connection table, or the zone's share of it, is full.
+    /// The connection table is full of connections that both sides have opened.
     ConntrackFull "conntrack_full",
+    /// The connection's zone has as many connections as it may (`sluicectl ct limits`).
+    ConntrackZoneLimit "conntrack_zone_limit",
+    /// The source has too many connections of which one direction only was seen
+    /// (`ct-half-open-per-source`).
+    ConntrackSourceShare "conntrack_source_share",
+    /// Too many connections of which one direction only was seen, and none could give way
+    /// (`ct-half-open`).
+    ConntrackHalfOpen "conntrack_half_open",
     /// No free address and port left for the translation.
     NatExhausted "nat_exhausted",
     /// Sent into a tunnel without a tunnel destination.

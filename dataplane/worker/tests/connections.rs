@@ -367,13 +367,44 @@ fn a_full_table_refuses_new_connections_with_a_reason_and_keeps_the_old() {
     config.half_open = 4;
     let mut rig = Rig::with_conns(2, Config::default(), config);
     rig.flow(0, 1, in_port(1), vec![commit(None, vec![]), output(2)]);
+    rig.flow(
+        0,
+        1,
+        in_port(2),
+        vec![Action::Ct(ct(None, vec![])), output(1)],
+    );
     for source in 0..10 {
         rig.send(1, &udp(1, 2, (source, 2), b""));
+        rig.send(2, &udp(2, 1, (2, source), b""));
     }
     assert_eq!(rig.out(2).len(), 4);
     assert_eq!(rig.dropped(DropReason::ConntrackFull), 6);
     rig.send(1, &udp(1, 2, (0, 2), b""));
     assert_eq!(rig.out(2).len(), 1);
+}
+
+#[test]
+fn what_a_limit_refuses_is_dropped_for_a_reason_of_its_own() {
+    let limits = [
+        ((3, 0, 9), DropReason::ConntrackZoneLimit, 2),
+        ((0, 2, 9), DropReason::ConntrackSourceShare, 3),
+        ((0, 0, 0), DropReason::ConntrackHalfOpen, 5),
+    ];
+    for ((zone_limit, half_open_per_source, half_open), reason, dropped) in limits {
+        let config = conntrack::Config {
+            zone_limit,
+            half_open_per_source,
+            half_open,
+            ..conntrack::Config::new(100, [1, 2])
+        };
+        let mut rig = Rig::with_conns(2, Config::default(), config);
+        rig.flow(0, 1, in_port(1), vec![commit(None, vec![]), output(2)]);
+        for source in 0..5 {
+            rig.send(1, &udp(1, 2, (source, 2), b""));
+        }
+        assert_eq!(rig.dropped(reason), dropped, "{reason}");
+        assert_eq!(rig.out(2).len() as u64, 5 - dropped, "{reason}");
+    }
 }
 
 #[test]

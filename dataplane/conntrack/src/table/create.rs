@@ -1,12 +1,13 @@
 //! Creating connections, and changing mark and label of those that are there.
 
-use std::sync::PoisonError;
 use std::sync::atomic::Ordering::Relaxed;
 
 use net::headers::proto;
 use net::tcp::TcpInfo;
 
-use super::{ConnTable, with_lifetime};
+use super::ConnTable;
+use super::follow::with_lifetime;
+use super::room::Room;
 use crate::config::tick;
 use crate::entry::{ConnRef, Direction, NewEntry, status};
 use crate::index::Hit;
@@ -20,7 +21,13 @@ pub enum CtError {
     /// No free place.
     #[error("the connection table is full")]
     Full,
-    /// Too many connections of which one direction only was seen.
+    /// The zone has as many connections as it may.
+    #[error("the zone has as many connections as it may")]
+    ZoneLimit,
+    /// The source has as many connections of which one direction only was seen as it may.
+    #[error("the source has as many half-open connections as it may")]
+    SourceShare,
+    /// No half-open connections are allowed, or none could be ended for this one.
     #[error("too many half-open connections")]
     HalfOpen,
     /// Every address and port of the range is taken; without translation, another connection is
@@ -30,12 +37,6 @@ pub enum CtError {
     /// The packet cannot begin a connection.
     #[error("the packet cannot begin a connection")]
     Invalid,
-    /// There was not enough memory for the table.
-    #[error("not enough memory for {capacity} connections")]
-    Memory {
-        /// Connections asked for.
-        capacity: u32,
-    },
 }
 
 /// A connection to be created, or changed if it is there.
@@ -65,9 +66,10 @@ impl ConnTable {
     pub fn commit(&self, commit: &Commit<'_>, now: u64) -> Result<ConnRef, CtError> {
         let tick = tick(now);
         let original = commit.tuple.pack(commit.zone);
-        if let Some((conn, direction)) = self.find(&original) {
+        let hash = self.arena.hash_of(&original);
+        if let Some((conn, direction)) = self.arena.find(&original, hash) {
             let replace = commit.force && direction == Direction::Reply;
-            if self.is_fresh(conn, tick) && !replace {
+            if self.arena.is_fresh(conn, tick) && !replace {
                 return self.change(conn, commit).ok_or(CtError::Full);
             }
             self.remove(conn);
@@ -77,9 +79,6 @@ impl ConnTable {
             .ok_or(CtError::Invalid)?;
         if !commit.tuple.may_begin() || !commit.nat.is_of_family(commit.tuple.src.is_ipv4()) {
             return Err(CtError::Invalid);
-        }
-        if self.half_open.load(Relaxed) >= self.half_open_limit {
-            return Err(CtError::HalfOpen);
         }
         let protocol = commit.tuple.proto;
         let word = with_lifetime(state.map_or(0, |state| state.into_status(0)), protocol);
@@ -94,24 +93,24 @@ impl ConnTable {
             deadline: tick.wrapping_add(lifetime).max(1),
             sequences,
         };
-        let place = self.take_free().ok_or(CtError::Full)?;
-        for translated in commit.nat.candidates(&commit.tuple, &self.hash, now) {
+        let room = self.make_room(commit.zone, &commit.tuple, tick)?;
+        for translated in commit.nat.candidates(&commit.tuple, &self.arena.hash, now) {
             new.reply = translated.reverse().pack(commit.zone);
             new.status = word | translation(&commit.tuple, &translated);
-            match self.insert(place, &new, tick) {
+            match self.insert(&room, &new, hash, tick) {
                 Inserted::Done(conn) => return Ok(conn),
                 Inserted::Taken => {}
                 Inserted::Raced(conn) => {
-                    self.give_back(place);
+                    self.leave_room(&room);
                     return self.change(conn, commit).ok_or(CtError::Full);
                 }
                 Inserted::Full => {
-                    self.give_back(place);
+                    self.leave_room(&room);
                     return Err(CtError::Full);
                 }
             }
         }
-        self.give_back(place);
+        self.leave_room(&room);
         Err(CtError::NatExhausted)
     }
 
@@ -123,7 +122,7 @@ impl ConnTable {
         tcp: Option<&TcpInfo>,
     ) -> Option<(Option<State>, [[u32; 3]; 2])> {
         if tuple.proto == proto::TCP {
-            let (state, sequences) = State::begin(tcp?, self.loose)?;
+            let (state, sequences) = State::begin(tcp?, self.config.loose)?;
             Some((Some(state), sequences))
         } else {
             Some((None, [[0; 3]; 2]))
@@ -135,7 +134,7 @@ impl ConnTable {
         let entry = self.entry(conn)?;
         let ((mark, mark_mask), (label, label_mask)) = (commit.mark, commit.label);
         let (original, _) = entry.tuples(conn.generation)?;
-        let hash = self.hash_of(&original);
+        let hash = self.arena.hash_of(&original);
         // Two commits of one connection must not undo each other.
         let _locks = self.lock([hash, hash]);
         entry.status(conn.generation)?;
@@ -152,60 +151,46 @@ impl ConnTable {
         Some(conn)
     }
 
-    fn insert(&self, place: u32, new: &NewEntry, tick: u32) -> Inserted {
-        if let Some((conn, _)) = self.find(&new.reply) {
-            if self.is_fresh(conn, tick) {
+    fn insert(&self, room: &Room, new: &NewEntry, hash: u64, tick: u32) -> Inserted {
+        let arena = &self.arena;
+        // A connection to itself has one tuple for both directions.
+        let one_tuple = new.original == new.reply;
+        let hashes = [hash, arena.hash_of(&new.reply)];
+        let [_, reply_hash] = hashes;
+        if let Some((conn, _)) = arena.find(&new.reply, reply_hash) {
+            if arena.is_fresh(conn, tick) {
                 return Inserted::Taken;
             }
             self.remove(conn);
         }
-        let hashes = [self.hash_of(&new.original), self.hash_of(&new.reply)];
         let _locks = self.lock(hashes);
-        if let Some((conn, _)) = self.find(&new.original) {
+        if let Some((conn, _)) = arena.find(&new.original, hash) {
             return Inserted::Raced(conn);
         }
-        if self.find(&new.reply).is_some() {
+        if arena.find(&new.reply, reply_hash).is_some() {
             return Inserted::Taken;
         }
-        let (Some(entry), Some(hint)) = (
-            self.entries.get(place as usize),
-            self.hints.get(place as usize),
-        ) else {
+        let Some(entry) = arena.entries.get(room.place as usize) else {
             return Inserted::Full;
         };
         let generation = entry.publish(new);
-        hint.store(new.deadline, Relaxed);
-        let [original, reply] = hashes;
-        let hit = |direction| Hit { place, direction };
-        // A connection to itself has one tuple for both directions.
-        let one_tuple = new.original == new.reply;
-        let linked = self.index.insert(original, hit(Direction::Original))
-            && (one_tuple || self.index.insert(reply, hit(Direction::Reply)));
+        let hit = |direction| Hit {
+            place: room.place,
+            direction,
+        };
+        let linked = arena.index.insert(hash, hit(Direction::Original))
+            && (one_tuple || arena.index.insert(reply_hash, hit(Direction::Reply)));
         if !linked {
-            entry.retire(generation);
-            self.unlink(place, hashes, one_tuple);
+            entry.retire(generation, |_| true);
+            self.unlink(room.place, hashes, one_tuple);
             return Inserted::Full;
         }
-        self.live.fetch_add(1, Relaxed);
-        self.half_open.fetch_add(1, Relaxed);
-        Inserted::Done(ConnRef {
-            index: place,
+        let conn = ConnRef {
+            index: room.place,
             generation,
-        })
-    }
-
-    fn take_free(&self) -> Option<u32> {
-        /// Places rest for a while before they are used again.
-        const RESTING: usize = 64;
-        let mut free = self.free.lock().unwrap_or_else(PoisonError::into_inner);
-        let exhausted = free.fresh as usize == self.entries.len();
-        if exhausted || free.returned.len() > RESTING {
-            return free.returned.pop_front();
-        }
-        let place = free.fresh;
-        free.fresh += 1;
-        self.high_water.store(free.fresh, Relaxed);
-        Some(place)
+        };
+        self.settle(conn, room);
+        Inserted::Done(conn)
     }
 }
 

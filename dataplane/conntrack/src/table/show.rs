@@ -1,56 +1,87 @@
-//! Connections as an operator sees them, read from the table.
-
-use std::sync::atomic::Ordering::Relaxed;
-
-use net::headers::proto;
+//! The table as an operator sees it.
 
 use super::ConnTable;
-use crate::config::{duration, tick};
-use crate::dump::{Conn, Counters};
-use crate::entry::{ConnRef, Direction, status};
-use crate::tcp::State;
+use crate::config::tick;
+use crate::dump::Conn;
+use crate::entry::ConnRef;
+
+/// What has become of connections since the table was created.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub struct Totals {
+    /// Created.
+    pub created: u64,
+    /// Removed because no packet came for as long as their timeout says.
+    pub expired: u64,
+    /// Removed half open, because their place was needed.
+    pub evicted: u64,
+    /// Removed on request, or replaced by new ones.
+    pub removed: u64,
+}
+
+/// Connections of a zone, and how many it may have.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ZoneLimit {
+    /// The zone.
+    pub zone: u16,
+    /// Its own limit; none: the default holds. 0: no limit.
+    pub limit: Option<u32>,
+    /// Connections now.
+    pub count: u32,
+}
 
 impl ConnTable {
     /// A connection as an operator sees it; none if it is gone or has expired.
     pub fn get(&self, conn: ConnRef, now: u64) -> Option<Conn> {
-        let entry = self.entry(conn)?;
-        let tick = tick(now);
-        let word = entry.status(conn.generation)?;
-        let deadline = entry.deadline.load(Relaxed);
-        let created = entry.created.load(Relaxed);
-        let (mark, label) = (entry.mark.load(Relaxed), entry.label());
-        let [sent, received] = [Direction::Original, Direction::Reply].map(|direction| {
-            let flow = entry.flow(direction);
-            Counters {
-                packets: flow.packets.load(Relaxed),
-                bytes: flow.bytes.load(Relaxed),
-            }
-        });
-        let (original, reply) = entry.tuples(conn.generation)?;
-        if deadline <= tick {
-            return None;
-        }
-        Some(Conn {
-            conn,
-            zone: original.zone(),
-            original: original.unpack(),
-            reply: reply.unpack(),
-            established: word & status::SEEN_REPLY != 0,
-            tcp: (original.proto() == proto::TCP).then(|| State::from_status(word).name()),
-            mark,
-            label,
-            age: duration(tick.saturating_sub(created)),
-            left: duration(deadline - tick),
-            sent,
-            received,
-        })
+        self.arena.get(conn, tick(now))
     }
 
     /// Every connection, in no particular order. Workers go on meanwhile: one that is created or
     /// removed during the iteration may or may not be seen.
     pub fn iter(&self, now: u64) -> impl Iterator<Item = Conn> + '_ {
-        (0..self.high_water.load(Relaxed))
-            .filter_map(|index| self.at(index))
+        self.arena
+            .live()
             .filter_map(move |conn| self.get(conn, now))
+    }
+
+    /// What has become of connections so far.
+    pub fn totals(&self) -> Totals {
+        let counts = self.pools.counts();
+        let [expired, evicted, removed] = counts.ended;
+        Totals {
+            created: counts.created,
+            expired,
+            evicted,
+            removed,
+        }
+    }
+
+    /// The limit of zones that have none of their own; 0: no limit.
+    pub fn default_zone_limit(&self) -> u32 {
+        self.arena.zones.default_limit()
+    }
+
+    /// Sets it. Zones that have more connections keep them.
+    pub fn set_default_zone_limit(&self, limit: u32) {
+        self.arena.zones.set_default_limit(limit);
+    }
+
+    /// Connections and limit of a zone.
+    pub fn zone_limit(&self, zone: u16) -> ZoneLimit {
+        ZoneLimit {
+            zone,
+            limit: self.arena.zones.limit(zone),
+            count: self.arena.zones.count(zone),
+        }
+    }
+
+    /// Gives a zone a limit of its own (0: none), or takes it away. If it has more connections it
+    /// keeps them.
+    pub fn set_zone_limit(&self, zone: u16, limit: Option<u32>) {
+        self.arena.zones.set_limit(zone, limit);
+    }
+
+    /// Every zone that has a limit of its own.
+    pub fn limited_zones(&self) -> impl Iterator<Item = ZoneLimit> + '_ {
+        self.arena.zones.limited().map(|zone| self.zone_limit(zone))
     }
 }

@@ -159,7 +159,10 @@ impl<'a> Walk<'a> {
                 self.cacheable = false;
                 self.fail(match error {
                     CtError::NatExhausted => DropReason::NatExhausted,
-                    _ => DropReason::ConntrackFull,
+                    CtError::ZoneLimit => DropReason::ConntrackZoneLimit,
+                    CtError::SourceShare => DropReason::ConntrackSourceShare,
+                    CtError::HalfOpen => DropReason::ConntrackHalfOpen,
+                    CtError::Full | CtError::Invalid => DropReason::ConntrackFull,
                 });
                 return None;
             }
