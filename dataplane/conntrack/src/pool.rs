@@ -80,7 +80,7 @@ impl Pools {
     }
 
     /// Every pool, that of the calling thread first.
-    pub(crate) fn from_mine(&self) -> impl Iterator<Item = u32> {
+    pub(crate) fn mine_first(&self) -> impl Iterator<Item = u32> {
         let count = self.len();
         let mine = thread_number() % count;
         (mine..count).chain(0..mine)

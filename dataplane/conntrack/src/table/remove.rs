@@ -41,7 +41,7 @@ impl ConnTable {
         let mut left = connections;
         let mut removed = 0;
         let mut is_done = true;
-        for pool in self.pools.from_mine() {
+        for pool in self.pools.mine_first() {
             while left > 0 {
                 match self.sweep_batch(pool, tick, left.min(BATCH), &mut removed) {
                     Batch::Idle => break,

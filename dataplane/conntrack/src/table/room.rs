@@ -166,7 +166,7 @@ impl ConnTable {
     fn take(&self) -> Option<u32> {
         let Self { arena, pools, .. } = self;
         let high_water = &arena.header().high_water;
-        pools.from_mine().find_map(|number| {
+        pools.mine_first().find_map(|number| {
             let mut pool = pools.lock(number)?;
             let place = pool.take(&arena.links, high_water, self.capacity())?;
             if let Some(link) = arena.links.get(place as usize) {
@@ -179,7 +179,7 @@ impl ConnTable {
     /// Ends the oldest half-open connection of this thread's pool, or of another one; false if
     /// there is none.
     fn evict(&self) -> bool {
-        self.pools.from_mine().any(|number| {
+        self.pools.mine_first().any(|number| {
             (0..ATTEMPTS).any(|_| {
                 let oldest = self
                     .pools
