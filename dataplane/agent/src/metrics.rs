@@ -258,7 +258,13 @@ fn workers(page: &Page, switch: &Switch) -> Result<()> {
 
 /// True for counters that go down too.
 fn is_level(counter: Counter) -> bool {
-    matches!(counter, Counter::CacheEntries | Counter::CachePrograms)
+    matches!(
+        counter,
+        Counter::CacheEntries
+            | Counter::CachePrograms
+            | Counter::CacheCapacity
+            | Counter::CacheBytes
+    )
 }
 
 fn tables(page: &Page, switch: &Switch) -> Result<()> {

@@ -28,6 +28,8 @@ use crate::parse::{
 
 /// Most words an [`ExactKey`] uses: IPv6 in a tunnel over IPv6.
 pub const WORDS: usize = 13;
+/// Words of the longest key without IPv6 and tunnel.
+pub const FRONT: usize = 5;
 
 /// The packed key. Only the words of [`ExactKey::words`] count.
 ///
@@ -63,6 +65,19 @@ impl ExactKey {
     #[inline]
     pub fn words(&self) -> &[u64] {
         &self.words[..usize::from(self.len)]
+    }
+
+    /// The first words. With four in use the last is zero.
+    #[inline]
+    pub fn front(&self) -> &[u64; FRONT] {
+        let (front, _) = self.words.split_first_chunk().unwrap_or((&[0; FRONT], &[]));
+        front
+    }
+
+    /// The words in use behind [`ExactKey::front`].
+    #[inline]
+    pub fn rest(&self) -> &[u64] {
+        self.words().get(FRONT..).unwrap_or_default()
     }
 
     #[inline]
@@ -187,6 +202,7 @@ fn read_any(
     layout.l3 = at as u16;
     layout.end = total_len as u32;
     key.len = 4;
+    key.words[4] = 0;
     match ethertype {
         ethertype::IPV4 => ipv4(head, total_len, key, &mut fields, &mut layout)?,
         ethertype::IPV6 => ipv6(head, total_len, key, &mut fields, &mut layout)?,

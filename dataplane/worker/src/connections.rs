@@ -2,10 +2,11 @@
 
 use std::net::IpAddr;
 
-use conntrack::{ConnRef, ConnTable, Direction, Tuple};
+use conntrack::{ConnRef, ConnTable, Direction, Expected, Tuple};
 use net::headers::proto;
 use net::parse::{Layout, Network};
 use net::tcp::TcpInfo;
+use packet::Packet;
 
 /// What a walk learnt of a connection.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -37,8 +38,7 @@ pub(crate) enum Check {
         /// Which of the flow's connections.
         conn: u16,
         direction: Direction,
-        state: u32,
-        revision: Option<u8>,
+        expected: Expected,
     },
     Unknown {
         zone: u16,
@@ -56,36 +56,52 @@ pub(crate) enum Subject {
     Tuple(Box<Tuple>),
 }
 
-/// True while every connection is as it was, for this packet of a flow with these connections.
+/// True while every connection is as it was, for this packet of a flow with these connections; then
+/// the packet is counted for them.
 #[inline]
-pub(crate) fn hold(
+pub(crate) fn carry(
     checks: &[Check],
     mine: &[ConnRef],
     conns: &ConnTable,
-    head: &[u8],
+    packet: &Packet,
     layout: &Layout,
     now: u64,
 ) -> bool {
     if checks.is_empty() {
         return true;
     }
-    let tcp = TcpInfo::read(head, layout);
-    checks.iter().all(|check| match check {
+    let tcp = TcpInfo::read(packet.head(), layout);
+    let bytes = packet.len() as u64;
+    if let [
         Check::Known {
             conn,
             direction,
-            state,
-            revision,
+            expected,
+        },
+    ] = checks
+    {
+        let Some(conn) = mine.get(usize::from(*conn)) else {
+            return false;
+        };
+        return conns.carry(*conn, *direction, *expected, tcp.as_ref(), bytes, now);
+    }
+    let hold = checks.iter().all(|check| match check {
+        Check::Known {
+            conn,
+            direction,
+            expected,
         } => mine
             .get(usize::from(*conn))
             .and_then(|conn| conns.update(*conn, *direction, tcp.as_ref(), now))
-            .is_some_and(|(is, seen)| is == *state && revision.is_none_or(|r| r == seen)),
+            .is_some_and(|(state, revision)| {
+                state == expected.state && expected.revision.is_none_or(|r| r == revision)
+            }),
         Check::Unknown { zone, tuple, state } => {
             let of_packet;
             let tuple = match tuple {
                 Subject::Tuple(tuple) => tuple,
                 Subject::Packet => {
-                    of_packet = self::tuple(head, layout);
+                    of_packet = self::tuple(packet.head(), layout);
                     let Some(tuple) = &of_packet else {
                         return false;
                     };
@@ -95,7 +111,25 @@ pub(crate) fn hold(
             let tracked = conns.track(*zone, tuple, tcp.as_ref(), now);
             tracked.conn.is_none() && tracked.state == *state
         }
-    })
+    });
+    if hold {
+        count(checks, mine, conns, bytes);
+    }
+    hold
+}
+
+/// Asks for what [`carry`] reads of connections.
+#[inline]
+pub(crate) fn prefetch(checks: &[Check], mine: &[ConnRef], conns: &ConnTable) {
+    for check in checks {
+        if let Check::Known {
+            conn, direction, ..
+        } = check
+            && let Some(conn) = mine.get(usize::from(*conn))
+        {
+            conns.prefetch(*conn, *direction);
+        }
+    }
 }
 
 /// Counts a packet for its connections.

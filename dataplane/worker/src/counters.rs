@@ -57,6 +57,10 @@ counters! {
     CacheEntries "cache_entries",
     /// Different programs in the cache now.
     CachePrograms "cache_programs",
+    /// Most flows that the cache can hold.
+    CacheCapacity "cache_capacity",
+    /// Bytes that the cache takes up now.
+    CacheBytes "cache_bytes",
     /// Packets whose headers could not all be parsed (they may still be forwarded by what could).
     ParseErrors "parse_errors",
     /// Packets sent to the controller.

@@ -10,6 +10,7 @@
 mod classify;
 mod control;
 mod fragments;
+mod slow;
 mod whole_port;
 
 use std::sync::Arc;
@@ -28,11 +29,9 @@ use crate::connections;
 use crate::effects;
 use crate::egress::Egress;
 use crate::execute;
-use crate::program::{ANY_LENGTH, Binding, Program};
+use crate::program::{ANY_LENGTH, Operands, Program};
 use crate::shared::Shared;
 use crate::telemetry;
-use crate::tunnel::too_big;
-use crate::walk::{self, Frame, World};
 use crate::{Command, Counter, DropReason, PortMap, PortSlot};
 use classify::{Facts, Stage};
 use whole_port::WholePort;
@@ -176,11 +175,13 @@ impl Worker {
             let at = packets.len();
             if let (Some(lookup), Some(facts)) = (lookups.get_mut(at), facts.get_mut(at)) {
                 packets.extend(stage.classify(packet, lookup, facts, &mut self.egress));
+                self.cache.prefetch(lookup.hash);
             }
         }
         self.egress.probe.enter(telemetry::Stage::Lookup);
         if let Some(lookups) = lookups.get_mut(..packets.len()) {
             self.cache.find_all(lookups);
+            self.prefetch_connections(lookups);
         }
         self.egress.probe.enter(telemetry::Stage::Execute);
         let found_at = self.cache.changes();
@@ -192,6 +193,20 @@ impl Worker {
         if hits != 0 {
             let counters = self.shared.counters(self.index);
             counters.add(Counter::CacheHits, hits);
+        }
+    }
+
+    /// Asks for the connections of a burst.
+    #[inline]
+    fn prefetch_connections(&self, lookups: &[Lookup]) {
+        let conns = &self.shared.conns;
+        if conns.is_empty() {
+            return;
+        }
+        for flow in lookups.iter().filter_map(|lookup| lookup.found) {
+            if let Some((program, bound)) = self.cache.peek(flow) {
+                connections::prefetch(&program.checks, bound.conns(), conns);
+            }
         }
     }
 
@@ -212,7 +227,7 @@ impl Worker {
             found if self.cache.changes() == found_at => found,
             _ => self.cache.find(&lookup.key, lookup.hash),
         };
-        let Some((cached, binding)) = program.and_then(|flow| self.cache.get(flow)) else {
+        let Some((cached, bound)) = program.and_then(|flow| self.cache.get(flow)) else {
             let counter = match lookup.is_valid {
                 true => Counter::CacheMisses,
                 false => Counter::CacheBypass,
@@ -221,13 +236,17 @@ impl Worker {
             self.slow(packet, facts, lookup, now);
             return false;
         };
-        if !is_current(cached, self.epoch, &self.pipeline, &self.ports)
-            || !suits(
-                &cached.program,
-                binding,
+        let holds = cached.epoch == self.epoch
+            || is_current(cached, self.epoch, &self.pipeline, &self.ports);
+        let program = &cached.program;
+        if !holds
+            || !suits(program, &packet, &facts.layout, &self.shared, now)
+            || !connections::carry(
+                &program.checks,
+                bound.conns(),
+                &self.shared.conns,
                 &packet,
                 &facts.layout,
-                &self.shared,
                 now,
             )
         {
@@ -241,7 +260,6 @@ impl Worker {
         cached.bytes += bytes;
         cached.used = now;
         let program = &cached.program;
-        connections::count(&program.checks, &binding.conns, &self.shared.conns, bytes);
         if !program.effects.is_empty() {
             effects::run(
                 &program.effects,
@@ -252,7 +270,7 @@ impl Worker {
             );
         }
         if program.inner_mtu != 0 {
-            report_too_big(
+            slow::report_too_big(
                 program,
                 &mut self.egress,
                 &self.ports,
@@ -260,9 +278,13 @@ impl Worker {
                 &facts.layout,
             );
         }
+        let operands = match program.checks.is_empty() {
+            true => Operands::default(),
+            false => bound.operands(),
+        };
         execute::run(
             program,
-            &binding.operands,
+            &operands,
             &mut self.egress,
             packet,
             &facts.layout,
@@ -270,134 +292,6 @@ impl Worker {
             now,
         );
         true
-    }
-
-    /// Walks the tables with a packet, runs the program and remembers it.
-    #[cold]
-    fn slow(&mut self, packet: Packet, facts: &Facts, lookup: &Lookup, now: u64) {
-        let stage = self.egress.probe.enter(telemetry::Stage::Walk);
-        self.walk(packet, facts, lookup, now);
-        self.egress.probe.enter(stage);
-    }
-
-    fn walk(&mut self, packet: Packet, facts: &Facts, lookup: &Lookup, now: u64) {
-        let mut flow_key = self.scratch;
-        let head = packet.head();
-        let layout = match net::parse::extract(head, packet.len(), &mut flow_key) {
-            Ok(layout) => layout,
-            Err(fault) => {
-                self.shared.counters(self.index).malformed(fault);
-                return self.egress.drop(DropReason::Malformed, packet);
-            }
-        };
-        if let Some(fault) = layout.malformed {
-            self.shared.counters(self.index).malformed(fault);
-        }
-        flow_key.in_port = facts.in_port.into();
-        flow_key.in_phy_port = flow_key.in_port;
-        if let Some(tunnel) = &facts.tunnel {
-            tunnel.apply(&mut flow_key);
-            if let Some(uplink) = self.ports.uplink_of(tunnel.dst) {
-                flow_key.in_phy_port = uplink.0.into();
-            }
-        }
-        let frame = Frame {
-            head,
-            layout: &layout,
-            len: packet.len(),
-            wire_len: execute::wire_len(&packet),
-        };
-        let (program, binding) = walk::walk(self.world(now), frame, &flow_key);
-        if program.fragment.is_some() {
-            let verdict = (&program, &binding);
-            return self.fragment(verdict, packet, &layout, (facts, lookup.hash), now);
-        }
-        self.egress.probe.enter(telemetry::Stage::Execute);
-        self.run_once(&program, &binding, packet, &layout, lookup.hash, now);
-        self.egress.probe.enter(telemetry::Stage::Walk);
-        let Some(program) = self.learn_port(facts, program) else {
-            return;
-        };
-        if !lookup.is_valid {
-            return;
-        }
-        match program.cacheable {
-            true => {
-                let (epoch, pipeline) = (self.epoch, &self.pipeline);
-                let key = (&lookup.key, lookup.hash);
-                self.cache
-                    .insert(key, program, binding, (epoch, now), pipeline);
-            }
-            false => self
-                .shared
-                .counters(self.index)
-                .add(Counter::CacheBypass, 1),
-        }
-    }
-
-    /// Remembers what is done with every packet of a port; gives the program back if that is not
-    /// the same for all of them.
-    fn learn_port(&mut self, facts: &Facts, program: Program) -> Option<Program> {
-        if !program.any_packet || !self.cache.is_on() || facts.tunnel.is_some() {
-            return Some(program);
-        }
-        let mut inputs = self.inputs.iter_mut();
-        let from = inputs.find(|i| i.number == facts.in_port && i.endpoints.is_empty());
-        let Some(input) = from else {
-            return Some(program);
-        };
-        if let Some(old) = &mut input.whole {
-            old.flush(&self.pipeline);
-        }
-        input.whole = Some(WholePort::new(program, self.epoch));
-        None
-    }
-
-    /// Runs a program for one packet and counts it.
-    fn run_once(
-        &mut self,
-        program: &Program,
-        binding: &Binding,
-        packet: Packet,
-        layout: &Layout,
-        hash: u64,
-        now: u64,
-    ) {
-        let bytes = packet.len() as u64;
-        program.hits.count(&self.pipeline, 1, bytes, now);
-        connections::count(&program.checks, &binding.conns, &self.shared.conns, bytes);
-        let shared = (&*self.shared, self.index);
-        let frame = (packet.head(), layout);
-        effects::run(&program.effects, &self.pipeline, shared, frame, now);
-        report_too_big(program, &mut self.egress, &self.ports, &packet, layout);
-        let operands = &binding.operands;
-        execute::run(
-            program,
-            operands,
-            &mut self.egress,
-            packet,
-            layout,
-            hash,
-            now,
-        );
-    }
-
-    fn world(&self, now: u64) -> World<'_> {
-        World {
-            pipeline: &self.pipeline,
-            conns: &self.shared.conns,
-            ports: &self.ports,
-            neighbors: &self.shared.neighbors,
-            fdb: &self.shared.fdb,
-            fragments: &self.shared.fragments,
-            counters: self.shared.counters(self.index),
-            select_seed: self.shared.config.select_seed,
-            invalid_ttl_to_controller: self
-                .shared
-                .invalid_ttl_to_controller
-                .load(std::sync::atomic::Ordering::Relaxed),
-            now,
-        }
     }
 }
 
@@ -417,29 +311,12 @@ fn is_current(cached: &mut Cached, epoch: u64, pipeline: &Pipeline, ports: &Port
 /// True if the program is right for this packet too: what it takes for granted besides the exact
 /// key holds. Nothing has been changed when this says no.
 #[inline]
-fn suits(
-    program: &Program,
-    binding: &Binding,
-    packet: &Packet,
-    layout: &Layout,
-    shared: &Shared,
-    now: u64,
-) -> bool {
+fn suits(program: &Program, packet: &Packet, layout: &Layout, shared: &Shared, now: u64) -> bool {
     let ttl_lasts = program.min_ttl == 0 || ttl(packet, layout) >= program.min_ttl;
     let (shortest, longest) = program.lengths;
     let of_length = program.lengths == ANY_LENGTH
         || (shortest..=longest).contains(&(execute::wire_len(packet) as u32));
-    ttl_lasts
-        && of_length
-        && (program.macs.is_empty() || shared.fdb.hold(&program.macs, now))
-        && connections::hold(
-            &program.checks,
-            &binding.conns,
-            &shared.conns,
-            packet.head(),
-            layout,
-            now,
-        )
+    ttl_lasts && of_length && (program.macs.is_empty() || shared.fdb.hold(&program.macs, now))
 }
 
 fn ttl(packet: &Packet, layout: &Layout) -> u8 {
@@ -451,26 +328,4 @@ fn ttl(packet: &Packet, layout: &Layout) -> u8 {
     };
     let at = usize::from(layout.l3) + offset;
     packet.head().get(at).copied().unwrap_or(0)
-}
-
-/// Tells the sender of a packet that is too big for the tunnel it is about to go into. This is
-/// done before the packet is changed, because the sender must recognise it.
-fn report_too_big(
-    program: &Program,
-    egress: &mut Egress,
-    ports: &PortMap,
-    packet: &Packet,
-    layout: &Layout,
-) {
-    let mtu = program.inner_mtu;
-    if mtu == 0 || !execute::exceeds(packet, layout, mtu) || !egress.may_send_error() {
-        return;
-    }
-    let back = ports.get(net::PortNo(packet.meta().in_port));
-    let Some(back) = back.filter(|port| port.is_device() && port.refuses_tx().is_none()) else {
-        return;
-    };
-    if let Some(frame) = too_big::error(packet.head(), layout, mtu) {
-        egress.send_bytes(back.slot, &frame);
-    }
 }

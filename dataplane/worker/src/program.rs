@@ -343,6 +343,16 @@ pub(crate) struct Program {
 pub(crate) const ANY_LENGTH: (u32, u32) = (0, u32::MAX);
 
 impl Program {
+    /// Bytes on the heap, those of what is shared with the tables not counted.
+    pub fn memory(&self) -> usize {
+        size_of_val(&*self.ops)
+            + size_of_val(&*self.checks)
+            + size_of_val(&*self.macs)
+            + size_of_val(&*self.effects)
+            + size_of_val(&*self.deps)
+            + size_of_val(&*self.hits)
+    }
+
     /// Finds out which step is the last to need the packet.
     pub fn last_sender(ops: &[Op]) -> u16 {
         let last_user = ops.iter().rposition(|op| !matches!(op, Op::Drop(_)));

@@ -27,6 +27,8 @@ pub(crate) struct Cached {
     pub used: u64,
     flows: u32,
     hash: u64,
+    /// Bytes of all of it, when it was made.
+    memory: usize,
 }
 
 /// All programs of a cache.
@@ -37,12 +39,19 @@ pub(super) struct Programs {
     /// Places by what the programs do.
     by_content: HashTable<u32>,
     hasher: hashbrown::DefaultHashBuilder,
+    /// Of the programs.
+    bytes: usize,
 }
 
 impl Programs {
     #[inline]
     pub fn get(&mut self, id: ProgramId) -> Option<&mut Cached> {
         self.list.get_mut(id.0 as usize)?.as_deref_mut()
+    }
+
+    #[inline]
+    pub fn peek(&self, id: ProgramId) -> Option<&Cached> {
+        self.list.get(id.0 as usize)?.as_deref()
     }
 
     /// Asks for a program's lines. A few programs are in the nearest cache anyway.
@@ -60,6 +69,11 @@ impl Programs {
     /// Number of programs.
     pub fn len(&self) -> usize {
         self.list.len() - self.free.len()
+    }
+
+    /// Bytes of all programs.
+    pub fn memory(&self) -> usize {
+        self.bytes + self.list.capacity() * size_of::<Option<Box<Cached>>>()
     }
 
     /// One flow more for a program, which is just made and so holds in this epoch.
@@ -80,6 +94,8 @@ impl Programs {
             }
             return id;
         }
+        let memory = size_of::<Cached>() + program.memory();
+        self.bytes += memory;
         let cached = Some(Box::new(Cached {
             program,
             epoch,
@@ -88,6 +104,7 @@ impl Programs {
             used: now,
             flows: 1,
             hash,
+            memory,
         }));
         let id = match self.free.pop() {
             Some(id) => {
@@ -113,7 +130,8 @@ impl Programs {
             return;
         }
         cached.flush(pipeline);
-        let hash = cached.hash;
+        let (hash, memory) = (cached.hash, cached.memory);
+        self.bytes -= memory;
         if let Ok(entry) = self.by_content.find_entry(hash, |known| *known == id.0) {
             entry.remove();
         }
@@ -129,9 +147,10 @@ impl Programs {
     }
 
     pub fn clear(&mut self) {
-        self.list.clear();
+        self.list = Vec::new();
         self.free.clear();
         self.by_content.clear();
+        self.bytes = 0;
     }
 }
 

@@ -4,7 +4,7 @@ use net::parse::extract;
 use openflow::msg::Continuation;
 use packet::Packet;
 
-use super::{Facts, Input, Worker};
+use super::{Facts, Input, Worker, is_current};
 use crate::tunnel::endpoint;
 use crate::walk::{self, Frame};
 use crate::{Command, Counter, Device, DropReason, PacketOut, PortKind, PortSlot};
@@ -17,12 +17,11 @@ const SWEEP_TICK: u64 = 10_000_000;
 const EXPIRE_TICK: u64 = 100_000;
 /// Expired connections removed then: some microseconds' work, 640,000 a second.
 const EXPIRE_CONNECTIONS: u32 = 64;
-/// Buckets of the cache looked at in a sweep.
-const SWEEP_BUCKETS: usize = 64;
+/// The cache is looked through in so many of these: each flow every twenty seconds. One without
+/// packets is forgotten when it is looked at for the second time.
+const SWEEP_PARTS: usize = 2000;
 /// The forwarding database is looked through in so many ticks.
 const FDB_PARTS: usize = 64;
-/// A cached flow without packets for so long is forgotten.
-const SWEEP_IDLE: u64 = 30_000_000_000;
 
 /// When what was done last.
 #[derive(Default)]
@@ -62,7 +61,7 @@ impl Worker {
                 self.shared.fdb.expire(*part, FDB_PARTS, now);
                 self.expire_fragments(now);
             }
-            self.sweep(now);
+            self.sweep();
         }
     }
 
@@ -214,14 +213,13 @@ impl Worker {
         );
     }
 
-    fn sweep(&mut self, now: u64) {
+    fn sweep(&mut self) {
         let (pipeline, ports, epoch) = (self.pipeline.clone(), self.ports.clone(), self.epoch);
         let cursor = &mut self.housekeeping.sweep_cursor;
-        self.cache
-            .sweep(cursor, SWEEP_BUCKETS, &pipeline, |cached| {
-                let idle = now.saturating_sub(cached.used) > SWEEP_IDLE;
-                idle || (cached.epoch != epoch && !cached.program.deps.hold(&pipeline, &ports))
-            });
+        let part = self.cache.buckets().div_ceil(SWEEP_PARTS);
+        self.cache.sweep(cursor, part, &pipeline, |cached| {
+            !is_current(cached, epoch, &pipeline, &ports)
+        });
         self.report_cache();
     }
 
@@ -232,5 +230,7 @@ impl Worker {
         counters.add(Counter::CacheEvictions, counts.evictions);
         counters.set(Counter::CacheEntries, self.cache.len() as u64);
         counters.set(Counter::CachePrograms, self.cache.programs() as u64);
+        counters.set(Counter::CacheCapacity, self.cache.capacity() as u64);
+        counters.set(Counter::CacheBytes, self.cache.memory() as u64);
     }
 }

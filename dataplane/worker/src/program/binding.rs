@@ -6,7 +6,7 @@
 //! that its steps write. What is left is alike for all flows that the tables treat alike, however
 //! many connections they belong to, so that they share one program; the rest is kept with the flow.
 
-use conntrack::{ConnRef, Tuple};
+use conntrack::{ConnRef, Expected, Tuple};
 use net::edit::Given;
 use smallvec::SmallVec;
 
@@ -127,8 +127,10 @@ pub(crate) fn bind(
             Check::Known {
                 conn: binding.conns.len() as u16 - 1,
                 direction: *direction,
-                state: *state,
-                revision: *revision,
+                expected: Expected {
+                    state: *state,
+                    revision: *revision,
+                },
             }
         }
         Found::Unknown { zone, tuple, state } => Check::Unknown {

@@ -1,0 +1,170 @@
+//! Packets that the cache does not know: they walk the tables, and what comes out is remembered.
+
+use net::parse::Layout;
+use packet::Packet;
+
+use super::Worker;
+use super::classify::Facts;
+use super::whole_port::WholePort;
+use crate::cache::Lookup;
+use crate::connections;
+use crate::effects;
+use crate::egress::Egress;
+use crate::execute;
+use crate::program::{Binding, Program};
+use crate::telemetry;
+use crate::tunnel::too_big;
+use crate::walk::{self, Frame, World};
+use crate::{Counter, DropReason, PortMap};
+
+impl Worker {
+    /// Walks the tables with a packet, runs the program and remembers it.
+    #[cold]
+    pub(super) fn slow(&mut self, packet: Packet, facts: &Facts, lookup: &Lookup, now: u64) {
+        let stage = self.egress.probe.enter(telemetry::Stage::Walk);
+        self.walk(packet, facts, lookup, now);
+        self.egress.probe.enter(stage);
+    }
+
+    fn walk(&mut self, packet: Packet, facts: &Facts, lookup: &Lookup, now: u64) {
+        let mut flow_key = self.scratch;
+        let head = packet.head();
+        let layout = match net::parse::extract(head, packet.len(), &mut flow_key) {
+            Ok(layout) => layout,
+            Err(fault) => {
+                self.shared.counters(self.index).malformed(fault);
+                return self.egress.drop(DropReason::Malformed, packet);
+            }
+        };
+        if let Some(fault) = layout.malformed {
+            self.shared.counters(self.index).malformed(fault);
+        }
+        flow_key.in_port = facts.in_port.into();
+        flow_key.in_phy_port = flow_key.in_port;
+        if let Some(tunnel) = &facts.tunnel {
+            tunnel.apply(&mut flow_key);
+            if let Some(uplink) = self.ports.uplink_of(tunnel.dst) {
+                flow_key.in_phy_port = uplink.0.into();
+            }
+        }
+        let frame = Frame {
+            head,
+            layout: &layout,
+            len: packet.len(),
+            wire_len: execute::wire_len(&packet),
+        };
+        let (program, binding) = walk::walk(self.world(now), frame, &flow_key);
+        if program.fragment.is_some() {
+            let verdict = (&program, &binding);
+            return self.fragment(verdict, packet, &layout, (facts, lookup.hash), now);
+        }
+        self.egress.probe.enter(telemetry::Stage::Execute);
+        self.run_once(&program, &binding, packet, &layout, lookup.hash, now);
+        self.egress.probe.enter(telemetry::Stage::Walk);
+        let Some(program) = self.learn_port(facts, program) else {
+            return;
+        };
+        if !lookup.is_valid {
+            return;
+        }
+        match program.cacheable {
+            true => {
+                let (epoch, pipeline) = (self.epoch, &self.pipeline);
+                let key = (&lookup.key, lookup.hash);
+                self.cache
+                    .insert(key, program, &binding, (epoch, now), pipeline);
+            }
+            false => self
+                .shared
+                .counters(self.index)
+                .add(Counter::CacheBypass, 1),
+        }
+    }
+
+    /// Remembers what is done with every packet of a port; gives the program back if that is not
+    /// the same for all of them.
+    fn learn_port(&mut self, facts: &Facts, program: Program) -> Option<Program> {
+        if !program.any_packet || !self.cache.is_on() || facts.tunnel.is_some() {
+            return Some(program);
+        }
+        let mut inputs = self.inputs.iter_mut();
+        let from = inputs.find(|i| i.number == facts.in_port && i.endpoints.is_empty());
+        let Some(input) = from else {
+            return Some(program);
+        };
+        if let Some(old) = &mut input.whole {
+            old.flush(&self.pipeline);
+        }
+        input.whole = Some(WholePort::new(program, self.epoch));
+        None
+    }
+
+    /// Runs a program for one packet and counts it.
+    pub(super) fn run_once(
+        &mut self,
+        program: &Program,
+        binding: &Binding,
+        packet: Packet,
+        layout: &Layout,
+        hash: u64,
+        now: u64,
+    ) {
+        let bytes = packet.len() as u64;
+        program.hits.count(&self.pipeline, 1, bytes, now);
+        connections::count(&program.checks, &binding.conns, &self.shared.conns, bytes);
+        let shared = (&*self.shared, self.index);
+        let frame = (packet.head(), layout);
+        effects::run(&program.effects, &self.pipeline, shared, frame, now);
+        report_too_big(program, &mut self.egress, &self.ports, &packet, layout);
+        let operands = &binding.operands;
+        execute::run(
+            program,
+            operands,
+            &mut self.egress,
+            packet,
+            layout,
+            hash,
+            now,
+        );
+    }
+
+    pub(super) fn world(&self, now: u64) -> World<'_> {
+        World {
+            pipeline: &self.pipeline,
+            conns: &self.shared.conns,
+            ports: &self.ports,
+            neighbors: &self.shared.neighbors,
+            fdb: &self.shared.fdb,
+            fragments: &self.shared.fragments,
+            counters: self.shared.counters(self.index),
+            select_seed: self.shared.config.select_seed,
+            invalid_ttl_to_controller: self
+                .shared
+                .invalid_ttl_to_controller
+                .load(std::sync::atomic::Ordering::Relaxed),
+            now,
+        }
+    }
+}
+
+/// Tells the sender of a packet that is too big for the tunnel it is about to go into. This is
+/// done before the packet is changed, because the sender must recognise it.
+pub(super) fn report_too_big(
+    program: &Program,
+    egress: &mut Egress,
+    ports: &PortMap,
+    packet: &Packet,
+    layout: &Layout,
+) {
+    let mtu = program.inner_mtu;
+    if mtu == 0 || !execute::exceeds(packet, layout, mtu) || !egress.may_send_error() {
+        return;
+    }
+    let back = ports.get(net::PortNo(packet.meta().in_port));
+    let Some(back) = back.filter(|port| port.is_device() && port.refuses_tx().is_none()) else {
+        return;
+    };
+    if let Some(frame) = too_big::error(packet.head(), layout, mtu) {
+        egress.send_bytes(back.slot, &frame);
+    }
+}
