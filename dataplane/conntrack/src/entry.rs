@@ -28,7 +28,7 @@ impl Direction {
 
 /// Names a connection. It may be kept as long as one likes: when the connection is gone, the
 /// generation no longer fits, and the table says so. The zero one names none.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, FromZeros)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, zerocopy::FromZeros)]
 #[repr(C)]
 pub struct ConnRef {
     /// Place in the arena.

@@ -583,12 +583,13 @@ mod tests {
             assert_eq!(found(&filled, n), Some((n.into(), 4, operands.v6)));
         }
         let mut narrow = Binding::default();
-        narrow.operands.v4 = [[1, 2, 3, 4], [5, 6, 7, 8]];
-        narrow.operands.ports = [9, 10];
+        narrow.operands.given.src = [1, 2, 3, 4];
+        narrow.operands.given.dst = [5, 6, 7, 8];
+        narrow.operands.given.dst_port = [0, 10];
         filled.insert(&v6(3), 77, &narrow);
         let flow = filled.cache.find(&v6(3), filled.hash.hash(&v6(3)));
         let (_, bound) = filled.cache.peek(flow.unwrap()).unwrap();
-        assert_eq!(bound.operands().v4, narrow.operands.v4);
+        assert_eq!(bound.operands().given, narrow.operands.given);
         assert_eq!(found(&filled, 3).map(|found| found.0), Some(77));
         filled.insert(&key(1), 5, &narrow);
         let flow = filled.cache.find(&key(1), filled.hash.hash(&key(1)));

@@ -6,6 +6,7 @@
 #![allow(clippy::indexing_slicing)]
 
 use conntrack::ConnRef;
+use net::edit::Given;
 use net::exact::{ExactKey, FRONT, WORDS};
 use os::{OsError, Region};
 use packet::prefetch;
@@ -32,7 +33,7 @@ struct Head {
     /// IPv4 addresses of [`Operands`]; with a tail, its place in the first four bytes.
     addresses: [[u8; 4]; 2],
     /// Ports of [`Operands`].
-    ports: [u16; 2],
+    ports: [[u8; 2]; 2],
     link: Link,
 }
 
@@ -98,16 +99,20 @@ impl<'a> Bound<'a> {
     /// What its packets get. Addresses of the other family mean nothing.
     #[inline]
     pub fn operands(self) -> Operands {
-        let ports = self.head.ports;
+        let [src_port, dst_port] = self.head.ports;
+        let given = |[src, dst]: [[u8; 4]; 2]| Given {
+            src,
+            dst,
+            src_port,
+            dst_port,
+        };
         match self.tail {
             None => Operands {
-                v4: self.head.addresses,
-                ports,
+                given: given(self.head.addresses),
                 v6: [[0; 16]; 2],
             },
             Some(tail) => Operands {
-                v4: tail.addresses.map(|[a, b, c, d, ..]| [a, b, c, d]),
-                ports,
+                given: given(tail.addresses.map(|[a, b, c, d, ..]| [a, b, c, d])),
                 v6: tail.addresses,
             },
         }
@@ -273,11 +278,13 @@ impl Flows {
 
     fn set(&mut self, place: u32, key: &ExactKey, program: ProgramId, binding: &Binding) -> bool {
         let Binding { conns, operands } = binding;
+        let given = &operands.given;
+        let v4 = [given.src, given.dst];
         let v6 = operands.v6 != [[0; 16]; 2];
         let has_tail = !key.rest().is_empty() || conns.len() > 1 || v6;
-        let mut addresses = operands.v4;
+        let mut addresses = v4;
         if has_tail {
-            if conns.len() > CONNS || (v6 && operands.v4 != [[0; 4]; 2]) {
+            if conns.len() > CONNS || (v6 && v4 != [[0; 4]; 2]) {
                 return false;
             }
             let tails = &mut self.tails;
@@ -290,7 +297,7 @@ impl Flows {
             tail.key[..key.rest().len()].copy_from_slice(key.rest());
             tail.addresses = operands.v6;
             if !v6 {
-                for (wide, narrow) in tail.addresses.iter_mut().zip(operands.v4) {
+                for (wide, narrow) in tail.addresses.iter_mut().zip(v4) {
                     wide[..4].copy_from_slice(&narrow);
                 }
             }
@@ -302,7 +309,7 @@ impl Flows {
             key: *key.front(),
             conn: conns.first().copied().unwrap_or_default(),
             addresses,
-            ports: operands.ports,
+            ports: [given.src_port, given.dst_port],
             link: Link::new(program, has_tail),
         };
         true
