@@ -12,6 +12,7 @@ use worker::{Poll, Vtep};
 
 use crate::connections::Connections;
 use crate::cpus;
+use crate::fragments::Fragments;
 use crate::sizes::Sizes;
 
 /// The switch of a node: forwards packets between ports by OpenFlow tables, on DPDK.
@@ -73,6 +74,8 @@ struct Flags {
     connections: Connections,
     #[command(flatten)]
     sizes: Sizes,
+    #[command(flatten)]
+    fragments: Fragments,
 }
 
 /// One value or a list of them.
@@ -124,6 +127,10 @@ struct File {
     max_flows_per_table: Option<u32>,
     max_groups: Option<usize>,
     max_meters: Option<usize>,
+    fragment_datagrams: Option<usize>,
+    fragment_packets: Option<usize>,
+    fragment_memory: Option<usize>,
+    fragment_timeout: Option<u64>,
 }
 
 impl File {
@@ -134,6 +141,16 @@ impl File {
             max_flows_per_table: self.max_flows_per_table,
             max_groups: self.max_groups,
             max_meters: self.max_meters,
+        }
+    }
+
+    /// What it says about fragments.
+    fn fragments(&self) -> Fragments {
+        Fragments {
+            fragment_datagrams: self.fragment_datagrams,
+            fragment_packets: self.fragment_packets,
+            fragment_memory: self.fragment_memory,
+            fragment_timeout: self.fragment_timeout,
         }
     }
 
@@ -174,6 +191,8 @@ pub struct Config {
     pub tls: Option<TlsFiles>,
     /// How much the tables may hold.
     pub sizes: Sizes,
+    /// How much is kept of fragments that are tracked.
+    pub fragments: worker::FragmentLimits,
     /// Cores of workers; empty: one worker, not pinned.
     pub cpus: Vec<usize>,
     /// Most MAC addresses that NORMAL learns.
@@ -252,6 +271,7 @@ fn read_file(path: &Path) -> Result<File, Usage> {
 fn merge(flags: Flags, mut file: File) -> Result<Config, String> {
     let (openflow, tls) = flags.connections.or(file.connections()).resolve()?;
     let sizes = flags.sizes.or(file.sizes()).check()?;
+    let fragments = flags.fragments.or(file.fragments()).limits()?;
     let name = match flags.name.or(file.name) {
         Some(name) => name,
         None => host_name(),
@@ -314,6 +334,7 @@ fn merge(flags: Flags, mut file: File) -> Result<Config, String> {
         openflow,
         tls,
         sizes,
+        fragments,
         cpus,
         mac_table_size,
         mac_aging_time,

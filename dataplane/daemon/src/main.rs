@@ -8,6 +8,7 @@ mod config;
 mod connections;
 mod cpus;
 mod eal;
+mod fragments;
 mod http;
 mod notify;
 mod run;
