@@ -136,7 +136,7 @@ pub const fn apply_partial(sum: u16, delta: u16) -> u16 {
 
 /// The sum of a sum's 16-bit parts.
 #[inline]
-fn fold(mut sum: u64) -> u16 {
+pub(crate) fn fold(mut sum: u64) -> u16 {
     while sum > 0xffff {
         sum = (sum >> 16) + (sum & 0xffff);
     }

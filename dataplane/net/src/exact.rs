@@ -150,7 +150,6 @@ pub enum Uncacheable {
 ///
 /// # Errors
 /// The packet needs the complete parser; the key is not to be used then.
-#[inline]
 pub fn read(
     head: &[u8],
     total_len: usize,
@@ -158,15 +157,32 @@ pub fn read(
     tunnel: Option<&TunnelKey>,
     key: &mut ExactKey,
 ) -> Result<Layout, Uncacheable> {
-    if tunnel.is_none()
-        && let Some(layout) = plain::read(head, total_len, in_port, key)
-    {
-        return Ok(layout);
+    let mut layout = Layout::default();
+    read_into(head, total_len, in_port, tunnel, key, &mut layout).map(|()| layout)
+}
+
+/// As [`read`], with the layout written where it is kept: the burst's way.
+///
+/// # Errors
+/// As [`read`]; the layout is not to be used then either.
+#[inline]
+pub fn read_into(
+    head: &[u8],
+    total_len: usize,
+    in_port: u32,
+    tunnel: Option<&TunnelKey>,
+    key: &mut ExactKey,
+    layout: &mut Layout,
+) -> Result<(), Uncacheable> {
+    if tunnel.is_none() && plain::read(head, total_len, in_port, key, layout) {
+        return Ok(());
     }
-    read_any(head, total_len, in_port, tunnel, key)
+    *layout = read_any(head, total_len, in_port, tunnel, key)?;
+    Ok(())
 }
 
 /// As [`read`], for packets of every shape.
+#[inline(never)]
 fn read_any(
     head: &[u8],
     total_len: usize,

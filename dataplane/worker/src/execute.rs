@@ -40,17 +40,28 @@ pub(crate) fn run(
     hash: u64,
     now: u64,
 ) {
-    // Most programs of a switch end here.
-    if let [Op::Output(slot)] = &*program.ops {
-        return egress.send(*slot, packet);
+    // Most programs of a switch are one of these, and need no more than that.
+    match &*program.ops {
+        [Op::Output(slot)] => return egress.send(*slot, packet),
+        [Op::Rewrite(all), Op::Output(slot)] => {
+            let field = checksum_field(&packet, layout);
+            all.apply(packet.head_mut(), layout, field, &operands.given);
+            return egress.send(*slot, packet);
+        }
+        _ => {}
     }
-    let mut context = Context {
+    let context = Context {
         layout: *layout,
         operands,
         hash,
         now,
         from_wire: packet.len() >= WIRE_MIN,
     };
+    run_any(program, egress, packet, context);
+}
+
+#[inline(never)]
+fn run_any(program: &Program, egress: &mut Egress, mut packet: Packet, mut context: Context<'_>) {
     let takes = usize::from(program.takes);
     let (before, rest) = program
         .ops

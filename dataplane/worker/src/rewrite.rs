@@ -5,12 +5,16 @@
 
 use net::MacAddr;
 use net::edit::{ChecksumField, Editor, translate_embedded};
-use net::headers::{VlanTag, view_mut};
+use net::headers::VlanTag;
 use net::parse::{HEADER_BYTES, Layout};
 use net::reshape::{self, Room};
 use packet::Packet;
 
 use crate::program::{Fields, Op, Operands, Reshape};
+
+/// Bytes of the link-layer addresses, and with one tag behind them.
+const ADDRESSES: usize = 2 * size_of::<MacAddr>();
+const TAGGED: usize = ADDRESSES + VlanTag::LEN;
 
 /// One header change. A field that the packet does not have stays as it is.
 pub(crate) fn field(op: &Op, head: &mut [u8], layout: &Layout, checksum: ChecksumField) {
@@ -115,10 +119,12 @@ pub(crate) fn apply(
 pub(crate) struct Front<'a>(pub &'a mut Packet);
 
 impl Room for Front<'_> {
+    #[inline]
     fn head_mut(&mut self) -> &mut [u8] {
         self.0.head_mut()
     }
 
+    #[inline]
     fn grow(&mut self, n: usize) -> bool {
         let headers = (self.0.len() + n).min(HEADER_BYTES);
         self.0.prepend(n).is_some() && self.0.pull_up(headers)
@@ -159,30 +165,27 @@ impl Room for Copy {
 }
 
 /// Puts a tag in front of all others.
+#[inline]
 pub(crate) fn push_vlan(packet: &mut impl Room, tpid: u16, tci: u16, layout: &mut Layout) -> bool {
-    const ADDRESSES: usize = 2 * size_of::<MacAddr>();
     if !packet.grow(VlanTag::LEN) {
         return false;
     }
-    let head = packet.head_mut();
-    if head.len() < ADDRESSES + VlanTag::LEN {
-        return false;
-    }
-    head.copy_within(VlanTag::LEN..VlanTag::LEN + ADDRESSES, 0);
-    let Some(tag) = view_mut::<[u8; 4]>(head, ADDRESSES) else {
+    let Some(front) = packet.head_mut().first_chunk_mut::<TAGGED>() else {
         return false;
     };
+    let [_, _, _, _, addresses @ ..] = *front;
     let ([a, b], [c, d]) = (tpid.to_be_bytes(), tci.to_be_bytes());
-    *tag = [a, b, c, d];
+    let (place, tag) = front.split_at_mut(ADDRESSES);
+    place.copy_from_slice(&addresses);
+    tag.copy_from_slice(&[a, b, c, d]);
     layout.vlan_tags += 1;
     shift(layout, VlanTag::LEN as i32);
     true
 }
 
 pub(crate) fn pop_vlan(packet: &mut impl Room, layout: &mut Layout) {
-    const ADDRESSES: usize = 2 * size_of::<MacAddr>();
     let head = packet.head_mut();
-    if head.len() < ADDRESSES + VlanTag::LEN || layout.vlan_tags == 0 {
+    if head.len() < TAGGED || layout.vlan_tags == 0 {
         return;
     }
     head.copy_within(0..ADDRESSES, VlanTag::LEN);

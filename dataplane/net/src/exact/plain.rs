@@ -6,45 +6,44 @@
 #![allow(clippy::indexing_slicing)]
 
 use super::{ExactKey, shape};
-use crate::headers::{Ipv4, Tcp, Udp, VlanTag, ethertype, proto};
+use crate::headers::{Ipv4, Tcp, Udp, ethertype, proto};
 use crate::key::VLAN_PRESENT;
 use crate::parse::{Layout, Network, Transport};
 
-/// Bytes up to the end of a TCP header without options, untagged and tagged.
-const UNTAGGED: usize = 14 + Ipv4::LEN + Tcp::LEN;
-const TAGGED: usize = UNTAGGED + VlanTag::LEN;
+/// Bytes up to the end of a TCP header without options; what is read behind a tag is within them too.
+const BYTES: usize = 14 + Ipv4::LEN + Tcp::LEN;
 
-/// The key and layout of such a packet; none for others, and for those that look odd in any way.
+/// Reads the key and layout of such a packet; false for others, and for those that look odd in any way.
 #[inline(always)]
 pub(super) fn read(
     head: &[u8],
     total_len: usize,
     in_port: u32,
     key: &mut ExactKey,
-) -> Option<Layout> {
-    match u16::from_be_bytes(*head.get(12..)?.first_chunk()?) {
-        ethertype::IPV4 => read_at::<UNTAGGED, 14>(head, total_len, in_port, key),
-        ethertype::VLAN => {
-            let inner = u16::from_be_bytes(*head.get(16..)?.first_chunk()?);
-            if inner == ethertype::IPV4 {
-                read_at::<TAGGED, 18>(head, total_len, in_port, key)
-            } else {
-                None
-            }
+    layout: &mut Layout,
+) -> bool {
+    let head_len = head.len();
+    let Some(bytes) = head.first_chunk::<BYTES>() else {
+        return false;
+    };
+    match u16::from_be_bytes([bytes[12], bytes[13]]) {
+        ethertype::IPV4 => read_at::<14>(bytes, head_len, total_len, in_port, key, layout),
+        ethertype::VLAN if u16::from_be_bytes([bytes[16], bytes[17]]) == ethertype::IPV4 => {
+            read_at::<18>(bytes, head_len, total_len, in_port, key, layout)
         }
-        _ => None,
+        _ => false,
     }
 }
 
 #[inline(always)]
-fn read_at<const LEN: usize, const L3: usize>(
-    head: &[u8],
+fn read_at<const L3: usize>(
+    bytes: &[u8; BYTES],
+    head_len: usize,
     total_len: usize,
     in_port: u32,
     key: &mut ExactKey,
-) -> Option<Layout> {
-    let head_len = head.len();
-    let bytes: &[u8; LEN] = head.first_chunk()?;
+    layout: &mut Layout,
+) -> bool {
     let word16 = |at: usize| u16::from_be_bytes([bytes[at], bytes[at + 1]]);
     let word32 =
         |at: usize| u32::from_be_bytes([bytes[at], bytes[at + 1], bytes[at + 2], bytes[at + 3]]);
@@ -66,10 +65,10 @@ fn read_at<const LEN: usize, const L3: usize>(
             let fits = len >= Udp::LEN && l4 + len <= end;
             (Transport::Udp, Udp::LEN, fits)
         }
-        _ => return None,
+        _ => return false,
     };
     if bytes[L3] != 0x45 || !whole || !fits || end > total_len {
-        return None;
+        return false;
     }
     let tagged = L3 == 18;
     let (tag, tags) = match tagged {
@@ -86,7 +85,7 @@ fn read_at<const LEN: usize, const L3: usize>(
     key.words[2] = word64(6) & !0xffff;
     key.words[3] = (u64::from(word32(l4)) << 32) | u64::from(shape::IPV4 | tags);
     key.words[4] = word64(L3 + 12);
-    Some(Layout {
+    *layout = Layout {
         network: Network::Ipv4,
         transport,
         vlan_tags: tagged.into(),
@@ -95,7 +94,8 @@ fn read_at<const LEN: usize, const L3: usize>(
         payload: (l4 + header_len) as u16,
         end: end as u32,
         ..Layout::default()
-    })
+    };
+    true
 }
 
 #[cfg(test)]
@@ -125,9 +125,10 @@ mod tests {
                         frame[at] = value;
                         frame.truncate(good.len() - cut);
                         let (mut a, mut b) = (ExactKey::default(), ExactKey::default());
-                        let Some(layout) = read(&frame, frame.len(), 9, &mut a) else {
+                        let mut layout = Layout::default();
+                        if !read(&frame, frame.len(), 9, &mut a, &mut layout) {
                             continue;
-                        };
+                        }
                         plain += 1;
                         let general = read_any(&frame, frame.len(), 9, None, &mut b);
                         assert_eq!(general, Ok(layout), "{frame:02x?}");

@@ -58,9 +58,9 @@ impl Stage<'_> {
     fn read(&self, packet: &Packet, lookup: &mut Lookup, facts: &mut Facts) -> Option<Uncacheable> {
         let (head, len) = (packet.head(), packet.len());
         let tunnel = facts.tunnel.as_ref();
-        match exact::read(head, len, facts.in_port, tunnel, &mut lookup.key) {
-            Ok(layout) => {
-                facts.layout = layout;
+        let (key, layout) = (&mut lookup.key, &mut facts.layout);
+        match exact::read_into(head, len, facts.in_port, tunnel, key, layout) {
+            Ok(()) => {
                 lookup.hash = self.hash_key.hash(&lookup.key);
                 lookup.is_valid = true;
                 None
