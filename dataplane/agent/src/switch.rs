@@ -384,6 +384,7 @@ impl Switch {
             options: worker::PortOptions {
                 vlan: spec.vlan,
                 queues: spec.queues.clone(),
+                spread: spec.spread,
             },
             device,
         })?;

@@ -67,7 +67,8 @@ pub fn run(config: Config) -> Result<()> {
         .context("cannot start the control thread's runtime")?;
     let opener: Opener = {
         let pools = pools.clone();
-        Box::new(move |spec| ports::open(spec, &pools))
+        let workers = config.cpus.len().max(1);
+        Box::new(move |spec| ports::open_for(spec, &pools, workers))
     };
     let identity = Identity {
         dpid: config.dpid,

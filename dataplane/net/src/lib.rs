@@ -28,6 +28,7 @@ pub mod nd;
 pub mod options;
 pub mod parse;
 pub mod reshape;
+pub mod spread;
 pub mod tcp;
 pub mod tunnel;
 

@@ -13,19 +13,33 @@ use crate::PortSlot;
 /// that were published before a command was sent are in force when it is carried out.
 #[derive(Debug)]
 pub enum Command {
-    /// Take over a device; its port is in the published map.
+    /// Take over a device, or a part of it; its port is in the published map.
     Attach {
         /// The port's place.
         slot: PortSlot,
+        /// Which part it is.
+        part: Part,
         /// The device.
         device: Device,
+        /// Answers when it has it.
+        reply: Reply<()>,
     },
-    /// Give a device back, after sending what is staged for it.
+    /// Let another worker have an rx queue: everything that came in by it is out of this worker's
+    /// hands when it answers.
+    Release {
+        /// The port's place.
+        slot: PortSlot,
+        /// Which rx queue; of a port that is one part, 0.
+        queue: u16,
+        /// Gets the device; none if there was none.
+        reply: Reply<Option<Device>>,
+    },
+    /// Give back all that there is of a port that is gone, after sending what is staged for it.
     Detach {
         /// The port's place.
         slot: PortSlot,
-        /// Gets the device; none if there was none.
-        reply: Reply<Option<Device>>,
+        /// Gets the parts.
+        reply: Reply<Vec<Device>>,
     },
     /// Send a packet.
     PacketOut(PacketOut),
@@ -39,6 +53,17 @@ pub enum Command {
     FlushCache(Reply<()>),
     /// End.
     Stop,
+}
+
+/// What a device in a worker's hands is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Part {
+    /// Receiving and sending; all there is of the port.
+    Whole,
+    /// Receiving by this rx queue.
+    Rx(u16),
+    /// Sending.
+    Tx,
 }
 
 /// A device in the hands of whoever owns its port.

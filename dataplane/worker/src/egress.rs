@@ -3,12 +3,11 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use arrayvec::ArrayVec;
 use net::headers::Ethernet;
 use packet::{Gso, Packet, Pool};
 use ports::{Burst, Port};
 
-use crate::shared::{Handover, Shared};
+use crate::shared::{Handover, Kind, Shared};
 use crate::telemetry::{Probe, Stage};
 use crate::tunnel::neighbors::Resolved;
 use crate::{Counter, DropReason, PortKind, PortMap, PortSlot};
@@ -16,6 +15,9 @@ use crate::{Counter, DropReason, PortKind, PortMap, PortSlot};
 /// Packets that may wait for one next hop, and for all.
 const WAITING_EACH: usize = 16;
 const WAITING: usize = 512;
+
+/// Packets that may wait for a device that moves to this worker.
+const KEPT: usize = 8192;
 
 /// ICMP errors that a worker sends at most.
 const ERRORS_PER_SECOND: u32 = 1000;
@@ -37,6 +39,8 @@ pub(crate) struct Egress {
     errors: (u64, u32),
     tx_packets: u64,
     tx_bytes: u64,
+    /// Workers that were handed packets in this round; each stands here at most once.
+    to_wake: Vec<usize>,
 }
 
 /// One port.
@@ -46,8 +50,12 @@ struct Outlet {
     /// Stands in [`Egress::touched`].
     touched: bool,
     device: Option<Box<dyn Port>>,
-    /// The worker that has the device, if it is another.
+    /// The worker that sends to the device, if it is another.
     elsewhere: Option<usize>,
+    /// The device is on its way to this worker.
+    is_expected: bool,
+    /// What waits for the device, in order.
+    kept: Vec<Packet>,
     /// Longest frame without tags.
     frame_max: usize,
 }
@@ -71,6 +79,7 @@ impl Egress {
             errors: (0, 0),
             tx_packets: 0,
             tx_bytes: 0,
+            to_wake: Vec::new(),
         }
     }
 
@@ -86,20 +95,35 @@ impl Egress {
                 PortKind::Device { worker } => Some(worker),
                 PortKind::Tunnel(_) => None,
             });
-            outlet.elsewhere = owner.filter(|owner| *owner != self.index);
+            let tx_each = port.is_some_and(|port| port.placement.tx_each);
+            outlet.elsewhere = owner.filter(|owner| *owner != self.index && !tx_each);
+            outlet.is_expected = owner.is_some() && outlet.elsewhere.is_none();
+            if !outlet.is_expected && !outlet.kept.is_empty() {
+                let lost = std::mem::take(&mut outlet.kept).len() as u64;
+                let counters = self.shared.counters(self.index);
+                counters.drop(DropReason::NoPort, lost);
+            }
             outlet.frame_max = port.map_or(0, |port| port.mtu as usize + Ethernet::LEN);
         }
     }
 
-    /// Puts a device in a place; it must be in the map that was adopted last.
+    /// Puts a device in a place; it must be in the map that was adopted last. What waited for it is
+    /// sent.
     pub fn attach(&mut self, slot: PortSlot, device: Box<dyn Port>) {
         let at = usize::from(slot.0);
         if at >= self.outlets.len() {
             self.outlets.resize_with(at + 1, Outlet::default);
         }
-        if let Some(outlet) = self.outlets.get_mut(at) {
-            outlet.device = Some(device);
+        // What is staged came after what was kept.
+        self.flush_one(slot);
+        let Some(outlet) = self.outlets.get_mut(at) else {
+            return;
+        };
+        outlet.device = Some(device);
+        for packet in std::mem::take(&mut outlet.kept) {
+            self.stage(slot, packet);
         }
+        self.flush();
     }
 
     /// Takes a device out; what was staged for it is sent first.
@@ -113,10 +137,6 @@ impl Egress {
     pub fn rx(&mut self, slot: PortSlot, burst: &mut Burst) {
         if let Some(device) = self.device(slot) {
             device.rx(burst);
-            if !burst.is_empty() {
-                self.shared.telemetry(self.index).burst(burst.len());
-                self.probe.stamp(burst);
-            }
         }
     }
 
@@ -203,22 +223,11 @@ impl Egress {
         }
     }
 
-    /// Takes what other workers have for this worker's ports; says how many.
-    pub fn take_handovers(&mut self) -> usize {
-        let shared = self.shared.clone();
-        let Some(inbox) = shared.inboxes.get(self.index) else {
-            return 0;
-        };
-        let mut taken = 0;
-        while taken < 256
-            && let Some(handover) = inbox.pop()
-        {
-            self.probe.arrived(&handover.packet);
-            // Its sender has counted it as sent.
-            self.stage(handover.slot, handover.packet);
-            taken += 1;
+    /// Stages what another worker has for a port of this one.
+    pub fn stage_all(&mut self, slot: PortSlot, packets: &mut Burst) {
+        for packet in packets.drain(..) {
+            self.stage(slot, packet);
         }
-        taken
     }
 
     /// Sends everything that is staged.
@@ -235,6 +244,11 @@ impl Egress {
             counters.add(Counter::TxPackets, self.tx_packets);
             counters.add(Counter::TxBytes, self.tx_bytes);
             (self.tx_packets, self.tx_bytes) = (0, 0);
+        }
+        while let Some(worker) = self.to_wake.pop() {
+            if self.shared.is_asleep(worker) {
+                self.shared.wake(worker);
+            }
         }
     }
 
@@ -258,25 +272,58 @@ impl Egress {
             }
             return;
         }
-        let mut lost: ArrayVec<DropReason, { ports::BURST }> = ArrayVec::new();
-        let inbox = outlet.elsewhere.and_then(|w| self.shared.inboxes.get(w));
-        for packet in outlet.staged.drain(..) {
-            let reason = match inbox {
-                Some(inbox) => match inbox.push(Handover { slot, packet }) {
-                    Ok(()) => continue,
-                    Err(_) => DropReason::HandoverFull,
-                },
-                None => DropReason::NoPort,
-            };
-            lost.push(reason);
-        }
-        if let Some(worker) = outlet.elsewhere {
-            self.shared.wake(worker);
-        }
-        for reason in lost {
-            self.count_drop(reason);
+        match outlet.elsewhere {
+            Some(worker) => {
+                let handover = Handover {
+                    kind: Kind::Out,
+                    slot,
+                    packets: outlet.staged.take(),
+                };
+                self.hand_over(worker, handover);
+            }
+            None => self.keep(slot),
         }
         self.probe.enter(stage);
+    }
+
+    /// Gives packets to another worker, in one step and without a lock. It is woken once, when the
+    /// round is over.
+    pub fn hand_over(&mut self, worker: usize, handover: Handover) {
+        let packets = handover.packets.len() as u64;
+        let refused = match self.shared.inboxes.get(worker) {
+            Some(inbox) => inbox.push(handover).is_err(),
+            None => true,
+        };
+        if refused {
+            let counters = self.shared.counters(self.index);
+            counters.drop(DropReason::HandoverFull, packets);
+        }
+        if !self.to_wake.contains(&worker) {
+            self.to_wake.push(worker);
+        }
+    }
+
+    /// Packets for a device that is not here: it is on its way, or there is none.
+    #[cold]
+    fn keep(&mut self, slot: PortSlot) {
+        let Some(outlet) = self.outlets.get_mut(usize::from(slot.0)) else {
+            return;
+        };
+        let room = match outlet.is_expected {
+            true => KEPT.saturating_sub(outlet.kept.len()),
+            false => 0,
+        };
+        let room = room.min(outlet.staged.len());
+        outlet.kept.extend(outlet.staged.drain(..room));
+        let lost = outlet.staged.len() as u64;
+        let reason = match outlet.is_expected {
+            true => DropReason::HandoverFull,
+            false => DropReason::NoPort,
+        };
+        outlet.staged.clear();
+        if lost != 0 {
+            self.shared.counters(self.index).drop(reason, lost);
+        }
     }
 
     /// Drops a packet.

@@ -10,6 +10,7 @@
 mod classify;
 mod control;
 mod fragments;
+mod placement;
 mod slow;
 mod whole_port;
 
@@ -50,6 +51,7 @@ pub struct Worker {
     hash_key: HashKey,
     /// Ports that this worker receives from.
     inputs: Vec<Input>,
+    spread: placement::Spread,
     /// What is known of the packets of a burst; kept here to be written in place.
     facts: Vec<Facts>,
     lookups: Vec<Lookup>,
@@ -69,6 +71,20 @@ struct Input {
     endpoints: ArrayVec<u16, 8>,
     /// What is done with every packet of the port, if its tables look at none.
     whole: Option<WholePort>,
+    account: placement::Account,
+}
+
+impl Input {
+    fn new(slot: PortSlot, account: placement::Account) -> Self {
+        Input {
+            slot,
+            number: 0,
+            closed: Some(DropReason::PortDown),
+            endpoints: ArrayVec::new(),
+            whole: None,
+            account,
+        }
+    }
 }
 
 impl Worker {
@@ -94,6 +110,7 @@ impl Worker {
             epoch: 1,
             egress,
             inputs: Vec::new(),
+            spread: placement::Spread::new(shared.workers()),
             facts: vec![Facts::default(); BURST],
             lookups: vec![Lookup::default(); BURST],
             scratch: FlowKey::default(),
@@ -109,19 +126,15 @@ impl Worker {
         self.control(now);
         let mut taken = 0;
         for at in 0..self.inputs.len() {
-            let Some(slot) = self.inputs.get(at).map(|input| input.slot) else {
-                break;
-            };
             let mut burst = Burst::new();
-            self.egress.probe.enter(telemetry::Stage::Rx);
-            self.egress.rx(slot, &mut burst);
+            taken += self.take(at, &mut burst);
             if !burst.is_empty() {
-                taken += burst.len();
                 self.receive(at, &mut burst, now);
             }
         }
         self.egress.probe.enter(telemetry::Stage::Rx);
-        taken += self.egress.take_handovers();
+        self.close_accounts(taken);
+        taken += self.take_handovers(now);
         self.egress.probe.enter(telemetry::Stage::Tx);
         self.egress.flush();
         let telemetry = self.shared.telemetry(self.index);

@@ -46,7 +46,8 @@ pub use engine::Worker;
 pub use fdb::{Fdb, FdbCounts, FdbEntry};
 pub use packet_in::{PacketIn, PacketInQueue, PacketInReason};
 pub use port_map::{
-    Endpoint, PortEntry, PortError, PortKind, PortMap, PortOptions, PortSlot, Queue,
+    Endpoint, Placement, PortEntry, PortError, PortKind, PortMap, PortOptions, PortSlot, Queue,
+    RxQueue,
 };
 pub use requests::{Request, RequestQueue};
 pub use shared::Shared;

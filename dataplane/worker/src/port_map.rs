@@ -1,6 +1,7 @@
 //! The ports as all workers see them: an immutable map, published like the tables.
 
 mod options;
+mod placement;
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -14,6 +15,7 @@ use ports::{TunnelKind, TunnelSpec};
 use crate::DropReason;
 use crate::tunnel::config::Vtep;
 pub use options::{PortOptions, Queue};
+pub use placement::{Placement, RxQueue};
 
 /// Place of a port in every worker's port list; stable while the port lives.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -42,6 +44,8 @@ pub struct PortEntry {
     pub queues: Arc<[Arc<Queue>]>,
     /// What is behind it.
     pub kind: PortKind,
+    /// Its rx queues and their workers.
+    pub placement: Arc<Placement>,
     /// The map's generation in which this entry changed last.
     pub changed: u64,
 }
@@ -49,9 +53,9 @@ pub struct PortEntry {
 /// What is behind a port.
 #[derive(Clone, Debug)]
 pub enum PortKind {
-    /// A device, owned by one worker.
+    /// A device.
     Device {
-        /// Which worker.
+        /// The worker that sends to it, for all workers that cannot themselves.
         worker: usize,
     },
     /// A tunnel.
@@ -156,6 +160,25 @@ pub enum PortError {
     /// There is none.
     #[error("no port {0}; `sluicectl port list` shows what there is")]
     Unknown(String),
+    /// It is a tunnel.
+    #[error("port {0}: a tunnel is not polled; its uplink is")]
+    NotPolled(String),
+    /// It has fewer rx queues.
+    #[error("port {port}: has no rx queue {queue}; it has {queues}, counted from 0")]
+    NoRxQueue {
+        /// The port.
+        port: String,
+        /// The queue asked for.
+        queue: u16,
+        /// How many there are.
+        queues: usize,
+    },
+    /// There is no such worker.
+    #[error("port {0}: no worker has that core; `sluicectl cores` shows those that have one")]
+    NoWorker(String),
+    /// It is being moved.
+    #[error("port {0}: is being moved; try again")]
+    Moving(String),
     /// The workers have ended.
     #[error("port {0}: the workers have stopped")]
     Stopped(String),
@@ -311,6 +334,19 @@ impl PortMap {
         Ok(!same)
     }
 
+    /// Another worker sends to a port's device from now on. What depends on the port's settings goes
+    /// on to hold.
+    pub(crate) fn set_worker(&mut self, number: PortNo, to: usize) {
+        let slot = self.by_number.get(&number);
+        let place = slot.and_then(|slot| self.slots.get_mut(usize::from(slot.0)));
+        if let Some(entry) = place.and_then(Option::as_mut)
+            && let PortKind::Device { worker } = &mut Arc::make_mut(entry).kind
+        {
+            *worker = to;
+            self.changed();
+        }
+    }
+
     /// Replaces the tunnel endpoints. One whose uplink does not exist (yet) waits for it.
     pub(crate) fn set_vteps(&mut self, vteps: Vec<Vtep>) {
         self.vteps = vteps;
@@ -370,6 +406,7 @@ mod tests {
             vlan: None,
             queues: Arc::default(),
             kind: PortKind::Device { worker: 0 },
+            placement: Arc::default(),
             changed: 0,
         }
     }

@@ -10,15 +10,15 @@ use arc_swap::ArcSwap;
 use conntrack::ConnTable;
 use crossbeam_queue::ArrayQueue;
 use crossbeam_utils::CachePadded;
-use packet::Packet;
+use ports::Burst;
 use tables::Published;
 
 use crate::fragments::Fragments;
 use crate::tunnel::neighbors::Neighbors;
 use crate::{Config, Counters, Fdb, PacketInQueue, PortMap, PortSlot, RequestQueue, Telemetry};
 
-/// Packets that may wait for another worker's ports.
-const INBOX: usize = 1024;
+/// Bursts that may wait for a worker; each is handed over in one step.
+const INBOX: usize = 512;
 
 /// What all workers and the control plane share.
 pub struct Shared {
@@ -40,6 +40,8 @@ pub struct Shared {
     /// What is tracked in fragments.
     pub(crate) fragments: Fragments,
     pub(crate) inboxes: Vec<ArrayQueue<Handover>>,
+    /// By which packets are spread over workers.
+    pub(crate) spread_key: [u64; 2],
     ports: ArcSwap<PortMap>,
     ports_generation: AtomicU64,
     counters: Vec<CachePadded<Counters>>,
@@ -49,10 +51,20 @@ pub struct Shared {
     start: Instant,
 }
 
-/// A packet for a port that another worker has.
+/// Packets for another worker.
 pub(crate) struct Handover {
+    pub kind: Kind,
     pub slot: PortSlot,
-    pub packet: Packet,
+    pub packets: Burst,
+}
+
+/// What another worker is to do with packets.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Kind {
+    /// Send them out of a port.
+    Out,
+    /// Treat them as received from a port.
+    In,
 }
 
 impl Shared {
@@ -74,6 +86,7 @@ impl Shared {
             conns,
             invalid_ttl_to_controller: AtomicBool::new(false),
             neighbors: Neighbors::new(),
+            spread_key: [secret(), secret()],
             inboxes: (0..workers).map(|_| ArrayQueue::new(INBOX)).collect(),
             ports: ArcSwap::default(),
             ports_generation: AtomicU64::new(0),
@@ -148,6 +161,13 @@ impl Shared {
         fence(Ordering::SeqCst);
         let place = self.asleep.get(worker);
         place.is_some_and(|place| place.load(Ordering::SeqCst))
+    }
+
+    /// True if a worker that is about to sleep has been given packets meanwhile. Whoever gives it some
+    /// later sees that it sleeps: both sides write before they read.
+    pub(crate) fn has_handovers(&self, worker: usize) -> bool {
+        let inbox = self.inboxes.get(worker);
+        inbox.is_some_and(|inbox| !inbox.is_empty())
     }
 
     /// Ends a worker's sleep.

@@ -1,7 +1,9 @@
 //! The workers as the control plane has them: threads, and the port map that they share.
 
+mod link;
+mod moves;
+
 use std::net::IpAddr;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -13,16 +15,22 @@ use openflow::msg::Continuation;
 use packet::Pool;
 use ports::Port;
 
+use crate::command::Part;
+use crate::port_map::Placement;
 use crate::shared::Shared;
 use crate::{
     Command, Counter, Device, NeighborEntry, PacketOut, Poll, PortEntry, PortError, PortKind,
     PortMap, PortOptions, PortSlot, Queue, Reply, TunnelPort, Vtep, Worker,
 };
 
-/// All workers. Nothing here blocks for longer than a system call, except [`Workers::stop`].
+use link::Link;
+use moves::Moves;
+
+/// All workers. Nothing here blocks for longer than a system call, except [`Workers::stop`]; and
+/// [`Workers::delete_port`], which waits for workers to take a round each if that port is being moved.
 pub struct Workers {
-    shared: Arc<Shared>,
-    commands: Vec<Sender<Command>>,
+    link: Link,
+    moves: Arc<Moves>,
     threads: Vec<JoinHandle<()>>,
     ports: Mutex<PortMap>,
 }
@@ -42,7 +50,7 @@ impl Workers {
         let setup: Arc<dyn Fn(usize) + Send + Sync> = Arc::new(setup);
         let (mut workers, engines) = Self::without_threads(shared, pool, hash_seed);
         for (index, worker) in engines.into_iter().enumerate() {
-            let (shared, setup) = (workers.shared.clone(), setup.clone());
+            let (shared, setup) = (workers.link.shared.clone(), setup.clone());
             let thread = std::thread::Builder::new()
                 .name(format!("worker{index}"))
                 .stack_size(STACK)
@@ -62,7 +70,7 @@ impl Workers {
         pool: &Pool,
         hash_seed: [u64; 2],
     ) -> (Self, Vec<Worker>) {
-        let (commands, engines) = (0..shared.workers())
+        let (commands, engines): (Vec<_>, _) = (0..shared.workers())
             .map(|index| {
                 let (sender, receiver) = crossbeam_channel::unbounded();
                 let engine = Worker::new(shared.clone(), index, pool.clone(), receiver, hash_seed);
@@ -71,19 +79,22 @@ impl Workers {
             .unzip();
         let workers = Workers {
             ports: Mutex::new((*shared.ports()).clone()),
-            commands,
+            link: Link {
+                commands: commands.into(),
+                shared,
+            },
+            moves: Arc::default(),
             threads: Vec::new(),
-            shared,
         };
         (workers, engines)
     }
 
     /// What the workers share.
     pub fn shared(&self) -> &Arc<Shared> {
-        &self.shared
+        &self.link.shared
     }
 
-    /// Adds a port over a device, on the worker with the fewest ports.
+    /// Adds a port over a device, each of its rx queues on the worker with the fewest.
     ///
     /// # Errors
     /// Name or number are taken or reserved; the device is closed then.
@@ -110,8 +121,21 @@ impl Workers {
         device: Box<dyn Port>,
     ) -> Result<PortSlot, PortError> {
         let control = device.control().clone();
+        let mut device = device;
+        let parts = device.split();
         let mut ports = self.ports();
-        let worker = self.least_loaded(&ports);
+        let mut load = self.loads(&ports);
+        let workers = load.len();
+        let mut placement = Placement::new(match &parts {
+            None => vec![take_least(&mut load)],
+            // As many as there are, each on the worker with the least to do.
+            Some(parts) => parts.rx.iter().map(|_| take_least(&mut load)).collect(),
+        });
+        placement.is_whole = parts.is_none();
+        placement.tx_each = parts.as_ref().is_some_and(|p| p.tx.len() >= workers);
+        placement.spread = options.spread && workers > 1;
+        let worker = placement.rx.first().map_or(0, |queue| queue.worker());
+        let placement = Arc::new(placement);
         let slot = ports.add(PortEntry {
             number,
             name: name.to_owned(),
@@ -123,13 +147,44 @@ impl Workers {
             vlan: options.vlan,
             queues: self.queues(&options.queues),
             kind: PortKind::Device { worker },
+            placement: placement.clone(),
             changed: 0,
         })?;
         // What a worker learnt while the last port of that number went away.
-        self.shared.fdb.flush(Some(number));
-        self.shared.publish_ports(ports.clone());
-        let device = Device(device);
-        match self.send(worker, Command::Attach { slot, device }) {
+        self.link.shared.fdb.flush(Some(number));
+        self.link.shared.publish_ports(ports.clone());
+        // It does not move before all workers have their parts.
+        let arriving = self.moves.begin(slot).map(Arc::new);
+        let attach = |worker: usize, part: Part, device: Box<dyn Port>| {
+            let (device, arriving) = (Device(device), arriving.clone());
+            let reply = Reply::to(move |()| drop(arriving));
+            let attach = Command::Attach {
+                slot,
+                part,
+                device,
+                reply,
+            };
+            self.link.send(worker, attach)
+        };
+        let all_sent = match parts {
+            None => attach(worker, Part::Whole, device),
+            Some(parts) => {
+                // Who sends is ready before packets come in.
+                let senders = match placement.tx_each {
+                    true => 0..workers,
+                    false => worker..worker + 1,
+                };
+                let mut sent = true;
+                for (worker, device) in senders.zip(parts.tx) {
+                    sent &= attach(worker, Part::Tx, device);
+                }
+                for ((at, queue), device) in (0..).zip(&placement.rx).zip(parts.rx) {
+                    sent &= attach(queue.worker(), Part::Rx(at), device);
+                }
+                sent
+            }
+        };
+        match all_sent {
             true => Ok(slot),
             false => Err(PortError::Stopped(name.to_owned())),
         }
@@ -152,9 +207,10 @@ impl Workers {
             vlan: None,
             queues: self.queues(&[]),
             kind: PortKind::Tunnel(tunnel.spec),
+            placement: Arc::default(),
             changed: 0,
         })?;
-        self.shared.publish_ports(ports.clone());
+        self.link.shared.publish_ports(ports.clone());
         Ok(slot)
     }
 
@@ -168,17 +224,37 @@ impl Workers {
         done: Reply<Option<Device>>,
     ) -> Result<(), PortError> {
         let mut ports = self.ports();
-        let entry = ports.remove(number)?;
-        self.shared.publish_ports(ports.clone());
-        drop(ports);
-        self.shared.fdb.flush(Some(number));
-        match entry.kind {
-            PortKind::Device { worker } => {
-                let slot = entry.slot;
-                self.send(worker, Command::Detach { slot, reply: done });
-            }
-            PortKind::Tunnel(_) => done.send(None),
+        if let Some(slot) = ports.get(number).map(|port| port.slot) {
+            // It would be with neither worker.
+            drop(ports);
+            self.moves.wait(slot);
+            ports = self.ports();
         }
+        let entry = ports.remove(number)?;
+        self.link.shared.publish_ports(ports.clone());
+        drop(ports);
+        self.link.shared.fdb.flush(Some(number));
+        let PortKind::Device { worker } = entry.kind else {
+            done.send(None);
+            return Ok(());
+        };
+        let slot = entry.slot;
+        let owners = match entry.placement.is_whole {
+            true => vec![worker],
+            false => (0..self.link.commands.len()).collect(),
+        };
+        let closed = move |parts: Vec<Vec<Device>>| {
+            let mut parts = parts.into_iter().flatten();
+            let last = parts.next();
+            // The device is closed with its last part.
+            parts.for_each(drop);
+            done.send(last);
+        };
+        self.link
+            .gather(&owners, Reply::to(closed), |reply| Command::Detach {
+                slot,
+                reply,
+            });
         Ok(())
     }
 
@@ -195,7 +271,7 @@ impl Workers {
         let mut ports = self.ports();
         let changed = ports.update(number, change)?;
         if changed {
-            self.shared.publish_ports(ports.clone());
+            self.link.shared.publish_ports(ports.clone());
         }
         Ok(changed)
     }
@@ -204,7 +280,7 @@ impl Workers {
     pub fn drop_fragments(&self, drop: bool) {
         let mut ports = self.ports();
         if ports.drop_fragments(drop) {
-            self.shared.publish_ports(ports.clone());
+            self.link.shared.publish_ports(ports.clone());
         }
     }
 
@@ -212,30 +288,32 @@ impl Workers {
     pub fn set_vteps(&self, vteps: Vec<Vtep>) {
         let mut ports = self.ports();
         ports.set_vteps(vteps);
-        self.shared.publish_ports(ports.clone());
+        self.link.shared.publish_ports(ports.clone());
     }
 
     /// Says which tunnel options are fields.
     pub fn set_tunnel_options(&self, map: OptionMap) {
         let mut ports = self.ports();
         ports.set_tunnel_options(map);
-        self.shared.publish_ports(ports.clone());
+        self.link.shared.publish_ports(ports.clone());
     }
 
     /// Sends a packet of the controller's, after what was published before.
     pub fn packet_out(&self, packet: PacketOut) {
-        self.send(self.owner(packet.in_port), Command::PacketOut(packet));
+        self.link
+            .send(self.owner(packet.in_port), Command::PacketOut(packet));
     }
 
     /// Goes on with a packet that waited for a controller, likewise.
     pub fn resume(&self, packet: PacketOut, rest: Continuation) {
         let owner = self.owner(packet.in_port);
-        self.send(owner, Command::Resume(packet, Box::new(rest)));
+        self.link
+            .send(owner, Command::Resume(packet, Box::new(rest)));
     }
 
     /// The worker that polls a port: what it does stays in order with that port's packets.
     fn owner(&self, port: PortNo) -> usize {
-        match self.shared.ports().get(port).map(|port| &port.kind) {
+        match self.link.shared.ports().get(port).map(|port| &port.kind) {
             Some(PortKind::Device { worker }) => *worker,
             _ => 0,
         }
@@ -247,39 +325,45 @@ impl Workers {
     /// before it takes a packet. It is let sleep: waking it costs more than all the rest.
     pub fn barrier(&self, done: Reply<()>) {
         let awake = |worker: &usize| {
-            let idle = self.commands.get(*worker).is_none_or(Sender::is_empty);
-            !idle || !self.shared.is_asleep(*worker)
+            let idle = self.link.commands.get(*worker).is_none_or(Sender::is_empty);
+            !idle || !self.link.shared.is_asleep(*worker)
         };
-        let awake: Vec<usize> = (0..self.commands.len()).filter(awake).collect();
-        self.ask(&awake, done, Command::Barrier);
+        let awake: Vec<usize> = (0..self.link.commands.len()).filter(awake).collect();
+        self.link.ask(&awake, done, Command::Barrier);
     }
 
     /// As [`Workers::barrier`], and what workers counted is in the counters of rules, groups and
     /// tables.
     pub fn settle(&self, done: Reply<()>) {
-        self.ask_all(done, Command::Sync);
+        self.link.ask_all(done, Command::Sync);
     }
 
     /// Empties the flow caches.
     pub fn flush_caches(&self, done: Reply<()>) {
-        self.ask_all(done, Command::FlushCache);
+        self.link.ask_all(done, Command::FlushCache);
     }
 
     /// Next hops of tunnels.
     pub fn neighbors(&self) -> Vec<NeighborEntry> {
-        let ports = self.shared.ports();
-        self.shared.neighbors.list(&ports, self.shared.now())
+        let ports = self.link.shared.ports();
+        self.link
+            .shared
+            .neighbors
+            .list(&ports, self.link.shared.now())
     }
 
     /// Sets a next hop for good; false if no tunnel endpoint could use it.
     pub fn set_neighbor(&self, address: IpAddr, mac: MacAddr) -> bool {
-        let (ports, now) = (self.shared.ports(), self.shared.now());
-        self.shared.neighbors.set(&ports, address, mac, now)
+        let (ports, now) = (self.link.shared.ports(), self.link.shared.now());
+        self.link.shared.neighbors.set(&ports, address, mac, now)
     }
 
     /// Forgets what is known of a next hop; false if nothing was.
     pub fn forget_neighbor(&self, address: IpAddr) -> bool {
-        self.shared.neighbors.forget(address, self.shared.now())
+        self.link
+            .shared
+            .neighbors
+            .forget(address, self.link.shared.now())
     }
 
     /// Ends all workers and waits for them; their devices are closed.
@@ -288,8 +372,8 @@ impl Workers {
     }
 
     fn halt(&mut self) {
-        for worker in 0..self.commands.len() {
-            self.send(worker, Command::Stop);
+        for worker in 0..self.link.commands.len() {
+            self.link.send(worker, Command::Stop);
         }
         for thread in self.threads.drain(..) {
             // A worker that panicked has said so on stderr; the others end in order.
@@ -297,43 +381,8 @@ impl Workers {
         }
     }
 
-    fn ask_all(&self, done: Reply<()>, command: impl Fn(Reply<()>) -> Command) {
-        let all: Vec<usize> = (0..self.commands.len()).collect();
-        self.ask(&all, done, command);
-    }
-
-    /// Sends some workers a command; answers when the last of them has.
-    fn ask(&self, workers: &[usize], done: Reply<()>, command: impl Fn(Reply<()>) -> Command) {
-        if workers.is_empty() {
-            return done.send(());
-        }
-        let left = Arc::new(AtomicUsize::new(workers.len()));
-        let done = Arc::new(Mutex::new(Some(done)));
-        for &worker in workers {
-            let (left, done) = (left.clone(), done.clone());
-            let reply = Reply::to(move |()| {
-                if left.fetch_sub(1, Ordering::AcqRel) == 1 {
-                    let done = done.lock().unwrap_or_else(PoisonError::into_inner).take();
-                    if let Some(done) = done {
-                        done.send(());
-                    }
-                }
-            });
-            self.send(worker, command(reply));
-        }
-    }
-
-    fn send(&self, worker: usize, command: Command) -> bool {
-        let sent = self
-            .commands
-            .get(worker)
-            .is_some_and(|commands| commands.send(command).is_ok());
-        self.shared.wake(worker);
-        sent
-    }
-
     fn queues(&self, ids: &[u32]) -> Arc<[Arc<Queue>]> {
-        let (workers, now) = (self.shared.workers(), self.shared.now());
+        let (workers, now) = (self.link.shared.workers(), self.link.shared.now());
         let queues = ids.iter().map(|id| Queue::new(*id, workers, now));
         queues.collect()
     }
@@ -343,13 +392,26 @@ impl Workers {
         self.ports.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn least_loaded(&self, ports: &PortMap) -> usize {
-        let load = |worker: &usize| {
-            let owned = |port: &&Arc<PortEntry>| matches!(port.kind, PortKind::Device { worker: w } if w == *worker);
-            ports.iter().filter(owned).count()
-        };
-        (0..self.commands.len()).min_by_key(load).unwrap_or(0)
+    /// Rx queues of each worker.
+    fn loads(&self, ports: &PortMap) -> Vec<usize> {
+        let mut loads = vec![0; self.link.commands.len()];
+        for queue in ports.iter().flat_map(|port| port.placement.rx.iter()) {
+            if let Some(load) = loads.get_mut(queue.worker()) {
+                *load += 1;
+            }
+        }
+        loads
     }
+}
+
+/// The place with the least, which has one more now.
+fn take_least(loads: &mut [usize]) -> usize {
+    let least = (0..loads.len()).min_by_key(|at| loads.get(*at).copied());
+    let at = least.unwrap_or(0);
+    if let Some(load) = loads.get_mut(at) {
+        *load += 1;
+    }
+    at
 }
 
 impl Drop for Workers {
@@ -392,7 +454,10 @@ fn run(mut worker: Worker, shared: &Shared, index: usize) {
         let idle = after.saturating_sub(last_packet);
         if idle > LINGER {
             shared.set_asleep(index, true);
-            std::thread::park_timeout(nap.min(cap));
+            // Whoever hands packets over wakes only who sleeps.
+            if !shared.has_handovers(index) {
+                std::thread::park_timeout(nap.min(cap));
+            }
             shared.set_asleep(index, false);
             nap = (nap * 5 / 4).min(cap);
             now = shared.now();

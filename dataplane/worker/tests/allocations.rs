@@ -56,7 +56,13 @@ fn forwarding_rewriting_and_metering_allocate_nothing() {
 fn bridges_queues_and_groups_that_watch_allocate_nothing() {
     let mut rig = Rig::new(2);
     let queues = vec![0, 1];
-    rig.port_with(3, &worker::PortOptions { vlan: None, queues });
+    rig.port_with(
+        3,
+        &worker::PortOptions {
+            queues,
+            ..worker::PortOptions::default()
+        },
+    );
     let bridge = vec![Action::SetQueue(1), output(net::PortNo::NORMAL.0)];
     rig.flow(0, 1, any(), bridge);
     rig.send(3, &udp(2, 1, (1, 2), b"here"));

@@ -219,7 +219,14 @@ fn access_ports_are_untagged_members_of_one_vlan() {
     for (number, vlan) in [(2, 10), (3, 10), (4, 20)] {
         let vlan = VlanId::new(vlan).ok();
         let queues = Vec::new();
-        rig.port_with(number, &PortOptions { vlan, queues });
+        rig.port_with(
+            number,
+            &PortOptions {
+                vlan,
+                queues,
+                ..PortOptions::default()
+            },
+        );
     }
     let plain = between(host(1), BROADCAST);
     rig.send(2, &plain);

@@ -387,10 +387,23 @@ fn rig(cache_entries: usize, rules: &[(u8, u16, Match, Instructions)]) -> Rig {
     };
     let mut rig = Rig::with(PORTS - 2, config);
     let queues = vec![0, 2];
-    rig.port_with(3, &PortOptions { vlan: None, queues });
+    rig.port_with(
+        3,
+        &PortOptions {
+            queues,
+            ..PortOptions::default()
+        },
+    );
     let vlan = net::VlanId::new(10).ok();
     let queues = Vec::new();
-    rig.port_with(4, &PortOptions { vlan, queues });
+    rig.port_with(
+        4,
+        &PortOptions {
+            vlan,
+            queues,
+            ..PortOptions::default()
+        },
+    );
     let bucket = |port| (1, vec![set(Field::UdpDst, 82u16), output(port)]);
     rig.group(1, GroupType::All, vec![bucket(2), bucket(3)]);
     rig.group(2, GroupType::Select, vec![bucket(1), bucket(2), bucket(4)]);

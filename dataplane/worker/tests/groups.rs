@@ -365,7 +365,13 @@ fn a_cut_output_sends_the_beginning_and_what_follows_sends_all() {
 fn queues_count_what_is_sent_through_them() {
     let mut rig = Rig::new(1);
     let queues = vec![0, 1, 5];
-    rig.port_with(2, &PortOptions { vlan: None, queues });
+    rig.port_with(
+        2,
+        &PortOptions {
+            queues,
+            ..PortOptions::default()
+        },
+    );
     let actions = vec![
         output(2),
         Action::SetQueue(5),

@@ -4,10 +4,10 @@ use net::parse::extract;
 use openflow::msg::Continuation;
 use packet::Packet;
 
-use super::{Facts, Input, Worker, is_current};
+use super::{Facts, Worker, is_current};
 use crate::tunnel::endpoint;
 use crate::walk::{self, Frame};
-use crate::{Command, Counter, Device, DropReason, PacketOut, PortKind, PortSlot};
+use crate::{Command, Counter, DropReason, PacketOut, PortKind, PortSlot};
 
 /// Between looks at next hops.
 const NEIGHBOR_TICK: u64 = 50_000_000;
@@ -67,7 +67,7 @@ impl Worker {
 
     /// Takes over new tables and ports, if there are any.
     #[inline]
-    fn adopt(&mut self) {
+    pub(super) fn adopt(&mut self) {
         if self.shared.tables.generation() != self.pipeline.generation() {
             self.pipeline = self.shared.tables.load();
             self.epoch += 1;
@@ -80,14 +80,21 @@ impl Worker {
         }
     }
 
-    fn refresh_inputs(&mut self) {
+    pub(super) fn refresh_inputs(&mut self) {
+        self.listen();
         let ports = &self.ports;
         for input in &mut self.inputs {
             let Some(port) = ports.at(input.slot) else {
                 input.closed = Some(DropReason::PortDown);
                 continue;
             };
+            if input.number != port.number.0
+                && let Some(mut old) = input.whole.take()
+            {
+                old.flush(&self.pipeline);
+            }
             input.number = port.number.0;
+            input.account.placement = port.placement.clone();
             input.closed = port.refuses_rx();
             let endpoints = ports.endpoints().iter().enumerate();
             input.endpoints = endpoints
@@ -104,22 +111,19 @@ impl Worker {
         while let Ok(command) = self.commands.try_recv() {
             self.adopt();
             match command {
-                Command::Attach { slot, device } => {
-                    self.egress.attach(slot, device.0);
-                    self.inputs.push(Input {
-                        slot,
-                        number: 0,
-                        closed: Some(DropReason::PortDown),
-                        endpoints: Default::default(),
-                        whole: None,
-                    });
-                    self.refresh_inputs();
+                Command::Attach {
+                    slot,
+                    part,
+                    device,
+                    reply,
+                } => {
+                    self.attach(slot, part, device, now);
+                    reply.send(());
                 }
-                Command::Detach { slot, reply } => {
-                    self.flush_ports();
-                    self.inputs.retain(|input| input.slot != slot);
-                    reply.send(self.egress.detach(slot).map(Device));
+                Command::Release { slot, queue, reply } => {
+                    reply.send(self.let_go(slot, queue, now));
                 }
+                Command::Detach { slot, reply } => reply.send(self.detach(slot)),
                 Command::PacketOut(packet) => self.packet_out(&packet, None, now),
                 Command::Resume(packet, rest) => self.packet_out(&packet, Some(&rest), now),
                 Command::Barrier(reply) => reply.send(()),
@@ -144,7 +148,7 @@ impl Worker {
         }
     }
 
-    fn flush_ports(&mut self) {
+    pub(super) fn flush_ports(&mut self) {
         for whole in self.inputs.iter_mut().filter_map(|i| i.whole.as_mut()) {
             whole.flush(&self.pipeline);
         }

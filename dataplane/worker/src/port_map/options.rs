@@ -14,6 +14,8 @@ pub struct PortOptions {
     pub vlan: Option<VlanId>,
     /// Numbers of its queues, each at most once.
     pub queues: Vec<u32>,
+    /// The worker that polls the port spreads its packets over all workers, by flow.
+    pub spread: bool,
 }
 
 /// A queue of a port. It counts what is sent through it; shaping is not done yet.

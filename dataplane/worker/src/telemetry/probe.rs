@@ -90,6 +90,18 @@ impl Probe {
         }
     }
 
+    /// When the present stage began, in ticks; means something only while [`Probe::is_on`].
+    #[inline]
+    pub fn since(&self) -> u64 {
+        self.since
+    }
+
+    /// This round is timed.
+    #[inline]
+    pub fn is_on(&self) -> bool {
+        self.is_on
+    }
+
     /// A round ends, and has taken so many packets.
     #[inline]
     pub fn end(&mut self, packets: usize, telemetry: &Telemetry) {

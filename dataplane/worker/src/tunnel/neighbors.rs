@@ -328,6 +328,7 @@ mod tests {
             vlan: None,
             queues: Default::default(),
             kind: PortKind::Device { worker: 0 },
+            placement: Default::default(),
             changed: 0,
         })
         .unwrap();
