@@ -106,15 +106,16 @@ impl TestPort {
 
 impl Generator {
     fn rx(&mut self, burst: &mut Burst, counters: &Counters) {
-        let room = (burst.remaining_capacity() as u64).min(self.traffic.left());
         let now = self.pace.as_ref().map_or(0, |_| delays::now());
+        if let Some(pace) = &mut self.pace {
+            let lost = pace.overdue(now).min(self.traffic.left());
+            self.traffic.lose(lost);
+            counters.rx_dropped.add(lost as usize);
+        }
+        let room = (burst.remaining_capacity() as u64).min(self.traffic.left());
         let wanted = match &mut self.pace {
             None => room,
-            Some(pace) => {
-                let (wanted, lost) = pace.due(now, room);
-                counters.rx_dropped.add(lost as usize);
-                wanted
-            }
+            Some(pace) => pace.due(now, room),
         };
         let (mut made, size) = (0, self.frames.size());
         for at in 0..wanted {
@@ -138,26 +139,35 @@ impl Generator {
         }
         counters.rx_packets.add(made);
         counters.rx_bytes.add(made * size);
-        // There was no buffer for these.
-        counters.rx_dropped.add(match &self.pace {
-            Some(_) => wanted as usize - made,
-            None => 0,
-        });
+        if self.pace.is_some() && made < wanted as usize {
+            // There was no buffer for these.
+            self.traffic.lose(wanted - made as u64);
+            counters.rx_dropped.add(wanted as usize - made);
+        }
     }
 }
 
 impl Pace {
-    /// How many of `room` packets are to be made now, and how many were lost for waiting too long.
-    fn due(&mut self, now: u64, room: u64) -> (u64, u64) {
+    /// How many packets wait to be taken.
+    fn waiting(&mut self, now: u64) -> u64 {
         let start = *self.start.get_or_insert(now);
         let elapsed = u128::from(now.saturating_sub(start));
         let until_now = (elapsed * u128::from(self.rate) / 1_000_000_000) as u64;
-        let waiting = until_now.saturating_sub(self.past);
-        let lost = waiting.saturating_sub(RING);
+        until_now.saturating_sub(self.past)
+    }
+
+    /// How many were lost, because the ring was full.
+    fn overdue(&mut self, now: u64) -> u64 {
+        let lost = self.waiting(now).saturating_sub(RING);
         self.past += lost;
-        let taken = (waiting - lost).min(room);
+        lost
+    }
+
+    /// How many of at most `room` packets are to be made now.
+    fn due(&mut self, now: u64, room: u64) -> u64 {
+        let taken = self.waiting(now).min(room);
         self.past += taken;
-        (taken, lost)
+        taken
     }
 
     /// When a packet was due, by its number.

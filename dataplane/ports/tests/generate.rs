@@ -138,6 +138,30 @@ fn a_rate_is_kept_and_what_nobody_takes_is_lost() {
 }
 
 #[test]
+fn a_count_ends_on_time_whether_the_packets_were_taken_or_not() {
+    let mut port = open("generate,rate=1000000,count=5000");
+    let mut taken = 0;
+    let start = Instant::now();
+    loop {
+        let mut burst = Burst::new();
+        port.rx(&mut burst);
+        taken += burst.len() as u64;
+        let stats = port.control().stats();
+        assert_eq!(stats.rx_packets, taken);
+        assert!(taken + stats.rx_dropped <= 5000);
+        if taken + stats.rx_dropped == 5000 {
+            break;
+        }
+        assert!(start.elapsed() < Duration::from_secs(20), "{stats:?}");
+        std::thread::sleep(Duration::from_millis(2));
+    }
+    std::thread::sleep(Duration::from_millis(5));
+    let mut burst = Burst::new();
+    port.rx(&mut burst);
+    assert!(burst.is_empty());
+}
+
+#[test]
 fn a_sink_tells_how_long_stamped_packets_took() {
     let (mut source, mut sink) = (open("generate,rate=1000000"), open("sink"));
     let mut packets = 0;

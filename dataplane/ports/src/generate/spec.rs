@@ -25,7 +25,7 @@ pub struct GenerateSpec {
     pub size: u16,
     /// Packets per second, whether they are taken or not; 0: as many as are taken.
     pub rate: u64,
-    /// Packets after which it is silent; 0: never.
+    /// Packets after which it is silent, lost ones included; 0: never.
     pub count: u64,
     /// Every packet is followed by one of the same flow in the other direction.
     pub replies: bool,

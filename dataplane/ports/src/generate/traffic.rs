@@ -20,8 +20,9 @@ const FIRST_PORT: u16 = 1024;
 /// The endless, or counted, sequence of packets.
 pub(super) struct Traffic {
     spec: GenerateSpec,
-    /// Packets made.
+    /// Packets made, and those that were not.
     made: u64,
+    lost: u64,
     /// Flow of the next packet, and the step from it to the one after.
     flow: u64,
     step: u64,
@@ -34,6 +35,7 @@ impl Traffic {
     pub(super) fn new(spec: &GenerateSpec) -> Traffic {
         Traffic {
             made: 0,
+            lost: 0,
             flow: 0,
             step: PRIME % u64::from(spec.flows),
             phase: 0,
@@ -45,12 +47,17 @@ impl Traffic {
         }
     }
 
-    /// How many more there are.
+    /// How many more there are, those included that nobody will take.
     pub(super) fn left(&self) -> u64 {
         match self.spec.count {
             0 => u64::MAX,
-            count => count.saturating_sub(self.made),
+            count => count.saturating_sub(self.made + self.lost),
         }
+    }
+
+    /// So many will never be made, because nobody took them in time.
+    pub(super) fn lose(&mut self, packets: u64) {
+        self.lost += packets;
     }
 
     /// The next packet.
