@@ -54,6 +54,12 @@ impl ConnView {
     }
 }
 
+impl std::fmt::Debug for ConnView {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "ConnView of at most {} connections", self.capacity())
+    }
+}
+
 impl Arena {
     pub(crate) fn lookup(
         &self,
