@@ -152,6 +152,38 @@ pub enum CtCommand {
         /// tuple is like ct_nw_src=10.0.0.1,ct_nw_proto=6,ct_tp_dst=80
         filter: Vec<String>,
     },
+    /// Settings and totals of the tracker
+    Show,
+    /// Most connections of zones
+    Limits {
+        /// What to do; without it, limits are listed
+        #[command(subcommand)]
+        command: Option<LimitsCommand>,
+    },
+}
+
+/// Commands of ct limits.
+#[derive(Clone, Debug, Subcommand)]
+pub enum LimitsCommand {
+    /// Set limits, as ovs-dpctl ct-set-limits does
+    Set {
+        /// default=LIMIT or zone=ZONE,limit=LIMIT; 0: no limit
+        #[arg(required = true)]
+        limits: Vec<String>,
+    },
+    /// Take zones' own limits away, so that the default holds
+    Del {
+        /// Zones, as numbers or as zone=ZONE
+        #[arg(required = true, value_parser = zone)]
+        zones: Vec<u16>,
+    },
+}
+
+fn zone(text: &str) -> Result<u16, String> {
+    let number = text.strip_prefix("zone=").unwrap_or(text);
+    number
+        .parse()
+        .map_err(|_| "a zone is 0 to 65535".to_owned())
 }
 
 /// Arguments of fdb.

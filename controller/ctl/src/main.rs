@@ -13,7 +13,7 @@ use std::process::ExitCode;
 use admin::{Reply, Request};
 use clap::Parser;
 
-use args::{Cli, Command, CtCommand, Fdb, FdbCommand, Neighbor, Port};
+use args::{Cli, Command, Ct, CtCommand, Fdb, FdbCommand, LimitsCommand, Neighbor, Port};
 use source::Source;
 
 /// Why nothing was done.
@@ -118,26 +118,7 @@ fn run(cli: &Cli) -> Result<String, Failure> {
             let objects = source.objects()?;
             output(cli, &show, || print::show(&show, &objects))
         }
-        Command::Ct(ct) => match &ct.command {
-            None => match source.ask("ct", &Request::CtList { zone: ct.zone })? {
-                Reply::Connections(list) => output(cli, &list, || print::connections(&list)),
-                other => Err(source.odd(&other)),
-            },
-            Some(CtCommand::Flush { filter }) => {
-                let filter = filter.clone();
-                let zone = ct.zone;
-                match source.ask("ct", &Request::CtFlush { zone, filter })? {
-                    Reply::CtFlushed { count } => {
-                        let what = serde_json::json!({ "flushed": count });
-                        let plural = if count == 1 { "" } else { "s" };
-                        output(cli, &what, || {
-                            format!("{count} connection{plural} forgotten\n")
-                        })
-                    }
-                    other => Err(source.odd(&other)),
-                }
-            }
-        },
+        Command::Ct(command) => ct(cli, &mut source, command),
         Command::Fdb(command) => fdb(cli, &mut source, command),
         Command::Drops => match source.ask("drops", &Request::Drops)? {
             Reply::Drops(drops) => {
@@ -163,6 +144,47 @@ fn run(cli: &Cli) -> Result<String, Failure> {
         | Command::Top { .. }
         | Command::Mirror { .. }
         | Command::Capture { .. } => Ok(String::new()), // answered above
+    }
+}
+
+fn ct(cli: &Cli, source: &mut Source, ct: &Ct) -> Result<String, Failure> {
+    let request = match &ct.command {
+        None => Request::CtList { zone: ct.zone },
+        Some(CtCommand::Flush { filter }) => Request::CtFlush {
+            zone: ct.zone,
+            filter: filter.clone(),
+        },
+        Some(CtCommand::Show) => Request::CtShow,
+        Some(CtCommand::Limits { command: None }) => Request::CtLimits,
+        Some(CtCommand::Limits {
+            command: Some(LimitsCommand::Set { limits }),
+        }) => Request::CtSetLimits {
+            limits: limits.clone(),
+        },
+        Some(CtCommand::Limits {
+            command: Some(LimitsCommand::Del { zones }),
+        }) => Request::CtDelLimits {
+            zones: zones.clone(),
+        },
+    };
+    match source.ask("ct", &request)? {
+        Reply::Connections(list) => output(cli, &list, || print::connections(&list)),
+        Reply::CtFlushed { count } => {
+            let what = serde_json::json!({ "flushed": count });
+            let plural = if count == 1 { "" } else { "s" };
+            output(cli, &what, || {
+                format!("{count} connection{plural} forgotten\n")
+            })
+        }
+        Reply::Tracker(tracker) => output(cli, &tracker, || print::tracker(&tracker)),
+        Reply::ZoneLimits(mut limits) => {
+            limits
+                .zones
+                .retain(|limit| ct.zone.is_none_or(|zone| zone == limit.zone));
+            output(cli, &limits, || print::zone_limits(&limits))
+        }
+        Reply::Done {} => Ok(String::new()),
+        other => Err(source.odd(&other)),
     }
 }
 

@@ -5,7 +5,7 @@ use std::fmt::Write;
 
 use admin::{
     Cache, Connection, Core, Drop, Fdb, Flow, Group, Meter, Neighbor, Port, PortStats, Session,
-    Show, Table, Tuple, Version,
+    Show, Table, Tracker, Tuple, Version, ZoneLimit, ZoneLimits,
 };
 
 use crate::args::DumpFlows;
@@ -359,6 +359,57 @@ fn direction(tuple: &Tuple, icmp: bool) -> String {
     } else {
         format!("{src}:{} > {dst}:{}", tuple.sport, tuple.dport)
     }
+}
+
+/// Settings and totals of the connection tracker.
+pub fn tracker(tracker: &Tracker) -> String {
+    let mut text = String::new();
+    let Tracker {
+        connections,
+        connections_max,
+        half_open,
+        half_open_max,
+        ..
+    } = tracker;
+    let share = match tracker.half_open_per_source {
+        0 => "no limit".to_owned(),
+        share => share.to_string(),
+    };
+    let tcp = if tracker.strict { "strict" } else { "liberal" };
+    let pickup = if tracker.pickup { "" } else { " not" };
+    let memory = tracker.memory >> 20;
+    let _ = writeln!(
+        text,
+        "connections: {connections} of {connections_max} ({memory} MiB when full)"
+    );
+    let _ = writeln!(
+        text,
+        "half open: {half_open} of {half_open_max}, {share} per source"
+    );
+    let _ = writeln!(
+        text,
+        "since start: {} created, {} expired, {} half open gave way, {} removed",
+        tracker.created, tracker.expired, tracker.evicted, tracker.removed
+    );
+    let _ = writeln!(
+        text,
+        "tcp: {tcp}, connections under way are{pickup} taken up"
+    );
+    let _ = writeln!(text, "timeouts in seconds:");
+    for (name, seconds) in &tracker.timeouts {
+        let _ = writeln!(text, "  {name}={seconds}");
+    }
+    text
+}
+
+/// Limits of zones, as `ovs-dpctl ct-get-limits` prints them.
+pub fn zone_limits(limits: &ZoneLimits) -> String {
+    let mut text = format!("default limit={}\n", limits.default);
+    for limit in &limits.zones {
+        let ZoneLimit { zone, limit, count } = limit;
+        let _ = writeln!(text, "zone={zone},limit={limit},count={count}");
+    }
+    text
 }
 
 /// Drops, summed over the workers.

@@ -21,7 +21,7 @@ mod request;
 pub use client::{Client, Error};
 pub use reply::{
     Band, Bucket, Cache, Connection, Core, Drop, Fdb, FdbEntry, Flow, Group, Meter, Neighbor, Port,
-    PortStats, Reply, Session, Show, Table, Tuple, Version,
+    PortStats, Reply, Session, Show, Table, Tracker, Tuple, Version, ZoneLimit, ZoneLimits,
 };
 pub use request::Request;
 

@@ -42,6 +42,10 @@ pub enum Reply {
         /// Connections forgotten.
         count: u64,
     },
+    /// How connections are tracked.
+    Tracker(Tracker),
+    /// Limits of zones.
+    ZoneLimits(ZoneLimits),
     /// Learnt MAC addresses.
     Fdb(Fdb),
     /// A flush.
@@ -66,6 +70,57 @@ impl Reply {
     pub fn error(text: impl Into<String>) -> Self {
         Reply::Error(text.into())
     }
+}
+
+/// Connection tracking: what it is set to and what it has done.
+#[derive(Clone, Debug, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Tracker {
+    /// Connections now.
+    pub connections: u64,
+    /// Most of them.
+    pub connections_max: u64,
+    /// Those of which one direction only was seen.
+    pub half_open: u64,
+    /// Most of these.
+    pub half_open_max: u64,
+    /// Most of these from one source; 0: no limit.
+    pub half_open_per_source: u64,
+    /// Bytes of memory when full.
+    pub memory: u64,
+    /// TCP segments outside the window are refused.
+    pub strict: bool,
+    /// TCP connections whose beginning was not seen are taken up.
+    pub pickup: bool,
+    /// Created since the start.
+    pub created: u64,
+    /// Forgotten because they were silent.
+    pub expired: u64,
+    /// Half-open ones that gave way to others.
+    pub evicted: u64,
+    /// Forgotten on request, or replaced.
+    pub removed: u64,
+    /// Timeouts in seconds by name, as in the configuration.
+    pub timeouts: Vec<(String, u64)>,
+}
+
+/// Limits of zones.
+#[derive(Clone, Debug, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct ZoneLimits {
+    /// Of zones without one of their own; 0: no limit.
+    pub default: u32,
+    /// Zones with one of their own.
+    pub zones: Vec<ZoneLimit>,
+}
+
+/// A zone's limit.
+#[derive(Clone, Debug, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct ZoneLimit {
+    /// The zone.
+    pub zone: u16,
+    /// Most connections; 0: no limit.
+    pub limit: u32,
+    /// Connections now.
+    pub count: u32,
 }
 
 /// A port of the switch.

@@ -57,6 +57,20 @@ pub enum Request {
         #[serde(default, skip_serializing_if = "Vec::is_empty")]
         filter: Vec<String>,
     },
+    /// How connections are tracked -> [`Reply::Tracker`](crate::Reply::Tracker).
+    CtShow,
+    /// Limits of zones -> [`Reply::ZoneLimits`](crate::Reply::ZoneLimits).
+    CtLimits,
+    /// Sets limits of zones -> [`Reply::Done`](crate::Reply::Done).
+    CtSetLimits {
+        /// Each `default=LIMIT` or `zone=ZONE,limit=LIMIT`, as for `ovs-dpctl ct-set-limits`.
+        limits: Vec<String>,
+    },
+    /// Takes zones' own limits away, so that the default holds -> [`Reply::Done`](crate::Reply::Done).
+    CtDelLimits {
+        /// The zones.
+        zones: Vec<u16>,
+    },
     /// MAC addresses that NORMAL has learnt -> [`Reply::Fdb`](crate::Reply::Fdb).
     FdbList,
     /// Forgets them -> [`Reply::FdbFlushed`](crate::Reply::FdbFlushed).

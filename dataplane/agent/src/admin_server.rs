@@ -2,6 +2,7 @@
 
 mod flows;
 mod show;
+mod tracker;
 
 use std::net::IpAddr;
 use std::path::Path;
@@ -129,6 +130,10 @@ async fn try_answer(switch: &Switch, request: Request) -> Result<Reply, String> 
                 count: switch.engine.flush_connections(&filter),
             }
         }
+        Request::CtShow => Reply::Tracker(tracker::show(switch)),
+        Request::CtLimits => Reply::ZoneLimits(tracker::limits(switch)),
+        Request::CtSetLimits { limits } => tracker::set_limits(switch, &limits)?,
+        Request::CtDelLimits { zones } => tracker::delete_limits(switch, &zones),
         Request::FdbList => Reply::Fdb(show::fdb(switch)),
         Request::FdbFlush { port } => {
             let ports = switch.ports.borrow();

@@ -4,7 +4,7 @@
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use conntrack::Filter;
+use conntrack::{ConnTable, Filter};
 use net::options::OptionMap;
 use net::{MacAddr, PortNo};
 use openflow::msg::Continuation;
@@ -142,6 +142,9 @@ pub trait Engine {
 
     /// The workers.
     fn workers(&self) -> Vec<WorkerView>;
+
+    /// The tracker of connections.
+    fn tracker(&self) -> Arc<ConnTable>;
 
     /// Tracked connections, of one zone or all.
     fn connections(&self, zone: Option<u16>) -> Vec<admin::Connection>;

@@ -291,6 +291,28 @@ fn tables(page: &Page, switch: &Switch) -> Result<()> {
         lookups.with_label_values(&label).inc_by(looked_up);
         matched.with_label_values(&label).inc_by(found);
     }
+    let tracker = switch.engine.tracker();
+    let totals = tracker.totals();
+    let ended = page.counter(
+        "sluice_conntrack_ended_total",
+        "Connections that are tracked no longer.",
+        &["why"],
+    )?;
+    for (why, count) in [
+        ("expired", totals.expired),
+        ("evicted", totals.evicted),
+        ("removed", totals.removed),
+    ] {
+        ended.with_label_values(&[why]).inc_by(count);
+    }
+    let created = page.counter(
+        "sluice_conntrack_created_total",
+        "Connections that were begun to track.",
+        &[],
+    )?;
+    created
+        .with_label_values::<&str>(&[])
+        .inc_by(totals.created);
     let (connections, most) = switch.engine.connection_count();
     let fdb = switch.engine.fdb_counts();
     for (name, help, value) in [
@@ -315,6 +337,16 @@ fn tables(page: &Page, switch: &Switch) -> Result<()> {
             "sluice_conntrack_connections_max",
             "Connections that can be tracked at a time.",
             most,
+        ),
+        (
+            "sluice_conntrack_half_open",
+            "Tracked connections of which one direction only was seen.",
+            tracker.half_open().into(),
+        ),
+        (
+            "sluice_conntrack_half_open_max",
+            "Half-open connections beyond which the oldest give way.",
+            tracker.config().half_open.into(),
         ),
     ] {
         let metric = page.gauge(name, help, &[])?;

@@ -4,7 +4,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use conntrack::{Conn, Filter, Tuple};
+use conntrack::{Conn, ConnTable, Filter, Tuple};
 use net::options::OptionMap;
 use net::{MacAddr, PortNo};
 use openflow::msg::Continuation;
@@ -139,6 +139,10 @@ impl Engine for Workers {
             }
         };
         (0..shared.workers()).map(view).collect()
+    }
+
+    fn tracker(&self) -> Arc<ConnTable> {
+        self.shared().conns.clone()
     }
 
     fn connections(&self, zone: Option<u16>) -> Vec<admin::Connection> {

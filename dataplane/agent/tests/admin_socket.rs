@@ -152,6 +152,36 @@ fn everything_that_can_be_read_is_answered() {
         .unwrap_err()
         .to_string();
     assert!(error.contains("needs ct_nw_proto"), "{error}");
+    let set = |limits: &[&str]| Request::CtSetLimits {
+        limits: limits.iter().map(|limit| (*limit).to_owned()).collect(),
+    };
+    admin
+        .call(&set(&["default=9", "zone=3,limit=5", "zone=4,limit=0"]))
+        .unwrap();
+    // One that cannot be read, and nothing is done.
+    let error = admin
+        .call(&set(&["default=1", "zone=3"]))
+        .unwrap_err()
+        .to_string();
+    assert!(error.contains("zone limit 'zone=3'"), "{error}");
+    admin
+        .call(&Request::CtDelLimits { zones: vec![4, 5] })
+        .unwrap();
+    let Reply::ZoneLimits(limits) = admin.call(&Request::CtLimits).unwrap() else {
+        panic!()
+    };
+    assert_eq!(limits.default, 9);
+    let zones: Vec<_> = limits
+        .zones
+        .iter()
+        .map(|z| (z.zone, z.limit, z.count))
+        .collect();
+    assert_eq!(zones, [(3, 5, 0)]);
+    let Reply::Tracker(tracker) = admin.call(&Request::CtShow).unwrap() else {
+        panic!()
+    };
+    assert_eq!((tracker.connections, tracker.connections_max), (0, 100));
+    assert!(tracker.timeouts.contains(&("udp-single".to_owned(), 30)));
     let Reply::Fdb(fdb) = admin.call(&Request::FdbList).unwrap() else {
         panic!()
     };

@@ -91,6 +91,64 @@ impl Default for Timeouts {
     }
 }
 
+impl Timeouts {
+    /// Every timeout with its name in the configuration.
+    pub fn named(mut self) -> [(&'static str, Duration); 10] {
+        NAMES.map(|name| {
+            let timeout = self.by_name(name).copied();
+            (name, timeout.unwrap_or_default())
+        })
+    }
+
+    /// Sets a timeout by its name.
+    ///
+    /// # Errors
+    /// One line for the operator.
+    pub fn set(&mut self, name: &str, timeout: Duration) -> Result<(), String> {
+        let seconds = timeout.as_secs();
+        if !(1..=LONGEST).contains(&seconds) {
+            return Err(format!("{name}={seconds}: 1 to {LONGEST} seconds"));
+        }
+        let slot = self
+            .by_name(name)
+            .ok_or_else(|| format!("no timeout '{name}'; there are {}", NAMES.join(", ")))?;
+        *slot = timeout;
+        Ok(())
+    }
+
+    fn by_name(&mut self, name: &str) -> Option<&mut Duration> {
+        Some(match name {
+            "tcp-syn-sent" => &mut self.tcp_syn_sent,
+            "tcp-syn-received" => &mut self.tcp_syn_received,
+            "tcp-established" => &mut self.tcp_established,
+            "tcp-fin-wait" => &mut self.tcp_fin_wait,
+            "tcp-time-wait" => &mut self.tcp_time_wait,
+            "tcp-closed" => &mut self.tcp_closed,
+            "udp-single" => &mut self.udp_single,
+            "udp-stream" => &mut self.udp_stream,
+            "icmp" => &mut self.icmp,
+            "other" => &mut self.other,
+            _ => return None,
+        })
+    }
+}
+
+const NAMES: [&str; 10] = [
+    "tcp-syn-sent",
+    "tcp-syn-received",
+    "tcp-established",
+    "tcp-fin-wait",
+    "tcp-time-wait",
+    "tcp-closed",
+    "udp-single",
+    "udp-stream",
+    "icmp",
+    "other",
+];
+
+/// Seconds; a month.
+const LONGEST: u64 = 30 * 24 * 3600;
+
 /// Nanoseconds in a tick, the unit of all times in a table.
 pub(crate) const TICK: u64 = 250_000_000;
 
@@ -156,5 +214,30 @@ impl Lifetimes {
     #[allow(clippy::indexing_slicing)] // four bits, sixteen places
     pub(crate) fn of(&self, word: u32) -> u32 {
         self.0[(word >> status::LIFETIME_SHIFT & 15) as usize]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn timeouts_are_set_and_told_by_name_and_no_name_is_missing() {
+        let mut timeouts = Timeouts::default();
+        for (i, name) in NAMES.into_iter().enumerate() {
+            timeouts
+                .set(name, Duration::from_secs(1 + i as u64))
+                .unwrap();
+        }
+        let expected = NAMES.map(|name| name.to_owned());
+        let told = timeouts.named();
+        assert_eq!(told.map(|(name, _)| name.to_owned()), expected);
+        let seconds = told.map(|(_, timeout)| timeout.as_secs());
+        assert_eq!(seconds, [1, 2, 3, 4, 5, 6, 7, 8, 9, 10]);
+        assert_eq!(timeouts.udp_stream, Duration::from_secs(8));
+        let error = timeouts.set("udp", Duration::from_secs(1)).unwrap_err();
+        assert!(error.contains("udp-single, udp-stream"), "{error}");
+        let error = timeouts.set("icmp", Duration::ZERO).unwrap_err();
+        assert!(error.contains("icmp=0: 1 to"), "{error}");
     }
 }

@@ -14,6 +14,7 @@ use crate::connections::Connections;
 use crate::cpus;
 use crate::fragments::Fragments;
 use crate::sizes::Sizes;
+use crate::tracking::{Resolved, Tracking};
 
 /// The switch of a node: forwards packets between ports by OpenFlow tables, on DPDK.
 #[derive(Debug, Default, Parser)]
@@ -76,6 +77,8 @@ struct Flags {
     sizes: Sizes,
     #[command(flatten)]
     fragments: Fragments,
+    #[command(flatten)]
+    tracking: Tracking,
 }
 
 /// One value or a list of them.
@@ -131,9 +134,38 @@ struct File {
     fragment_packets: Option<usize>,
     fragment_memory: Option<usize>,
     fragment_timeout: Option<u64>,
+    ct_max: Option<u32>,
+    ct_half_open: Option<u32>,
+    ct_half_open_per_source: Option<u32>,
+    ct_zone_limit: Option<Texts>,
+    ct_tcp: Option<String>,
+    ct_pickup: Option<bool>,
+    ct_timeout: Option<Texts>,
+}
+
+impl Texts {
+    fn list(self) -> Vec<String> {
+        match self {
+            Texts::One(text) => vec![text],
+            Texts::Many(texts) => texts,
+        }
+    }
 }
 
 impl File {
+    /// What it says about connection tracking.
+    fn tracking(&mut self) -> Tracking {
+        Tracking {
+            ct_max: self.ct_max,
+            ct_half_open: self.ct_half_open,
+            ct_half_open_per_source: self.ct_half_open_per_source,
+            ct_zone_limit: self.ct_zone_limit.take().map_or_else(Vec::new, Texts::list),
+            ct_tcp: self.ct_tcp.take(),
+            ct_pickup: self.ct_pickup,
+            ct_timeout: self.ct_timeout.take().map_or_else(Vec::new, Texts::list),
+        }
+    }
+
     /// What it says about the tables' size.
     fn sizes(&self) -> Sizes {
         Sizes {
@@ -191,6 +223,8 @@ pub struct Config {
     pub tls: Option<TlsFiles>,
     /// How much the tables may hold.
     pub sizes: Sizes,
+    /// How connections are tracked.
+    pub tracking: Resolved,
     /// How much is kept of fragments that are tracked.
     pub fragments: worker::FragmentLimits,
     /// Cores of workers; empty: one worker, not pinned.
@@ -271,6 +305,7 @@ fn read_file(path: &Path) -> Result<File, Usage> {
 fn merge(flags: Flags, mut file: File) -> Result<Config, String> {
     let (openflow, tls) = flags.connections.or(file.connections()).resolve()?;
     let sizes = flags.sizes.or(file.sizes()).check()?;
+    let tracking = flags.tracking.or(file.tracking()).resolve()?;
     let fragments = flags.fragments.or(file.fragments()).limits()?;
     let name = match flags.name.or(file.name) {
         Some(name) => name,
@@ -284,8 +319,7 @@ fn merge(flags: Flags, mut file: File) -> Result<Config, String> {
         None => dpid_for(&name),
     };
     let texts = |flag: Vec<String>, key: Option<Texts>| match (flag.is_empty(), key) {
-        (true, Some(Texts::One(text))) => vec![text],
-        (true, Some(Texts::Many(texts))) => texts,
+        (true, Some(texts)) => texts.list(),
         (_, _) => flag,
     };
     let ports = texts(flags.port, file.port);
@@ -334,6 +368,7 @@ fn merge(flags: Flags, mut file: File) -> Result<Config, String> {
         openflow,
         tls,
         sizes,
+        tracking,
         fragments,
         cpus,
         mac_table_size,
@@ -511,6 +546,8 @@ mod tests {
             ("--max-connections 0", "nobody could connect"),
             ("--max-backoff 5", "at least 100 ms"),
             ("--cpus 1-", "cpus '1-'"),
+            ("--ct-max 0", "ct-max 0"),
+            ("--ct-timeout udp=1", "no timeout 'udp'"),
             ("--poll lazy", "poll 'lazy'"),
             ("--memory 1", "at least 64"),
             ("--metrics here", "HOST:PORT"),

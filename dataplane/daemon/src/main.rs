@@ -13,6 +13,7 @@ mod http;
 mod notify;
 mod run;
 mod sizes;
+mod tracking;
 
 use std::process::ExitCode;
 

@@ -10,7 +10,6 @@ use std::sync::Arc;
 
 use agent::{Identity, Opener, Options, Switch, Target};
 use anyhow::{Context, Result};
-use conntrack::ConnTable;
 use tokio::signal::unix::{SignalKind, signal};
 use tracing_subscriber::EnvFilter;
 use transport::Tls;
@@ -18,9 +17,6 @@ use worker::{Shared, Workers};
 
 use crate::config::Config;
 use crate::{cpus, eal, http, notify};
-
-/// Most tracked connections; their memory is used as they come.
-const CONNECTIONS: u32 = 1 << 20;
 
 /// Logs to stderr; RUST_LOG chooses what.
 pub fn log_to_stderr() {
@@ -44,8 +40,10 @@ pub fn run(config: Config) -> Result<()> {
     }
     let pools = eal::start(&config)?;
     let tables = config.sizes.tables();
-    let conns = ConnTable::new(&conntrack::Config::new(CONNECTIONS, seeds()))
-        .context("cannot reserve memory for tracked connections")?;
+    let conns = config
+        .tracking
+        .table(seeds())
+        .context("cannot reserve memory for tracked connections (ct-max)")?;
     let shared = Shared::new(
         worker::Config {
             cpus: config.cpus.clone(),

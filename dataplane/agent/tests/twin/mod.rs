@@ -50,6 +50,7 @@ pub struct TwinEngine {
     dead: Arc<AtomicBool>,
     skew: Arc<AtomicU64>,
     queues: Mutex<HashMap<PortNo, Vec<u32>>>,
+    tracker: Arc<conntrack::ConnTable>,
 }
 
 impl TwinEngine {
@@ -128,6 +129,10 @@ impl Engine for TwinEngine {
             counters: CountersSnapshot::default(),
             cache_capacity: 16,
         }]
+    }
+
+    fn tracker(&self) -> Arc<conntrack::ConnTable> {
+        self.tracker.clone()
     }
 
     fn connections(&self, _zone: Option<u16>) -> Vec<admin::Connection> {
@@ -264,6 +269,9 @@ impl Twin {
                     dead,
                     skew,
                     queues: Mutex::default(),
+                    tracker: Arc::new(
+                        conntrack::ConnTable::new(&conntrack::Config::new(100, [1, 2])).unwrap(),
+                    ),
                 });
                 let mut tables = Tables::new();
                 size(&mut tables);

@@ -4,6 +4,7 @@ use super::ConnTable;
 use crate::config::tick;
 use crate::dump::Conn;
 use crate::entry::ConnRef;
+use crate::limit::LimitSpec;
 
 /// What has become of connections since the table was created.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
@@ -52,6 +53,14 @@ impl ConnTable {
             expired,
             evicted,
             removed,
+        }
+    }
+
+    /// Sets a limit, of a zone or of all that have none of their own.
+    pub fn set_limit(&self, limit: LimitSpec) {
+        match limit {
+            LimitSpec::Default(limit) => self.set_default_zone_limit(limit),
+            LimitSpec::Zone(zone, limit) => self.set_zone_limit(zone, Some(limit)),
         }
     }
 
