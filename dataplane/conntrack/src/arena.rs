@@ -10,7 +10,7 @@ use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
 use std::sync::atomic::{AtomicU32, AtomicU64};
 
 use net::exact::HashKey;
-use os::{MemoryFile, OsError, Part, Shared};
+use os::{MemoryFile, OsError, Part};
 
 use crate::entry::{ConnRef, Direction, Entry};
 use crate::index::{Bucket, Index};
@@ -223,5 +223,53 @@ impl Sections {
     }
 }
 
-const fn assert_shared<T: Shared>() {}
-const _: () = assert_shared::<Entry>();
+const _: () = assert!(size_of::<Entry>() == 192);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::index::Hit;
+
+    #[test]
+    fn a_full_index_of_any_size_holds_all_its_connections() {
+        let key = HashKey::new([5, 6]);
+        for capacity in [1u32, 2, 3, 7, 100, 5000, 60_000] {
+            let bucket = |_| Bucket {
+                slots: std::array::from_fn(|_| AtomicU64::new(0)),
+            };
+            let buckets: Vec<Bucket> = (0..Index::buckets(capacity)).map(bucket).collect();
+            let index = Index::over(buckets);
+            let hits = |i: u32| {
+                [
+                    (key.hash_words(&[i.into(), 0]), Direction::Original),
+                    (key.hash_words(&[i.into(), 1]), Direction::Reply),
+                ]
+                .map(|(hash, direction)| {
+                    (
+                        hash,
+                        Hit {
+                            place: i,
+                            direction,
+                        },
+                    )
+                })
+            };
+            for (hash, hit) in (0..capacity).flat_map(hits) {
+                assert!(index.insert(hash, hit), "{hit:?} of {capacity}");
+            }
+            for (hash, hit) in (0..capacity).flat_map(hits) {
+                let found = || index.find(hash, |found| (found == hit).then_some(()));
+                assert!(found().is_some());
+                index.remove(hash, hit);
+                assert!(found().is_none());
+            }
+            assert!(
+                index
+                    .buckets
+                    .iter()
+                    .flat_map(|bucket| &bucket.slots)
+                    .all(|slot| slot.load(Relaxed) == 0)
+            );
+        }
+    }
+}

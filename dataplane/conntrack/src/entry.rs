@@ -92,8 +92,6 @@ shared! {
     }
 }
 
-const _: () = assert!(size_of::<Entry>() == 192);
-
 shared! {
     /// What packets of one direction change.
     pub(crate) struct Flow {

@@ -12,14 +12,14 @@ use crate::sync::{AtomicU64, shared};
 
 /// An index over buckets.
 pub(crate) struct Index<B> {
-    buckets: B,
+    pub(crate) buckets: B,
 }
 
 shared! {
     /// Slots of 64 bits: signature (31 bits), direction (1), place + 1 (32). Zero is free.
     #[repr(align(64))]
     pub(crate) struct Bucket {
-        slots: [AtomicU64; 8],
+        pub(crate) slots: [AtomicU64; 8],
     }
 }
 
@@ -131,53 +131,4 @@ fn encode(hash: u64, hit: Hit) -> u64 {
 /// Bits of the hash that do not choose the bucket.
 fn signature(hash: u64) -> u64 {
     hash.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 33
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use net::exact::HashKey;
-
-    #[test]
-    fn a_full_index_of_any_size_holds_all_its_connections() {
-        let key = HashKey::new([5, 6]);
-        for capacity in [1u32, 2, 3, 7, 100, 5000, 60_000] {
-            let bucket = |_| Bucket {
-                slots: std::array::from_fn(|_| AtomicU64::new(0)),
-            };
-            let buckets: Vec<Bucket> = (0..Index::buckets(capacity)).map(bucket).collect();
-            let index = Index::over(buckets);
-            let hits = |i: u32| {
-                [
-                    (key.hash_words(&[i.into(), 0]), Direction::Original),
-                    (key.hash_words(&[i.into(), 1]), Direction::Reply),
-                ]
-                .map(|(hash, direction)| {
-                    (
-                        hash,
-                        Hit {
-                            place: i,
-                            direction,
-                        },
-                    )
-                })
-            };
-            for (hash, hit) in (0..capacity).flat_map(hits) {
-                assert!(index.insert(hash, hit), "{hit:?} of {capacity}");
-            }
-            for (hash, hit) in (0..capacity).flat_map(hits) {
-                let found = || index.find(hash, |found| (found == hit).then_some(()));
-                assert!(found().is_some());
-                index.remove(hash, hit);
-                assert!(found().is_none());
-            }
-            assert!(
-                index
-                    .buckets
-                    .iter()
-                    .flat_map(|bucket| &bucket.slots)
-                    .all(|slot| slot.load(Relaxed) == 0)
-            );
-        }
-    }
 }
