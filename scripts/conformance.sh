@@ -1,9 +1,10 @@
 #!/usr/bin/env bash
 # What public suites and Open vSwitch's own tools make of the switch.
 #
-#   sudo ./scripts/conformance.sh [PART...]      without one: verbs vectors os-ken, what continuous integration runs
+#   sudo ./scripts/conformance.sh [PART...]      without one: verbs tunnels vectors os-ken, what continuous integration runs
 #
 #   verbs      every verb of ovs-ofctl, OpenFlow 1.3, 1.4 and 1.5, exits as against Open vSwitch; 1 minute
+#   tunnels    Geneve and VXLAN over IPv4 and IPv6 to Open vSwitch and back; 20 seconds
 #   vectors    os-ken's wire vectors of 1.3, 1.4 and 1.5 through the codec; a minute, and what building takes
 #   os-ken     os-ken's switch tester, 1.3, actions and matches; 5 minutes
 #   os-ken-14  the same in 1.4; 8 minutes
@@ -18,12 +19,14 @@ cd "$(dirname "$0")/.." || exit 1
 . scripts/lib.sh
 # shellcheck source=scripts/conformance/switches.sh
 . scripts/conformance/switches.sh
+# shellcheck source=scripts/conformance/tunnels.sh
+. scripts/conformance/tunnels.sh
 
-usage() { sed -n '2,13s/^# \{0,1\}//p' "$0"; }
+usage() { sed -n '2,14s/^# \{0,1\}//p' "$0"; }
 PARTS=()
 for word in "$@"; do
   case $word in
-    verbs | vectors | os-ken | os-ken-14 | groups | meters) PARTS+=("$word") ;;
+    verbs | tunnels | vectors | os-ken | os-ken-14 | groups | meters) PARTS+=("$word") ;;
     -h | --help)
       usage
       exit 0
@@ -34,9 +37,9 @@ for word in "$@"; do
       ;;
   esac
 done
-[ ${#PARTS[@]} -gt 0 ] || PARTS=(verbs vectors os-ken)
+[ ${#PARTS[@]} -gt 0 ] || PARTS=(verbs tunnels vectors os-ken)
 need_root
-ensure_packages iproute2 openvswitch-switch procps python3
+ensure_packages ethtool iperf3 iproute2 iputils-ping jq openvswitch-switch procps python3 tcpdump
 [ -n "${BIN:-}" ] || build_release
 
 # VERBS_OPTIONS: more arguments for verbs.py, such as --show or --only.
@@ -72,7 +75,7 @@ tester() {
   [ "$ok" -ge "$least" ]
 }
 
-trap stop_switches EXIT
+trap tunnels_down EXIT
 trap 'exit 130' INT
 trap 'exit 143' TERM
 FAILED=0
@@ -82,6 +85,7 @@ for part in "${PARTS[@]}"; do
   # The numbers are those of the cases that a correct switch can pass, less what a loaded machine costs.
   case $part in
     verbs) verbs ;;
+    tunnels) tunnels ;;
     vectors) vectors ;;
     os-ken) tester 915 of13/action of13/match ;;
     os-ken-14) tester 857 of14/action of14/match ;;
