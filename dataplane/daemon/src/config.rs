@@ -32,6 +32,7 @@ struct Flags {
     /// A port: NAME[,ofport=N|LOCAL][,closed=true][,mtu=N][,vlan=N][,queues=0+1],dev=DEVARGS, where DEVARGS is everything after dev=, as
     /// DPDK spells it, or tap[,iface=IF], or veth,iface=IF, or (for measurements) generate[,mode=M][,flows=N][,rate=PPS]..., sink, echo; or
     /// NAME[,ofport=N],tunnel=geneve|vxlan[,remote=IP|flow][,key=VNI|flow]
+    /// [,tos=N|inherit][,ttl=N|inherit][,df_default=true|false][,csum=true|false]
     #[arg(long, value_name = "SPEC")]
     port: Vec<String>,
     /// This node's tunnel endpoint: ADDRESS/LEN,port=UPLINK[,vlan=N][,gateway=IP][,mac=MAC]

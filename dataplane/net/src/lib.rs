@@ -15,6 +15,7 @@
 
 pub mod arp;
 pub mod csum;
+pub mod ecn;
 pub mod edit;
 pub mod exact;
 pub mod fragment;

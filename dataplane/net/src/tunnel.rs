@@ -12,7 +12,7 @@ use zerocopy::IntoBytes;
 use crate::headers::{
     Ethernet, Geneve, Ipv4, Ipv6, Udp, VlanTag, Vxlan, ethertype, proto, view, view_mut,
 };
-use crate::parse::{Layout, Transport};
+use crate::parse::{Layout, Network, Transport};
 use crate::{MacAddr, Vni, csum, options};
 
 /// UDP port of Geneve (RFC 8926 3.3).
@@ -261,6 +261,28 @@ impl Template {
         }
     }
 
+    /// Changes DSCP, ECN and time to live in outer headers that [`Template::write`] wrote.
+    pub fn mark(&self, place: &mut [u8], tos: u8, ttl: u8) {
+        let l3 = self.l3();
+        if self.ipv4 {
+            if let Some(ip) = view_mut::<Ipv4>(place, l3) {
+                let sum = csum::update16(ip.checksum.get(), u16::from(ip.tos), u16::from(tos));
+                let (old, new) = (u16::from(ip.ttl) << 8, u16::from(ttl) << 8);
+                ip.checksum.set(csum::update16(sum, old, new));
+                (ip.tos, ip.ttl) = (tos, ttl);
+            }
+        } else if let Some(ip) = view_mut::<Ipv6>(place, l3) {
+            let rest = ip.version_class_label.get() & 0xf00f_ffff;
+            ip.version_class_label.set(rest | u32::from(tos) << 20);
+            ip.hop_limit = ttl;
+        }
+    }
+
+    /// Where the outer UDP header is.
+    pub fn l4(&self) -> usize {
+        self.outer_places().1
+    }
+
     /// The outer UDP checksum of a whole encapsulated packet whose bytes from the outer UDP header
     /// on are `segments`, the checksum field in them being zero, and where in the packet it
     /// belongs. Inner checksums must be complete before.
@@ -390,6 +412,21 @@ pub enum TunnelFault {
     NotEthernet,
     /// A fragment; tunnels are not reassembled.
     Fragment,
+}
+
+/// The sum of the UDP pseudo-header of a packet, to which the bytes from the UDP header to
+/// [`Layout::end`] are to be added.
+pub fn pseudo_header(head: &[u8], layout: &Layout) -> csum::Sum {
+    let l3 = usize::from(layout.l3);
+    let len = layout.end.saturating_sub(layout.l4.into());
+    match layout.network {
+        Network::Ipv4 => view::<Ipv4>(head, l3)
+            .map(|ip| csum::pseudo_ipv4(ip.src, ip.dst, proto::UDP, len))
+            .unwrap_or_default(),
+        _ => view::<Ipv6>(head, l3)
+            .map(|ip| csum::pseudo_ipv6(&ip.src, &ip.dst, proto::UDP, len))
+            .unwrap_or_default(),
+    }
 }
 
 /// Reads the tunnel header of a packet that [`crate::parse::extract`] found to be UDP to the

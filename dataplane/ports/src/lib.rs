@@ -22,6 +22,7 @@ mod error;
 mod generate;
 pub mod mem;
 mod open;
+mod outer;
 mod port;
 #[cfg(feature = "dpdk")]
 mod rss;
@@ -36,6 +37,7 @@ pub use dpdk;
 pub use error::PortError;
 pub use generate::{Delay, GenerateSpec, Mode, Since, TestPort, TestSpec};
 pub use open::{open, open_for};
+pub use outer::{Mark, OuterSpec};
 pub use port::{BURST, Burst, Caps, Pools, Port, PortControl, Queues};
 pub use spec::{PortKind, PortSpec, SpecError, TunnelKind, TunnelSpec};
 pub use vnet::VnetPort;

@@ -1,6 +1,6 @@
 //! `NAME,ofport=N,dev=DEVARGS` and `NAME,ofport=N,tunnel=geneve`: how an operator spells a port.
 
-use crate::TestSpec;
+use crate::{OuterSpec, TestSpec};
 use net::{PortNo, VlanId, Vni};
 use std::fmt;
 use std::net::IpAddr;
@@ -10,7 +10,7 @@ use std::str::FromStr;
 ///
 /// Keys: `ofport=N` or `ofport=LOCAL`, `closed=true`, `mtu=N`, `vlan=N`, `queues=0+1+2` (or `0-2`),
 /// `rxq=N`, `spread=true`, then one of `dev=...` (the last key: everything after it belongs to the device) and
-/// `tunnel=geneve|vxlan[,remote=IP|flow][,key=VNI|flow]`.
+/// `tunnel=geneve|vxlan[,remote=IP|flow][,key=VNI|flow]`, with the keys of [`OuterSpec`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PortSpec {
     /// Name in OpenFlow, 1 to 15 bytes.
@@ -57,7 +57,7 @@ pub enum PortKind {
     Tunnel(TunnelSpec),
 }
 
-/// A tunnel port: `tunnel=geneve[,remote=IP|flow][,key=VNI|flow]`.
+/// A tunnel port: `tunnel=geneve[,remote=IP|flow][,key=VNI|flow]`, and the keys of [`OuterSpec`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TunnelSpec {
     /// Encapsulation.
@@ -66,6 +66,8 @@ pub struct TunnelSpec {
     pub remote: Option<IpAddr>,
     /// The network identifier; None: flows set `tun_id`.
     pub key: Option<Vni>,
+    /// The outer header.
+    pub outer: OuterSpec,
 }
 
 /// Tunnel encapsulations.
@@ -95,7 +97,8 @@ const MTU_RANGE: std::ops::RangeInclusive<u16> = 68..=65_000;
 const RXQ_MAX: u16 = 64;
 /// Most queues of a port.
 const QUEUES_MAX: usize = 64;
-const KEYS: &str = "ofport, closed, mtu, vlan, queues, rxq, spread, dev, tunnel, remote, key";
+const KEYS: &str = "ofport, closed, mtu, vlan, queues, rxq, spread, dev, tunnel, remote, key, tos, ttl, df_default, \
+                    csum";
 
 impl FromStr for PortSpec {
     type Err = SpecError;
@@ -140,6 +143,7 @@ struct Keys<'a> {
     tunnel: Option<TunnelKind>,
     remote: Option<Option<IpAddr>>,
     key: Option<Option<Vni>>,
+    outer: Option<OuterSpec>,
 }
 
 impl<'a> Keys<'a> {
@@ -155,6 +159,9 @@ impl<'a> Keys<'a> {
                 let number: Option<u32> = parse_or_flow(value, "a number")?;
                 let vni = number.map(Vni::new).transpose();
                 self.key = Some(vni.map_err(|e| e.to_string())?);
+            }
+            "tos" | "ttl" | "df_default" | "csum" => {
+                self.outer.get_or_insert_default().take(key, value)?;
             }
             "closed" | "mtu" | "vlan" | "queues" | "rxq" | "spread" => {
                 self.take_common(key, value)?;
@@ -200,8 +207,11 @@ impl<'a> Keys<'a> {
             (Some(_), Some(_)) => return Err("has both dev= and tunnel=; keep one".into()),
             (None, None) => return Err("has neither dev= nor tunnel=; give one".into()),
             (Some(devargs), None) => {
-                if self.remote.is_some() || self.key.is_some() {
-                    return Err("remote= and key= belong to tunnel= ports".into());
+                if self.remote.is_some() || self.key.is_some() || self.outer.is_some() {
+                    return Err(
+                        "remote=, key=, tos=, ttl=, df_default= and csum= belong to tunnel= ports"
+                            .into(),
+                    );
                 }
                 self.device(name, devargs)?
             }
@@ -215,6 +225,7 @@ impl<'a> Keys<'a> {
                 kind,
                 remote: self.remote.flatten(),
                 key: self.key.flatten(),
+                outer: self.outer.unwrap_or_default(),
             }),
         };
         Ok(PortSpec {
@@ -368,7 +379,7 @@ impl fmt::Display for PortKind {
                 if let Some(key) = tunnel.key {
                     write!(f, ",key={key}")?;
                 }
-                Ok(())
+                write!(f, "{}", tunnel.outer)
             }
         }
     }

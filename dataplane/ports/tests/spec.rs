@@ -1,7 +1,7 @@
 //! Ports are spelled as the contract says, and a mistake is explained.
 
 use net::{PortNo, Vni};
-use ports::{PortKind, PortSpec, TunnelKind, TunnelSpec};
+use ports::{Mark, OuterSpec, PortKind, PortSpec, TunnelKind, TunnelSpec};
 
 fn spec(text: &str) -> PortSpec {
     text.parse().unwrap()
@@ -51,6 +51,7 @@ fn tunnels_default_to_what_flows_set() {
         kind: TunnelKind::Geneve,
         remote: None,
         key: None,
+        outer: OuterSpec::default(),
     };
     assert_eq!(
         spec("geneve0,ofport=2,tunnel=geneve").kind,
@@ -64,11 +65,44 @@ fn tunnels_default_to_what_flows_set() {
         kind: TunnelKind::Vxlan,
         remote: Some("fd00::1".parse().unwrap()),
         key: Some(Vni::new(77).unwrap()),
+        outer: OuterSpec::default(),
     };
     assert_eq!(
         spec("vx,tunnel=vxlan,remote=fd00::1,key=77").kind,
         PortKind::Tunnel(fixed)
     );
+}
+
+#[test]
+fn the_outer_header_of_a_tunnel_is_described_as_open_vswitch_does_it() {
+    let PortKind::Tunnel(tunnel) =
+        spec("g,tunnel=geneve,tos=0xb8,ttl=inherit,df_default=false,csum=false").kind
+    else {
+        panic!("a tunnel");
+    };
+    let outer = OuterSpec {
+        tos: Mark::Fixed(0xb8),
+        ttl: Mark::Inherit,
+        dont_fragment: false,
+        checksum: Some(false),
+    };
+    assert_eq!(tunnel.outer, outer);
+    for (text, why) in [
+        ("g,tunnel=geneve,tos=3", "ECN bits"),
+        (
+            "g,tunnel=geneve,tos=256",
+            "neither inherit nor a number from 0 to 255",
+        ),
+        (
+            "g,tunnel=geneve,ttl=0",
+            "neither inherit nor a number from 1 to 255",
+        ),
+        ("g,tunnel=geneve,csum=yes", "csum is true or false"),
+        ("g,csum=true,dev=tap", "belong to tunnel= ports"),
+    ] {
+        let error = text.parse::<PortSpec>().unwrap_err().to_string();
+        assert!(error.contains(why), "{text}: {error}");
+    }
 }
 
 #[test]
@@ -85,6 +119,7 @@ fn the_printed_form_reads_back() {
         "uplink0,rxq=4,dev=0000:3b:00.0",
         "geneve0,ofport=2,tunnel=geneve",
         "vx,tunnel=vxlan,remote=192.0.2.1,key=5",
+        "vx,tunnel=vxlan,tos=inherit,ttl=9,df_default=false,csum=true",
     ] {
         assert_eq!(spec(text).to_string(), text);
     }

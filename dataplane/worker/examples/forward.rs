@@ -294,6 +294,7 @@ fn setup(case: &str, bench: &mut Bench) {
                     kind: ports::TunnelKind::Geneve,
                     remote: None,
                     key: None,
+                    outer: Default::default(),
                 },
             };
             bench.workers.add_tunnel(&tunnel, 0).unwrap();

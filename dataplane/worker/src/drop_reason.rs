@@ -106,8 +106,18 @@ reasons! {
     NeighborQueueFull "neighbor_queue_full",
     /// A tunnel packet for this node, but no tunnel port takes its key and sender.
     TunnelNoPort "tunnel_no_port",
-    /// A tunnel packet for this node with a malformed header or a critical option nobody knows.
+    /// A tunnel packet for this node with a malformed header, or whose content is not Ethernet.
     TunnelMalformed "tunnel_malformed",
+    /// A Geneve packet for this node with a critical option that nobody here knows
+    /// (RFC 8926 3.5).
+    TunnelCriticalOption "tunnel_critical_option",
+    /// A fragment of a tunnel packet for this node: its path's MTU is smaller than the uplink's.
+    TunnelFragment "tunnel_fragment",
+    /// A tunnel packet for this node whose outer UDP checksum is wrong.
+    TunnelChecksum "tunnel_checksum",
+    /// A tunnel packet for this node met congestion, and the packet inside cannot say so
+    /// (RFC 6040 4.2).
+    TunnelCongestion "tunnel_congestion",
     /// The queue of packets to the controller is full.
     PacketInFull "packet_in_full",
     /// The queue to the worker that owns the output port is full.

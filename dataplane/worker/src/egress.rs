@@ -41,6 +41,8 @@ pub(crate) struct Egress {
     tx_bytes: u64,
     /// Workers that were handed packets in this round; each stands here at most once.
     to_wake: Vec<usize>,
+    /// Identification of the outer header that was written last.
+    tunnel_id: u16,
 }
 
 /// One port.
@@ -80,6 +82,7 @@ impl Egress {
             tx_packets: 0,
             tx_bytes: 0,
             to_wake: Vec::new(),
+            tunnel_id: 0,
         }
     }
 
@@ -138,6 +141,12 @@ impl Egress {
         if let Some(device) = self.device(slot) {
             device.rx(burst);
         }
+    }
+
+    /// An identification for an outer header, another one than that of the packet before.
+    pub fn tunnel_id(&mut self) -> u16 {
+        self.tunnel_id = self.tunnel_id.wrapping_add(1);
+        self.tunnel_id
     }
 
     /// Stages a packet for a port.

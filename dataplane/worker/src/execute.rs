@@ -10,6 +10,7 @@ use tables::{Meter, Verdict};
 use crate::egress::Egress;
 use crate::program::{Encap, Op, Operands, Program, Reshape, ToController};
 use crate::rewrite::{self, Front};
+use crate::tunnel::inherit;
 use crate::{Counter, DropReason, PacketIn};
 
 /// What is known of a packet while its program runs.
@@ -269,17 +270,24 @@ fn tunnel(encap: &Encap, egress: &mut Egress, mut packet: Packet, context: &Cont
         return egress.drop(DropReason::TooBig, packet);
     }
     let (inner_len, outer_len) = (packet.len(), encap.template.len());
+    let inner = inherit::read(packet.head(), &context.layout);
     if packet.prepend(outer_len).is_none() || !packet.pull_up(outer_len) {
         return egress.drop(DropReason::NoMemory, packet);
     }
     // Ports above 49152 are for this (RFC 8926 3.3, RFC 6335 6).
     let src_port = 0xc000 | (context.hash >> 48) as u16;
     let template = &encap.template;
-    if !template.write(packet.head_mut(), inner_len, src_port, 0) {
+    // Only what may be fragmented needs an identification (RFC 6864 4.1).
+    let id = match encap.outer.dont_fragment {
+        true => 0,
+        false => egress.tunnel_id(),
+    };
+    if !template.write(packet.head_mut(), inner_len, src_port, id) {
         return egress.drop(DropReason::NoMemory, packet);
     }
+    inherit::apply(encap, packet.head_mut(), inner);
     packet.meta_mut().tunnel_len = outer_len as u16;
-    if encap.ipv6 {
+    if encap.checksum {
         outer_checksum(encap, &mut packet);
     }
     egress
@@ -289,14 +297,15 @@ fn tunnel(encap: &Encap, egress: &mut Egress, mut packet: Packet, context: &Cont
     egress.send_to_neighbor(encap.neighbor, encap.uplink, packet);
 }
 
-/// Over IPv6 the outer UDP checksum is not optional for every receiver (RFC 6935).
+/// Over IPv6 the outer UDP checksum is not optional for every receiver (RFC 6935); over IPv4 it
+/// is there if the port asks for it.
 fn outer_checksum(encap: &Encap, packet: &mut Packet) {
     let (meta, template) = (*packet.meta(), &encap.template);
     let found = if meta.csum == Csum::Partial {
         let (start, offset) = (usize::from(meta.csum_start), usize::from(meta.csum_offset));
         template.udp_checksum_over_partial(packet.head(), packet.len(), start, offset)
     } else {
-        let mut skip = template.l3() + net::headers::Ipv6::LEN;
+        let mut skip = template.l4();
         Some(template.udp_checksum(packet.segments().map(|segment| {
             let from = skip.min(segment.len());
             skip -= from;

@@ -416,6 +416,7 @@ mod tests {
             kind: TunnelKind::Geneve,
             remote,
             key: vni.map(|vni| Vni::new(vni).unwrap()),
+            outer: Default::default(),
         });
         PortEntry {
             kind,

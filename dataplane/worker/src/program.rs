@@ -15,6 +15,7 @@ use net::icmp::Embedded;
 use net::tunnel::Template;
 use net::{FlowKey, GroupId, MacAddr, MeterId, PortNo, TableId};
 use openflow::msg::Continuation;
+use ports::OuterSpec;
 use smallvec::SmallVec;
 pub(crate) use table_deps::TableDeps;
 use tables::{Group, Meter, Pipeline, Rule};
@@ -161,8 +162,11 @@ pub(crate) struct Encap {
     pub neighbor: u32,
     /// Largest inner frame without its Ethernet header, in bytes.
     pub inner_mtu: u32,
-    /// The outer header is IPv6.
-    pub ipv6: bool,
+    /// There is an outer UDP checksum.
+    pub checksum: bool,
+    /// What the outer header says, and whether more of it than the congestion mark comes from inside.
+    pub outer: OuterSpec,
+    pub inherits: bool,
     /// Outer headers; the link-layer destination is zero, because it is looked up each time.
     pub template: Template,
 }

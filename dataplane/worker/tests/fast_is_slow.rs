@@ -4,6 +4,7 @@
 mod common;
 
 use common::{Rig, SECOND, mac, output, set, watching};
+use net::tunnel::{Encapsulation, Outer, Template};
 use net::{GroupId, TableId};
 use openflow::action::{Conjunction, Ct, CtZone, Nat, NatKind};
 use openflow::encap::{Encap, packet_type};
@@ -11,10 +12,15 @@ use openflow::links::{Bundle, BundleAlgorithm, HashFields, Multipath, MultipathA
 use openflow::model::GroupType;
 use openflow::text::{self, Names};
 use openflow::{Action, Field, Instructions, Match, SubField};
+use ports::mem::MemPort;
+use ports::{Caps, Mark, OuterSpec, Port};
 use proptest::prelude::*;
 use worker::{Config, DropReason, PortOptions};
 
 const PORTS: u32 = 4;
+/// The underlay, and the tunnel over it.
+const UPLINK: u32 = 5;
+const TUNNEL: u32 = 6;
 const GROUPS: u32 = 5;
 
 /// One event of a run.
@@ -27,6 +33,8 @@ enum Event {
     Later(u64),
     DropFragments(bool),
     Link(u32, bool),
+    /// Packets in a tunnel whose outer headers have this TOS.
+    Wrapped(u8, Vec<Vec<u8>>),
 }
 
 fn small<T: Clone + std::fmt::Debug + 'static>(values: &[T]) -> impl Strategy<Value = T> + use<T> {
@@ -39,7 +47,43 @@ fn packet() -> impl Strategy<Value = Vec<u8>> {
     let ttl = small(&[1u8, 2, 64]);
     let plain = (hosts(), hosts(), ports, ttl, 0..6u8, 0..4u8)
         .prop_map(|(src, dst, ports, ttl, kind, extra)| frame(src, dst, ports, ttl, kind, extra));
+    let plain =
+        (plain, small(&[0u8, 0, 0, 2, 3, 0xb9])).prop_map(|(frame, tos)| marked(frame, tos));
     (plain, 0..8u8, small(&[1u8, 2, 64])).prop_map(|(frame, shim, ttl)| shimmed(frame, shim, ttl))
+}
+
+/// With this TOS if it is untagged IPv4.
+fn marked(mut frame: Vec<u8>, tos: u8) -> Vec<u8> {
+    if frame[12..14] == [8, 0] {
+        frame[15] = tos;
+        frame[24..26].copy_from_slice(&[0, 0]);
+        let sum = net::csum::ipv4_header(&frame[14..34]);
+        frame[24..26].copy_from_slice(&sum.to_be_bytes());
+    }
+    frame
+}
+
+/// In Geneve, for the rig's endpoint.
+fn wrapped(inner: &[u8], tos: u8) -> Vec<u8> {
+    let (port, _) = MemPort::new(&format!("p{UPLINK}"), Caps::default());
+    let template = Template::new(&Outer {
+        encapsulation: Encapsulation::Geneve,
+        eth_dst: port.control().mac(),
+        eth_src: net::MacAddr(mac(9)),
+        vlan: None,
+        src: [172, 30, 0, 2].into(),
+        dst: [172, 30, 0, 1].into(),
+        tos,
+        ttl: 64,
+        dont_fragment: true,
+        vni: net::Vni::new(7).unwrap(),
+        options: &[],
+    });
+    let template = template.unwrap();
+    let mut frame = vec![0; template.len()];
+    template.write(&mut frame, inner.len(), 50_000, 0);
+    frame.extend_from_slice(inner);
+    frame
 }
 
 /// Most frames as they are; some with a label, two labels or an I-TAG in front of the rest.
@@ -119,7 +163,8 @@ fn matching() -> impl Strategy<Value = Match> {
     let v4 = || Match::any().with(Field::EthType, 0x0800u16);
     prop_oneof![
         Just(Match::any()),
-        (1..=PORTS).prop_map(|port| Match::any().with(Field::InPort, port)),
+        (1..=TUNNEL).prop_map(|port| Match::any().with(Field::InPort, port)),
+        Just(Match::any().with(Field::TunId, 7u64)),
         small(&[
             (Field::MplsBos, 0u8),
             (Field::MplsBos, 1),
@@ -171,6 +216,7 @@ fn matching() -> impl Strategy<Value = Match> {
 fn simple_action() -> impl Strategy<Value = Action> {
     prop_oneof![
         4 => (1..=PORTS).prop_map(output),
+        1 => Just(output(TUNNEL)),
         1 => Just(output(net::PortNo::FLOOD.0)),
         1 => Just(output(net::PortNo::IN_PORT.0)),
         1 => (0..3u32).prop_map(|reg| set(Field::Reg0, reg)),
@@ -370,6 +416,8 @@ fn whole_rule() -> impl Strategy<Value = (u8, u16, Match, Instructions)> {
 fn event() -> impl Strategy<Value = Event> {
     prop_oneof![
         12 => (1..=PORTS, proptest::collection::vec(packet(), 1..8)).prop_map(|(port, frames)| Event::Packets(port, frames)),
+        2 => (small(&[0u8, 0, 1, 2, 3, 0xbb]), proptest::collection::vec(packet(), 1..8))
+            .prop_map(|(tos, frames)| Event::Wrapped(tos, frames)),
         1 => rule().prop_map(|(t, p, m, i)| Event::Rule(t, p, m, i)),
         1 => (0..3u8, 0..4u16, matching()).prop_map(|(t, p, m)| Event::Remove(t, p, m)),
         1 => small(&[1u64, 31, 200]).prop_map(Event::Later),
@@ -404,6 +452,18 @@ fn rig(cache_entries: usize, rules: &[(u8, u16, Match, Instructions)]) -> Rig {
             ..PortOptions::default()
         },
     );
+    rig.port(UPLINK, Caps::default());
+    let outer = OuterSpec {
+        tos: Mark::Inherit,
+        ttl: Mark::Inherit,
+        ..OuterSpec::default()
+    };
+    let peer = [172, 30, 0, 2].into();
+    rig.tunnel_to(TUNNEL, peer, outer);
+    let vtep = format!("172.30.0.1/24,port=p{UPLINK}");
+    rig.workers.set_vteps(vec![vtep.parse().unwrap()]);
+    rig.poll();
+    assert!(rig.workers.set_neighbor(peer, net::MacAddr(mac(9))));
     let bucket = |port| (1, vec![set(Field::UdpDst, 82u16), output(port)]);
     rig.group(1, GroupType::All, vec![bucket(2), bucket(3)]);
     rig.group(2, GroupType::Select, vec![bucket(1), bucket(2), bucket(4)]);
@@ -436,6 +496,10 @@ fn play(rig: &mut Rig, event: &Event) -> Vec<(u32, Vec<u8>)> {
         Event::Later(seconds) => rig.advance(seconds * SECOND),
         Event::Link(port, up) => rig.link(*port, *up),
         Event::DropFragments(drop) => rig.workers.drop_fragments(*drop),
+        Event::Wrapped(tos, frames) => {
+            let frames: Vec<_> = frames.iter().map(|frame| wrapped(frame, *tos)).collect();
+            rig.send_burst(UPLINK, &frames);
+        }
     }
     rig.answer_requests();
     rig.all_out()

@@ -9,7 +9,7 @@ use net::options::GeneveOption;
 use net::{FlowKey, MacAddr, PortNo};
 use openflow::{Action, Field, Instructions, SubField};
 use packet::{Csum, Gso};
-use ports::{Caps, TunnelKind};
+use ports::{Caps, Mark, OuterSpec, TunnelKind};
 use worker::{Counter, DropReason, NeighborState};
 
 const UPLINK: u32 = 1;
@@ -19,10 +19,14 @@ const POD: u32 = 3;
 /// A node: uplink 1, Geneve 2, pod 3; what the pod sends goes to `peer` as network 77, what comes
 /// for network 77 goes to the pod.
 fn node(vtep: &str, peer: &str, kind: TunnelKind) -> Rig {
+    node_with(vtep, peer, kind, OuterSpec::default())
+}
+
+fn node_with(vtep: &str, peer: &str, kind: TunnelKind, outer: OuterSpec) -> Rig {
     let mut rig = Rig::new(0);
     rig.port(UPLINK, Caps::default());
     rig.port(POD, Caps::default());
-    rig.tunnel(TUNNEL, kind);
+    rig.tunnel_with(TUNNEL, kind, outer);
     rig.workers.set_vteps(vec![vtep.parse().unwrap()]);
     rig.poll();
     let to_peer = match peer.parse().unwrap() {
@@ -283,7 +287,21 @@ fn a_tunnel_packet_that_nobody_takes_or_that_is_broken_is_dropped_with_a_reason(
     let mut critical = good.clone();
     critical[43] |= 0x40;
     b.send(UPLINK, &critical);
-    assert_eq!(b.dropped(DropReason::TunnelMalformed), 1);
+    assert_eq!(b.dropped(DropReason::TunnelCriticalOption), 1);
+    let mut version = good.clone();
+    version[42] |= 0x40;
+    b.send(UPLINK, &version);
+    let mut protocol = good.clone();
+    protocol[45] = 0x59;
+    b.send(UPLINK, &protocol);
+    b.send(UPLINK, &shortened(&good, 42 + 8 + 13));
+    b.send(UPLINK, &shortened(&good, 42 + 7));
+    assert_eq!(b.dropped(DropReason::TunnelMalformed), 4);
+    let mut fragment = good.clone();
+    fragment[20] = 0x20;
+    set_ipv4_checksum(&mut fragment);
+    b.send(UPLINK, &fragment);
+    assert_eq!(b.dropped(DropReason::TunnelFragment), 1);
     let (reply, _answer) = worker::Reply::channel();
     b.workers.delete_port(PortNo(TUNNEL), reply).unwrap();
     b.send(UPLINK, &good);
@@ -347,9 +365,23 @@ fn a_sender_learns_the_mtu_of_the_tunnel() {
 
 fn dont_fragment(mut frame: Vec<u8>, bit: bool) -> Vec<u8> {
     frame[20] = if bit { 0x40 } else { 0 };
+    set_ipv4_checksum(&mut frame);
+    frame
+}
+
+/// Of an untagged frame.
+fn set_ipv4_checksum(frame: &mut [u8]) {
     frame[24..26].copy_from_slice(&[0, 0]);
     let sum = net::csum::ipv4_header(&frame[14..34]);
     frame[24..26].copy_from_slice(&sum.to_be_bytes());
+}
+
+/// The first bytes of an untagged IPv4 UDP frame, with lengths to match.
+fn shortened(frame: &[u8], len: usize) -> Vec<u8> {
+    let mut frame = frame[..len].to_vec();
+    frame[16..18].copy_from_slice(&(len as u16 - 14).to_be_bytes());
+    frame[38..40].copy_from_slice(&(len as u16 - 34).to_be_bytes());
+    set_ipv4_checksum(&mut frame);
     frame
 }
 
@@ -494,5 +526,323 @@ fn options_are_fields_on_both_ends_of_a_tunnel() {
     a.flow(0, 2, in_port(POD), critical);
     a.send(POD, &udp(1, 2, (1000, 7), b"critical"));
     exchange(&mut a, &mut b);
-    assert_eq!(b.dropped(DropReason::TunnelMalformed), 1);
+    assert_eq!(b.dropped(DropReason::TunnelCriticalOption), 1);
+}
+
+/// The underlays: IPv4 and IPv6.
+const UNDERLAYS: [(&str, &str); 2] = [
+    ("172.30.0.1/24,port=p1", "172.30.0.2/24,port=p1"),
+    ("fd00::1/64,port=p1", "fd00::2/64,port=p1"),
+];
+
+/// UDP in IPv4 or IPv6 with this TOS and time to live.
+fn marked(ipv6: bool, tos: u8, ttl: u8, payload: &[u8]) -> Vec<u8> {
+    let mut frame = Vec::new();
+    let ethernet = etherparse::PacketBuilder::ethernet2(mac(1), mac(2));
+    match ipv6 {
+        true => ethernet
+            .ipv6([1; 16], [2; 16], ttl)
+            .udp(7, 8)
+            .write(&mut frame, payload)
+            .unwrap(),
+        false => ethernet
+            .ipv4([10, 0, 0, 1], [10, 0, 0, 2], ttl)
+            .udp(7, 8)
+            .write(&mut frame, payload)
+            .unwrap(),
+    }
+    set_tos(&mut frame, tos);
+    frame
+}
+
+/// TOS of an untagged frame.
+fn tos(frame: &[u8]) -> u8 {
+    match frame[12..14] {
+        [8, 0] => frame[15],
+        _ => frame[14] << 4 | frame[15] >> 4,
+    }
+}
+
+fn set_tos(frame: &mut [u8], tos: u8) {
+    if frame[12..14] == [8, 0] {
+        frame[15] = tos;
+        set_ipv4_checksum(frame);
+    } else {
+        frame[14] = 0x60 | tos >> 4;
+        frame[15] = tos << 4;
+    }
+}
+
+fn ttl(frame: &[u8]) -> u8 {
+    frame[if frame[12..14] == [8, 0] { 22 } else { 21 }]
+}
+
+/// Outer headers and options of Geneve without options.
+fn overhead(frame: &[u8]) -> usize {
+    if frame[12..14] == [8, 0] { 50 } else { 70 }
+}
+
+/// A pair whose ends know each other.
+fn acquainted(underlay: (&str, &str), outer: OuterSpec) -> (Rig, Rig) {
+    let bare = |vtep: &str| vtep.split('/').next().unwrap().to_owned();
+    let (a, b) = underlay;
+    let mut pair = (
+        node_with(a, &bare(b), TunnelKind::Geneve, outer),
+        node_with(b, &bare(a), TunnelKind::Geneve, outer),
+    );
+    pair.0.send(POD, &udp(9, 2, (9, 9), b"who is there"));
+    exchange(&mut pair.0, &mut pair.1);
+    pair.1.out(POD);
+    pair
+}
+
+#[test]
+fn the_outer_header_carries_the_congestion_mark_of_the_packet_and_nothing_else_of_it() {
+    for underlay in UNDERLAYS {
+        let (mut a, mut b) = acquainted(underlay, OuterSpec::default());
+        for ipv6 in [false, true] {
+            // The four codepoints share a cached program where nothing looks at the TOS.
+            for ecn in [0, 1, 2, 3, 0] {
+                let inner = marked(ipv6, 0xb8 | ecn, 9, b"");
+                a.send(POD, &inner);
+                let wrapped = a.only(UPLINK);
+                check_sums(&wrapped);
+                assert_eq!((tos(&wrapped), ttl(&wrapped)), (ecn, 64), "{underlay:?}");
+                b.send(UPLINK, &wrapped);
+                assert_eq!(b.only(POD), inner);
+            }
+        }
+        // What is not IP has none.
+        let arp = net::arp::request(MacAddr(mac(1)), [10, 0, 0, 1], [10, 0, 0, 2]);
+        a.send(POD, &arp);
+        assert_eq!(tos(&a.only(UPLINK)), 0);
+    }
+}
+
+#[test]
+fn congestion_that_the_tunnel_met_is_told_to_the_packet_as_rfc_6040_has_it() {
+    // Inner and outer codepoints, and what comes out.
+    let cases = [
+        (2, 3, Some(3)),
+        (1, 3, Some(3)),
+        (3, 3, Some(3)),
+        (2, 1, Some(1)),
+        (1, 2, Some(1)),
+        (3, 0, Some(3)),
+        (0, 2, Some(0)),
+        (0, 1, Some(0)),
+        (0, 3, None),
+    ];
+    for underlay in UNDERLAYS {
+        let (mut a, mut b) = acquainted(underlay, OuterSpec::default());
+        for (inner, outer, expected) in cases {
+            for (ipv6, tagged) in [(false, false), (true, false), (false, true), (true, true)] {
+                let tag = |frame: Vec<u8>| match tagged {
+                    true => [&frame[..12], &[0x81, 0, 0, 5], &frame[12..]].concat(),
+                    false => frame,
+                };
+                a.send(POD, &tag(marked(ipv6, 0x28 | inner, 9, b"data")));
+                let mut wrapped = a.only(UPLINK);
+                set_tos(&mut wrapped, outer);
+                let dropped = b.dropped(DropReason::TunnelCongestion);
+                b.send(UPLINK, &wrapped);
+                match expected {
+                    Some(ecn) => {
+                        assert_eq!(b.only(POD), tag(marked(ipv6, 0x28 | ecn, 9, b"data")))
+                    }
+                    None => assert_eq!(b.dropped(DropReason::TunnelCongestion), dropped + 1),
+                }
+            }
+        }
+        assert!(b.out(POD).is_empty());
+    }
+}
+
+#[test]
+fn dscp_and_time_to_live_are_inherited_or_fixed_as_the_port_says() {
+    let fixed = OuterSpec {
+        tos: Mark::Fixed(0xb8),
+        ttl: Mark::Fixed(3),
+        ..OuterSpec::default()
+    };
+    let inherited = OuterSpec {
+        tos: Mark::Inherit,
+        ttl: Mark::Inherit,
+        ..OuterSpec::default()
+    };
+    for underlay in UNDERLAYS {
+        for ipv6 in [false, true] {
+            for (outer, expected) in [(fixed, (0xb9, 3)), (inherited, (0x29, 17))] {
+                let (mut a, _) = acquainted(underlay, outer);
+                a.send(POD, &marked(ipv6, 0x29, 17, b""));
+                let wrapped = a.only(UPLINK);
+                check_sums(&wrapped);
+                assert_eq!((tos(&wrapped), ttl(&wrapped)), expected);
+                // Another packet of the flow, another mark.
+                a.send(POD, &marked(ipv6, 0x48, 18, b""));
+                let again = a.only(UPLINK);
+                check_sums(&again);
+                let same = outer == fixed;
+                let expected = if same { (0xb8, 3) } else { (0x48, 18) };
+                assert_eq!((tos(&again), ttl(&again)), expected);
+            }
+            // Not IP: the default.
+            let (mut a, _) = acquainted(underlay, inherited);
+            let arp = net::arp::request(MacAddr(mac(1)), [10, 0, 0, 1], [10, 0, 0, 2]);
+            a.send(POD, &arp);
+            let wrapped = a.only(UPLINK);
+            assert_eq!((tos(&wrapped), ttl(&wrapped)), (0, 64));
+        }
+    }
+}
+
+#[test]
+fn fragmentation_is_forbidden_unless_the_port_allows_it_and_then_packets_have_identifications() {
+    let (mut a, _) = acquainted(UNDERLAYS[0], OuterSpec::default());
+    a.send(POD, &udp(1, 2, (1, 2), b""));
+    assert_eq!(a.only(UPLINK)[18..22], [0, 0, 0x40, 0]);
+    let allowed = OuterSpec {
+        dont_fragment: false,
+        ..OuterSpec::default()
+    };
+    let (mut a, _) = acquainted(UNDERLAYS[0], allowed);
+    let mut seen = std::collections::BTreeSet::new();
+    for _ in 0..3 {
+        a.send(POD, &udp(1, 2, (1, 2), b""));
+        let wrapped = a.only(UPLINK);
+        check_sums(&wrapped);
+        assert_eq!(wrapped[20..22], [0, 0]);
+        seen.insert(wrapped[18..20].to_vec());
+    }
+    assert_eq!(seen.len(), 3);
+}
+
+#[test]
+fn an_outer_checksum_is_written_as_the_port_says_and_checked_on_arrival() {
+    for (underlay, csum, expected) in [
+        (UNDERLAYS[0], None, false),
+        (UNDERLAYS[0], Some(true), true),
+        (UNDERLAYS[1], None, true),
+        (UNDERLAYS[1], Some(false), false),
+    ] {
+        let outer = OuterSpec {
+            checksum: csum,
+            ..OuterSpec::default()
+        };
+        let (mut a, mut b) = acquainted(underlay, outer);
+        let inner = udp(1, 2, (1, 2), b"payload of odd length");
+        a.send(POD, &inner);
+        let wrapped = a.only(UPLINK);
+        if expected {
+            check_sums(&wrapped);
+        }
+        let at = overhead(&wrapped) - 10;
+        assert_eq!(
+            wrapped[at..at + 2] != [0, 0],
+            expected,
+            "{underlay:?} {csum:?}"
+        );
+        b.send(UPLINK, &wrapped);
+        assert_eq!(b.only(POD), inner);
+        let mut broken = wrapped.clone();
+        *broken.last_mut().unwrap() ^= 1;
+        b.send(UPLINK, &broken);
+        assert_eq!(b.dropped(DropReason::TunnelChecksum), u64::from(expected));
+        assert_eq!(b.out(POD).len(), usize::from(!expected));
+        // A frame is padded to 60 bytes by some; that is not covered.
+        b.send(UPLINK, &[&wrapped[..], &[7; 9]].concat());
+        assert_eq!(b.only(POD), inner);
+    }
+}
+
+#[test]
+fn large_frames_have_outer_checksums_over_ipv4_too_if_the_port_wants_them() {
+    let outer = OuterSpec {
+        checksum: Some(true),
+        ..OuterSpec::default()
+    };
+    let (mut a, mut b) = acquainted(UNDERLAYS[0], outer);
+    let payload: Vec<u8> = (0..20_000u32).map(|n| (n * 7) as u8).collect();
+    let large = large_frame(&a, &payload, 1380);
+    a.send_packet(POD, large);
+    let segments = a.out(UPLINK);
+    assert_eq!(segments.len(), 20_000usize.div_ceil(1380));
+    for segment in segments {
+        check_sums(&segment);
+        assert_ne!(segment[40..42], [0, 0]);
+        b.send(UPLINK, &segment);
+        check_sums(&b.only(POD));
+    }
+}
+
+#[test]
+fn extension_headers_of_the_outer_packet_are_stepped_over() {
+    let (mut a, mut b) = acquainted(UNDERLAYS[1], OuterSpec::default());
+    let inner = udp(1, 2, (1, 2), b"x");
+    a.send(POD, &inner);
+    let wrapped = a.only(UPLINK);
+    // Destination options: padding of six bytes (RFC 8200 4.6).
+    let options = [17, 0, 1, 4, 0, 0, 0, 0];
+    let mut longer = [&wrapped[..54], &options, &wrapped[54..]].concat();
+    longer[20] = 60;
+    let len = u16::from_be_bytes([longer[18], longer[19]]) + 8;
+    longer[18..20].copy_from_slice(&len.to_be_bytes());
+    b.send(UPLINK, &longer);
+    assert_eq!(b.only(POD), inner, "{}", b.why());
+}
+
+#[test]
+fn senders_of_both_families_learn_the_mtu_of_tunnels_over_both_with_and_without_a_tag() {
+    for underlay in UNDERLAYS {
+        for (ipv6, tagged) in [(false, false), (true, false), (false, true), (true, true)] {
+            let (mut a, mut b) = acquainted(underlay, OuterSpec::default());
+            let tag = |frame: Vec<u8>| match tagged {
+                true => [&frame[..12], &[0x81, 0, 0x20, 5], &frame[12..]].concat(),
+                false => frame,
+            };
+            let outer = if underlay == UNDERLAYS[0] { 50 } else { 70 };
+            // The tag is payload of the tunnel.
+            let mtu = 1500 - outer - if tagged { 4 } else { 0 };
+            let headers = if ipv6 { 48 } else { 28 };
+            let packet = |len: usize| {
+                let frame = marked(ipv6, 0, 64, &vec![7; len - headers]);
+                tag(if ipv6 {
+                    frame
+                } else {
+                    dont_fragment(frame, true)
+                })
+            };
+            // From either side.
+            for from_b in [false, true] {
+                let (near, far) = match from_b {
+                    true => (&mut b, &mut a),
+                    false => (&mut a, &mut b),
+                };
+                near.send(POD, &packet(mtu + 1));
+                let error = near.only(POD);
+                assert_eq!(near.dropped(DropReason::TooBig), 1);
+                let l3 = if tagged { 18 } else { 14 };
+                if tagged {
+                    assert_eq!(error[12..16], [0x81, 0, 0x20, 5]);
+                }
+                let untagged = [&error[..12], &error[l3 - 2..]].concat();
+                check_sums(&untagged);
+                if ipv6 {
+                    assert_eq!(untagged[54..56], [2, 0], "packet too big (RFC 4443 3.2)");
+                    let told = u32::from_be_bytes(untagged[58..62].try_into().unwrap());
+                    assert_eq!(told as usize, mtu);
+                } else {
+                    assert_eq!(untagged[34..36], [3, 4], "fragmentation needed (RFC 1191)");
+                    let told = u16::from_be_bytes([untagged[40], untagged[41]]);
+                    assert_eq!(usize::from(told), mtu);
+                }
+                let fits = packet(mtu);
+                near.send(POD, &fits);
+                let wrapped = near.only(UPLINK);
+                assert_eq!(wrapped.len(), 14 + 1500);
+                far.send(UPLINK, &wrapped);
+                assert_eq!(far.only(POD), fits);
+            }
+        }
+    }
 }

@@ -88,8 +88,19 @@ impl Stage<'_> {
                 continue;
             };
             let head = packet.head();
+            let mut outer = facts.layout;
             let arrival = match fault {
-                None => endpoint::ordinary(ports, endpoint, head, &facts.layout),
+                None => endpoint::ordinary(ports, endpoint, head, &outer),
+                // The outer header of a tunnel may have extensions.
+                Some(Uncacheable::Extension) => {
+                    match net::parse::extract(head, packet.len(), &mut FlowKey::default()) {
+                        Ok(layout) if layout.malformed.is_none() => {
+                            outer = layout;
+                            endpoint::ordinary(ports, endpoint, head, &outer)
+                        }
+                        _ => Arrival::Pass,
+                    }
+                }
                 Some(Uncacheable::Ethertype | Uncacheable::NeighbourDiscovery) => {
                     let mut key = FlowKey::default();
                     let neighbors = &egress.shared.neighbors;
@@ -100,9 +111,7 @@ impl Stage<'_> {
                         Err(_) => Arrival::Pass,
                     }
                 }
-                Some(Uncacheable::Malformed | Uncacheable::Extension | Uncacheable::Options) => {
-                    Arrival::Pass
-                }
+                Some(Uncacheable::Malformed | Uncacheable::Options) => Arrival::Pass,
             };
             let counters = egress.shared.counters(egress.index);
             match arrival {
@@ -123,10 +132,27 @@ impl Stage<'_> {
                         false => egress.drop(DropReason::Malformed, packet),
                     }
                 }
-                Arrival::Inner { port, key, trim } => {
+                Arrival::Inner {
+                    port,
+                    key,
+                    trim,
+                    tos,
+                } => {
+                    if !endpoint::checksum_fits(&packet, &outer) {
+                        egress.drop(DropReason::TunnelChecksum, packet);
+                        return None;
+                    }
                     counters.add(Counter::TunnelDecap, 1);
-                    if !endpoint::unwrap(&mut packet, trim) {
+                    if !endpoint::unwrap(&mut packet, trim, outer.end) {
                         egress.drop(DropReason::TunnelMalformed, packet);
+                        return None;
+                    }
+                    if packet.segment_count() > 1 {
+                        let headers = packet.len().min(HEADER_BYTES);
+                        packet.pull_up(headers);
+                    }
+                    if net::ecn::says_something(tos) && !endpoint::congestion(&mut packet, tos) {
+                        egress.drop(DropReason::TunnelCongestion, packet);
                         return None;
                     }
                     return Some(self.inner(packet, lookup, facts, port, key));
@@ -146,10 +172,6 @@ impl Stage<'_> {
         port: PortNo,
         key: TunnelKey,
     ) -> Packet {
-        if packet.segment_count() > 1 {
-            let headers = packet.len().min(HEADER_BYTES);
-            packet.pull_up(headers);
-        }
         packet.meta_mut().in_port = port.0;
         facts.in_port = port.0;
         facts.tunnel = Some(key);

@@ -4,17 +4,42 @@
 use std::net::IpAddr;
 
 use arrayvec::ArrayVec;
+use net::csum::Sum;
+use net::ecn;
+use net::edit::{ChecksumField, Editor};
 use net::exact::TunnelKey;
 use net::headers::{Arp, Ethernet, Icmp, Ipv4, Ipv6, Udp, VlanTag, ethertype, view};
 use net::options::Options;
 use net::parse::{Layout, Network, Transport};
 use net::tunnel::{Encapsulation, GENEVE_PORT, TunnelFault, VXLAN_PORT};
 use net::{FlowKey, MacAddr, PortNo};
-use packet::{Csum, Packet};
+use packet::{Csum, Gso, Packet};
 use ports::TunnelKind;
 
+use super::inherit;
 use super::neighbors::{Neighbors, Question};
 use crate::{DropReason, Endpoint, PortMap};
+
+/// What an outer network header says.
+struct Outer {
+    src: IpAddr,
+    dst: IpAddr,
+    tos: u8,
+}
+
+impl Outer {
+    fn ipv4(ip: &Ipv4) -> Outer {
+        let (src, dst) = (ip.src.into(), ip.dst.into());
+        let tos = ip.tos;
+        Outer { src, dst, tos }
+    }
+
+    fn ipv6(ip: &Ipv6) -> Outer {
+        let (src, dst) = (ip.src.into(), ip.dst.into());
+        let tos = ip.tos();
+        Outer { src, dst, tos }
+    }
+}
 
 /// A short frame that the endpoint sends by itself.
 pub(crate) type OwnFrame = ArrayVec<u8, 128>;
@@ -35,6 +60,8 @@ pub(crate) enum Arrival {
         port: PortNo,
         key: TunnelKey,
         trim: usize,
+        /// TOS of the outer header.
+        tos: u8,
     },
     /// Counted and gone.
     Drop(DropReason),
@@ -47,14 +74,12 @@ pub(crate) fn ordinary(
     head: &[u8],
     layout: &Layout,
 ) -> Arrival {
-    let addresses = match (layout.network, endpoint.vtep.address) {
-        (Network::Ipv4, IpAddr::V4(_)) => view::<Ipv4>(head, layout.l3.into())
-            .map(|ip| (IpAddr::from(ip.src), IpAddr::from(ip.dst))),
-        (Network::Ipv6, IpAddr::V6(_)) => view::<Ipv6>(head, layout.l3.into())
-            .map(|ip| (IpAddr::from(ip.src), IpAddr::from(ip.dst))),
+    let outer = match (layout.network, endpoint.vtep.address) {
+        (Network::Ipv4, IpAddr::V4(_)) => view::<Ipv4>(head, layout.l3.into()).map(Outer::ipv4),
+        (Network::Ipv6, IpAddr::V6(_)) => view::<Ipv6>(head, layout.l3.into()).map(Outer::ipv6),
         _ => None,
     };
-    let Some((src, dst)) = addresses.filter(|(_, dst)| *dst == endpoint.vtep.address) else {
+    let Some(outer) = outer.filter(|outer| outer.dst == endpoint.vtep.address) else {
         return Arrival::Pass;
     };
     if !is_for(endpoint, head) {
@@ -62,8 +87,8 @@ pub(crate) fn ordinary(
     }
     match layout.transport {
         Transport::Udp => match view::<Udp>(head, layout.l4.into()).map(|udp| udp.dst.get()) {
-            Some(GENEVE_PORT) => inner(ports, TunnelKind::Geneve, head, layout, (src, dst)),
-            Some(VXLAN_PORT) => inner(ports, TunnelKind::Vxlan, head, layout, (src, dst)),
+            Some(GENEVE_PORT) => inner(ports, TunnelKind::Geneve, head, layout, &outer),
+            Some(VXLAN_PORT) => inner(ports, TunnelKind::Vxlan, head, layout, &outer),
             _ => Arrival::Pass,
         },
         Transport::Icmp | Transport::Icmpv6 => {
@@ -161,8 +186,57 @@ pub(crate) fn question(endpoint: &Endpoint, question: Question) -> Option<OwnFra
     }
 }
 
-/// Takes the outer headers off. What a device said of the outer checksum says nothing of the inner.
-pub(crate) fn unwrap(packet: &mut Packet, trim: usize) -> bool {
+/// False if the packet has an outer UDP checksum that is wrong (RFC 8926 3.3: must be dropped).
+pub(crate) fn checksum_fits(packet: &Packet, layout: &Layout) -> bool {
+    let (l4, end) = (usize::from(layout.l4), layout.end as usize);
+    let sum = match view::<Udp>(packet.head(), l4) {
+        // Zero is none, which VXLAN and Geneve may have over IPv6 too (RFC 6936).
+        Some(udp) if udp.checksum.get() == 0 => return true,
+        Some(_) => net::tunnel::pseudo_header(packet.head(), layout),
+        None => return false,
+    };
+    // A device has checked it, or the sender is on this machine.
+    if packet.meta().csum != Csum::Unknown {
+        return true;
+    }
+    let mut at = 0;
+    let covered = packet.segments().map(|segment| {
+        let from = l4.saturating_sub(at).min(segment.len());
+        let to = end.saturating_sub(at).min(segment.len()).max(from);
+        at += segment.len();
+        segment.get(from..to).unwrap_or_default()
+    });
+    covered.fold(sum, Sum::bytes).checksum() == 0
+}
+
+/// Brings congestion that the tunnel met into the packet, whose outer headers are off. False if it
+/// cannot be told that way, and the packet is to be dropped.
+#[cold]
+pub(crate) fn congestion(packet: &mut Packet, outer_tos: u8) -> bool {
+    let parsed = net::parse::extract(packet.head(), packet.len(), &mut FlowKey::default());
+    let Ok(layout) = parsed else { return true };
+    let Some((tos, _)) = inherit::read(packet.head(), &layout) else {
+        // What is not IP has no way to say it (RFC 6040 leaves it to its own protocol).
+        return true;
+    };
+    match ecn::arrived(tos, outer_tos) {
+        Some(marked) if marked == tos => true,
+        Some(marked) => {
+            // A TOS is in no transport checksum.
+            let field = ChecksumField::Full;
+            Editor::new(packet.head_mut(), &layout, field).set_tos(marked);
+            true
+        }
+        None => false,
+    }
+}
+
+/// Takes the outer headers off, and what pads the frame behind its `end`. What a device said of the
+/// outer checksum says nothing of the inner.
+pub(crate) fn unwrap(packet: &mut Packet, trim: usize, end: u32) -> bool {
+    if packet.len() > end as usize && packet.meta().gso == Gso::None {
+        packet.truncate(end as usize);
+    }
     let meta = packet.meta_mut();
     if meta.csum == Csum::Valid {
         meta.csum = Csum::Unknown;
@@ -176,7 +250,7 @@ fn inner(
     kind: TunnelKind,
     head: &[u8],
     layout: &Layout,
-    (src, dst): (IpAddr, IpAddr),
+    outer: &Outer,
 ) -> Arrival {
     let encapsulation = match kind {
         TunnelKind::Geneve => Encapsulation::Geneve,
@@ -184,23 +258,20 @@ fn inner(
     };
     let arrived = match net::tunnel::arrived(head, layout, encapsulation) {
         Ok(arrived) => arrived,
-        Err(
-            TunnelFault::Malformed
-            | TunnelFault::CriticalOption
-            | TunnelFault::NotEthernet
-            | TunnelFault::Fragment,
-        ) => return Arrival::Drop(DropReason::TunnelMalformed),
+        Err(fault) => return Arrival::Drop(reason(fault)),
     };
     let inner = usize::from(arrived.inner);
     let bytes = head.get(inner - usize::from(arrived.options)..inner);
     let options = bytes.map(|bytes| Options::read(ports.tunnel_options(), bytes));
-    let Some(Ok(options)) = options else {
-        return Arrival::Drop(DropReason::TunnelMalformed);
+    let options = match options {
+        Some(Ok(options)) => options,
+        Some(Err(fault)) => return Arrival::Drop(reason(fault)),
+        None => return Arrival::Drop(DropReason::TunnelMalformed),
     };
     if arrived.oam {
         return Arrival::Consumed;
     }
-    let Some(port) = ports.tunnel_for(kind, src, arrived.vni.get()) else {
+    let Some(port) = ports.tunnel_for(kind, outer.src, arrived.vni.get()) else {
         return Arrival::Drop(DropReason::TunnelNoPort);
     };
     match port.refuses_rx() {
@@ -209,12 +280,21 @@ fn inner(
             port: port.number,
             key: TunnelKey {
                 id: arrived.vni.get().into(),
-                src,
-                dst,
+                src: outer.src,
+                dst: outer.dst,
                 options,
             },
             trim: arrived.inner.into(),
+            tos: outer.tos,
         },
+    }
+}
+
+fn reason(fault: TunnelFault) -> DropReason {
+    match fault {
+        TunnelFault::Malformed | TunnelFault::NotEthernet => DropReason::TunnelMalformed,
+        TunnelFault::CriticalOption => DropReason::TunnelCriticalOption,
+        TunnelFault::Fragment => DropReason::TunnelFragment,
     }
 }
 

@@ -2,5 +2,6 @@
 
 pub(crate) mod config;
 pub(crate) mod endpoint;
+pub(crate) mod inherit;
 pub(crate) mod neighbors;
 pub(crate) mod too_big;

@@ -10,8 +10,9 @@ use net::parse::{Layout, Network};
 /// An error message as a whole frame, with up to two tags.
 pub(crate) type ErrorFrame = ArrayVec<u8, { ERROR_BYTES + 8 }>;
 
-/// The error for a packet of more than `mtu` bytes, with the packet's own tags; none if its sender
-/// must not get one, or allows the packet to be fragmented.
+/// The error for a packet of more than `mtu` bytes above Ethernet, with the packet's own tags; none
+/// if its sender must not get one, or allows the packet to be fragmented. What it tells is less by
+/// the tags: they are payload of the tunnel, and the sender's IP knows nothing of them.
 ///
 /// It comes from the address the packet was sent to: the dataplane has no other address that the
 /// sender is sure to know, and hosts look at the quoted packet, not at the sender of the error.
@@ -30,6 +31,8 @@ pub(crate) fn error(head: &[u8], layout: &Layout, mtu: u32) -> Option<ErrorFrame
         _ => return None,
     };
     let mut untagged = [0; ERROR_BYTES];
+    let tags = l3.saturating_sub(Ethernet::LEN);
+    let mtu = (mtu as usize).saturating_sub(tags);
     let problem = Problem::TooBig(u16::try_from(mtu).ok()?);
     let whence = (ethernet.dst, from);
     let len = net::icmp::error(head, layout, problem, whence, &mut untagged)?;

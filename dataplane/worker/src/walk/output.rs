@@ -11,10 +11,8 @@ use ports::{TunnelKind, TunnelSpec};
 
 use super::Walk;
 use crate::program::{ByAddress, Encap, Op, Rest, ToController};
+use crate::tunnel::inherit;
 use crate::{DropReason, PacketInReason, PortEntry, PortKind};
-
-/// Time to live of outer headers.
-const TUNNEL_TTL: u8 = 64;
 
 impl Walk<'_> {
     pub(super) fn output(&mut self, port: PortNo, max_len: u16) {
@@ -193,6 +191,7 @@ impl Walk<'_> {
             }
             TunnelKind::Vxlan => 0,
         };
+        let (tos, ttl) = inherit::defaults(&tunnel.outer);
         let template = Template::new(&Outer {
             encapsulation: encapsulation(tunnel.kind),
             eth_dst: MacAddr::ZERO,
@@ -200,9 +199,9 @@ impl Walk<'_> {
             vlan: endpoint.vtep.vlan.map(|vlan| vlan.get()),
             src: endpoint.vtep.address,
             dst: remote,
-            tos: 0,
-            ttl: TUNNEL_TTL,
-            dont_fragment: true,
+            tos,
+            ttl,
+            dont_fragment: tunnel.outer.dont_fragment,
             vni,
             options: bytes.get(..options).unwrap_or_default(),
         });
@@ -217,7 +216,9 @@ impl Walk<'_> {
             uplink: endpoint.uplink,
             neighbor: neighbor.ok_or(DropReason::NeighborQueueFull)?,
             inner_mtu: endpoint.mtu.saturating_sub(overhead as u32),
-            ipv6: remote.is_ipv6(),
+            checksum: tunnel.outer.checksum.unwrap_or(remote.is_ipv6()),
+            outer: tunnel.outer,
+            inherits: inherit::inherits(&tunnel.outer),
             template,
         })
     }

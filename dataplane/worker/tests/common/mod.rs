@@ -2,6 +2,7 @@
 #![allow(dead_code)] // every test file uses a part of it
 
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use conntrack::ConnTable;
@@ -15,7 +16,7 @@ use openflow::text::Names;
 use openflow::{Action, Field, Instructions, Match};
 use packet::{Csum, Gso, Packet, Pool};
 use ports::mem::{MemPort, MemWire};
-use ports::{Caps, TunnelKind, TunnelSpec};
+use ports::{Caps, OuterSpec, TunnelKind, TunnelSpec};
 use tables::{FlowFilter, Tables};
 use worker::{
     Config, Counter, DropReason, PacketIn, PacketOut, PortOptions, Reply, Request, Shared,
@@ -122,14 +123,39 @@ impl Rig {
 
     /// Adds a flow-based Geneve or VXLAN port.
     pub fn tunnel(&mut self, number: u32, kind: TunnelKind) {
+        self.tunnel_with(number, kind, OuterSpec::default());
+    }
+
+    /// Likewise, with outer headers of that kind.
+    pub fn tunnel_with(&mut self, number: u32, kind: TunnelKind, outer: OuterSpec) {
+        let (remote, key) = (None, None);
+        self.tunnel_port(
+            number,
+            TunnelSpec {
+                kind,
+                remote,
+                key,
+                outer,
+            },
+        );
+    }
+
+    /// Adds a Geneve port to one peer.
+    pub fn tunnel_to(&mut self, number: u32, peer: IpAddr, outer: OuterSpec) {
+        let spec = TunnelSpec {
+            kind: TunnelKind::Geneve,
+            remote: Some(peer),
+            key: None,
+            outer,
+        };
+        self.tunnel_port(number, spec);
+    }
+
+    fn tunnel_port(&mut self, number: u32, spec: TunnelSpec) {
         let tunnel = TunnelPort {
             number: PortNo(number),
             name: format!("t{number}"),
-            spec: TunnelSpec {
-                kind,
-                remote: None,
-                key: None,
-            },
+            spec,
         };
         self.workers.add_tunnel(&tunnel, 0).unwrap();
         self.poll();
