@@ -75,9 +75,12 @@ pub enum Command {
     Fdb(Fdb),
     /// Dropped packets by reason
     Drops,
-    /// What each worker does
+    /// What each worker does: how busy it is, where its time goes, what it polls. Busy shares and
+    /// packets per second are of the last second and minute; cycles (of the time stamp counter) per
+    /// packet by stage, batches and residence (from a port's reception to the call that sends, of
+    /// sampled packets) are of the last minute
     Cores,
-    /// Flow caches of the workers
+    /// Flow caches of the workers: how full, how much memory, how often they know a packet's flow
     Cache,
     /// Underlay next hops
     #[command(subcommand)]
@@ -238,6 +241,16 @@ pub enum Port {
     },
     /// Every port
     List,
+    /// Have another worker poll a port; no packet is lost or overtakes another of its flow
+    Move {
+        /// Its name
+        name: String,
+        /// Core of the worker, one of those in `sluicectl cores`
+        core: u32,
+        /// Which rx queue, of a port with several
+        #[arg(long, default_value_t = 0)]
+        rxq: u16,
+    },
 }
 
 #[cfg(test)]

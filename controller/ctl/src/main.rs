@@ -231,8 +231,14 @@ fn port(cli: &Cli, source: &mut Source, command: &Port) -> Result<String, Failur
         }
         Port::Add { spec } => Request::PortAdd { spec: spec.clone() },
         Port::Del { name } => Request::PortDel { name: name.clone() },
+        Port::Move { name, core, rxq } => Request::PortMove {
+            name: name.clone(),
+            cpu: *core,
+            rxq: *rxq,
+        },
     };
-    match source.ask("port add and port del", &request)? {
+    match source.ask("port add, port del and port move", &request)? {
+        Reply::Done {} => Ok(String::new()),
         Reply::Port { port, created } => output(cli, &port, || {
             let (name, number) = (&port.name, port.ofport);
             let how = if created {

@@ -1,15 +1,19 @@
 //! How everything looks: one function per kind of answer, from data to text.
 
+mod cores;
+
 use std::collections::BTreeMap;
 use std::fmt::Write;
 
 use admin::{
-    Cache, Connection, Core, Drop, Fdb, Flow, Group, Meter, Neighbor, Port, PortStats, Session,
-    Show, Table, Tracker, Tuple, Version, ZoneLimit, ZoneLimits,
+    Connection, Drop, Fdb, Flow, Group, Meter, Neighbor, Port, PortStats, Session, Show, Table,
+    Tracker, Tuple, Version, ZoneLimit, ZoneLimits,
 };
 
 use crate::args::DumpFlows;
 use crate::columns::{Columns, percent, span};
+
+pub use cores::{caches, cores};
 
 /// The object behind each port, by number, where it is known.
 pub type Objects = BTreeMap<u32, String>;
@@ -452,60 +456,6 @@ pub fn dropping_flows(flows: &[Flow]) -> String {
         ]);
     }
     format!("\n{}", table.render(""))
-}
-
-/// Workers.
-pub fn cores(cores: &[Core]) -> String {
-    let mut table = Columns::new(&[
-        ">CPU",
-        ">BUSY",
-        ">PACKETS",
-        ">PER BURST",
-        ">IDLE POLLS",
-        ">ASLEEP",
-        "PORTS",
-    ]);
-    for core in cores {
-        let tenths = (u128::from(core.packets) * 10).checked_div(u128::from(core.bursts));
-        table.row([
-            core.cpu.to_string(),
-            format!("{:.1} %", core.busy_percent),
-            core.packets.to_string(),
-            tenths.map_or(String::new(), |t| format!("{}.{}", t / 10, t % 10)),
-            core.idle_polls.to_string(),
-            span(core.asleep_ns / 1_000_000),
-            core.ports.join(" "),
-        ]);
-    }
-    or_none(&table, "no workers")
-}
-
-/// Flow caches.
-pub fn caches(caches: &[Cache]) -> String {
-    let mut table = Columns::new(&[
-        ">CPU",
-        ">ENTRIES",
-        ">CAPACITY",
-        ">HITS",
-        ">MISSES",
-        ">STALE",
-        ">UNCACHEABLE",
-        ">HIT RATE",
-    ]);
-    for cache in caches {
-        let all = cache.hits + cache.misses + cache.stale + cache.uncacheable;
-        table.row([
-            cache.cpu.to_string(),
-            cache.entries.to_string(),
-            cache.capacity.to_string(),
-            cache.hits.to_string(),
-            cache.misses.to_string(),
-            cache.stale.to_string(),
-            cache.uncacheable.to_string(),
-            percent(cache.hits, all),
-        ]);
-    }
-    or_none(&table, "no workers")
 }
 
 /// Underlay next hops.

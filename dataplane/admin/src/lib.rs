@@ -15,13 +15,15 @@
 //! The types are plain (strings and numbers) on purpose: the format is read by people and scripts.
 
 mod client;
+mod cores;
 mod reply;
 mod request;
 
 pub use client::{Client, Error};
+pub use cores::{Batches, Cache, Core, Residence, RxQueue, StageTime};
 pub use reply::{
-    Band, Bucket, Cache, Connection, Core, Drop, Fdb, FdbEntry, Flow, Group, Meter, Neighbor, Port,
-    PortStats, Reply, Session, Show, Table, Tracker, Tuple, Version, ZoneLimit, ZoneLimits,
+    Band, Bucket, Connection, Drop, Fdb, FdbEntry, Flow, Group, Meter, Neighbor, Port, PortStats,
+    Reply, Session, Show, Table, Tracker, Tuple, Version, ZoneLimit, ZoneLimits,
 };
 pub use request::Request;
 

@@ -2,6 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::{Cache, Core};
+
 /// A reply.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -403,44 +405,6 @@ pub struct Drop {
     pub explanation: String,
     /// Packets.
     pub packets: u64,
-}
-
-/// A worker.
-#[derive(Clone, Debug, PartialEq, Default, Serialize, Deserialize)]
-pub struct Core {
-    /// Processor.
-    pub cpu: u32,
-    /// Ports it serves.
-    pub ports: Vec<String>,
-    /// Packets received.
-    pub packets: u64,
-    /// Bursts with packets.
-    pub bursts: u64,
-    /// Polls without packets.
-    pub idle_polls: u64,
-    /// Nanoseconds asleep because nothing came.
-    pub asleep_ns: u64,
-    /// Share of time at work lately, percent.
-    pub busy_percent: f64,
-}
-
-/// A worker's flow cache.
-#[derive(Clone, Debug, PartialEq, Eq, Default, Serialize, Deserialize)]
-pub struct Cache {
-    /// Processor of the worker.
-    pub cpu: u32,
-    /// Entries in use.
-    pub entries: u64,
-    /// Entries at most.
-    pub capacity: u64,
-    /// Packets that found a valid entry.
-    pub hits: u64,
-    /// Packets that found none.
-    pub misses: u64,
-    /// Packets that found one made under older tables.
-    pub stale: u64,
-    /// Packets whose key cannot be cached.
-    pub uncacheable: u64,
 }
 
 /// MAC addresses that NORMAL has learnt, and what happened to them since the start.

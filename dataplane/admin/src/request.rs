@@ -17,6 +17,17 @@ pub enum Request {
         /// Its name.
         name: String,
     },
+    /// Has another worker poll a port, or one of its rx queues ->
+    /// [`Reply::Done`](crate::Reply::Done) when it does.
+    PortMove {
+        /// Its name.
+        name: String,
+        /// Processor of the worker.
+        cpu: u32,
+        /// Which rx queue, from 0.
+        #[serde(default)]
+        rxq: u16,
+    },
     /// Every port with its counters -> [`Reply::Ports`](crate::Reply::Ports).
     PortList,
     /// Waits until a port lets packets in and out -> [`Reply::Port`](crate::Reply::Port) as soon as

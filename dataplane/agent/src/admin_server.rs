@@ -1,5 +1,6 @@
 //! The admin socket: requests of `sluicectl` and `sluice-cni`, one JSON document per line.
 
+mod cores;
 mod flows;
 mod show;
 mod tracker;
@@ -108,6 +109,10 @@ async fn try_answer(switch: &Switch, request: Request) -> Result<Reply, String> 
         Request::PortDel { name } => Reply::PortDeleted {
             existed: switch.delete_port(&name).await?,
         },
+        Request::PortMove { name, cpu, rxq } => {
+            switch.move_port(&name, rxq, cpu).await?;
+            Reply::Done {}
+        }
         Request::PortList => Reply::Ports(show::ports(switch)),
         Request::PortWaitOpen { name, timeout_ms } => {
             wait_open(switch, &name, Duration::from_millis(timeout_ms)).await?
@@ -149,8 +154,8 @@ async fn try_answer(switch: &Switch, request: Request) -> Result<Reply, String> 
             }
         }
         Request::Drops => Reply::Drops(show::drops(switch)),
-        Request::Cores => Reply::Cores(show::cores(switch)),
-        Request::Cache => Reply::Caches(show::caches(switch)),
+        Request::Cores => Reply::Cores(cores::cores(switch)),
+        Request::Cache => Reply::Caches(cores::caches(switch)),
         Request::NeighborList => {
             Reply::Neighbors(show::neighbors(switch, switch.engine.neighbors()))
         }

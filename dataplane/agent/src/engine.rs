@@ -11,7 +11,7 @@ use openflow::msg::Continuation;
 use ports::{Port, TunnelSpec};
 use worker::{
     CountersSnapshot, FdbCounts, FdbEntry, NeighborEntry, PacketInQueue, PacketOut, PortOptions,
-    RequestQueue,
+    RequestQueue, TelemetrySnapshot,
 };
 
 /// Called once, on whichever thread, when something is done.
@@ -61,8 +61,25 @@ pub struct WorkerView {
     pub ports: Vec<String>,
     /// Its counters.
     pub counters: CountersSnapshot,
-    /// Most flows in its cache.
-    pub cache_capacity: u64,
+    /// Where its time goes.
+    pub telemetry: TelemetrySnapshot,
+    /// The rx queues that it polls.
+    pub queues: Vec<RxQueueView>,
+}
+
+/// An rx queue at a moment.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RxQueueView {
+    /// Its port's name.
+    pub port: String,
+    /// Number.
+    pub queue: u16,
+    /// Packets that came in by it.
+    pub packets: u64,
+    /// Ticks that its packets took, in the rounds that were timed.
+    pub ticks: u64,
+    /// Its packets are spread over all workers.
+    pub spread: bool,
 }
 
 /// A queue at a moment.
@@ -124,6 +141,20 @@ pub trait Engine {
     /// # Errors
     /// One line for the operator.
     fn delete_port(&self, number: PortNo, done: Done<()>) -> Result<(), String>;
+
+    /// Has the worker of a processor poll an rx queue of a port; calls back when it does.
+    ///
+    /// # Errors
+    /// One line for the operator.
+    fn move_port(&self, number: PortNo, queue: u16, cpu: u32, done: Done<()>)
+    -> Result<(), String>;
+
+    /// Moves rx queues between workers if it is time for that and worth it; one line for each. Called
+    /// about once a second.
+    fn balance(&self) -> Vec<String>;
+
+    /// Ticks of a worker's clock in a second.
+    fn ticks_per_second(&self) -> u64;
 
     /// Tells the workers what has changed of a port.
     fn set_port(&self, number: PortNo, state: PortState);

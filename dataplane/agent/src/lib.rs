@@ -45,7 +45,7 @@ mod timers;
 mod workers;
 
 pub use admin_server::serve_admin;
-pub use engine::{Device, Done, Engine, NewPort, PortState, QueueView, WorkerView};
+pub use engine::{Device, Done, Engine, NewPort, PortState, QueueView, RxQueueView, WorkerView};
 pub use options::{FailMode, Options, PacketInLimit, parse_protocols};
 pub use serve::serve;
 pub use switch::{Identity, Opener, Switch};

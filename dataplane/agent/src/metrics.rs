@@ -1,7 +1,9 @@
 //! What `/metrics` shows.
 
 mod connections;
+mod cores;
 
+use prometheus::proto::MetricFamily;
 use prometheus::{
     CounterVec, GaugeVec, IntCounterVec, IntGaugeVec, Opts, Registry, Result, TextEncoder,
 };
@@ -51,9 +53,11 @@ impl Switch {
         identity(&page, self)?;
         connections::connections(&page, self)?;
         ports(&page, self)?;
-        workers(&page, self)?;
+        let histograms = workers(&page, self)?;
         tables(&page, self)?;
-        TextEncoder::new().encode_to_string(&page.0.gather())
+        let mut families = page.0.gather();
+        families.extend(histograms);
+        TextEncoder::new().encode_to_string(&families)
     }
 }
 
@@ -194,14 +198,20 @@ fn delays(page: &Page, ports: &Ports) -> Result<()> {
     Ok(())
 }
 
-fn workers(page: &Page, switch: &Switch) -> Result<()> {
-    let workers = switch.engine.workers();
-    let labelled: Vec<(String, &CountersSnapshot)> = workers
-        .iter()
+/// All that workers count; gives what is not in the registry.
+fn workers(page: &Page, switch: &Switch) -> Result<Vec<MetricFamily>> {
+    let workers: Vec<(String, crate::WorkerView)> = switch
+        .engine
+        .workers()
+        .into_iter()
         .map(|worker| {
             let cpu = worker.cpu.map_or("none".to_owned(), |cpu| cpu.to_string());
-            (cpu, &worker.counters)
+            (cpu, worker)
         })
+        .collect();
+    let labelled: Vec<(&String, &CountersSnapshot)> = workers
+        .iter()
+        .map(|(cpu, worker)| (cpu, &worker.counters))
         .collect();
     for counter in Counter::ALL {
         let (name, help) = (counter.name(), counter.explain().trim());
@@ -250,10 +260,11 @@ fn workers(page: &Page, switch: &Switch) -> Result<()> {
         &["cpu"],
     )?;
     for (at, (cpu, _)) in labelled.iter().enumerate() {
-        let percent = switch.busy.borrow().percent(at);
+        let percent = switch.busy.borrow().second(at).busy_percent;
         busy.with_label_values(&[cpu]).set(percent / 100.0);
     }
-    Ok(())
+    cores::times(page, &workers, switch.engine.ticks_per_second())?;
+    Ok(cores::histograms(&workers))
 }
 
 /// True for counters that go down too.

@@ -421,6 +421,25 @@ impl Switch {
         Ok(true)
     }
 
+    /// Has the worker of a processor poll an rx queue of a port; returns when it does.
+    ///
+    /// # Errors
+    /// One line for the operator.
+    pub async fn move_port(&self, name: &str, queue: u16, cpu: u32) -> Result<(), String> {
+        let number = self.ports.borrow().named(name).map(|port| port.number);
+        let number = number
+            .ok_or_else(|| format!("there is no port {name}; `sluicectl port list` shows them"))?;
+        let (sender, receiver) = oneshot::channel();
+        let done = Box::new(move |()| {
+            let _gone = sender.send(());
+        });
+        self.engine.move_port(number, queue, cpu, done)?;
+        let moved = receiver.await;
+        moved.map_err(|_| format!("port {name}: a worker has ended before the port was moved"))?;
+        tracing::info!("port {name}: rx queue {queue} is on core {cpu} now");
+        Ok(())
+    }
+
     /// Changes a port's configuration bits and tells workers and controllers.
     pub(crate) fn configure_port(&self, number: PortNo, config: u32, mask: u32) {
         let mut ports = self.ports.borrow_mut();

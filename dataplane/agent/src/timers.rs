@@ -39,6 +39,9 @@ pub async fn run_timers(switch: Rc<Switch>) {
         loop {
             sleep(BUSY_TICK).await;
             switch.read_busy();
+            for moved in switch.engine.balance() {
+                tracing::info!("{moved}");
+            }
             handle::bundle::expire(&switch);
             // Finds a worker that has ended, see `Switch::worker_ended`.
             switch.barrier().await;

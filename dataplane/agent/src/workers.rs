@@ -13,7 +13,7 @@ use worker::{
     Shared, TunnelPort, Workers,
 };
 
-use crate::{Device, Done, Engine, NewPort, PortState, QueueView, WorkerView};
+use crate::{Device, Done, Engine, NewPort, PortState, QueueView, RxQueueView, WorkerView};
 
 impl Engine for Workers {
     fn now(&self) -> u64 {
@@ -79,6 +79,43 @@ impl Engine for Workers {
         Workers::delete_port(self, number, closed).map_err(|error| error.to_string())
     }
 
+    fn move_port(
+        &self,
+        number: PortNo,
+        queue: u16,
+        cpu: u32,
+        done: Done<()>,
+    ) -> Result<(), String> {
+        let cpus = &self.shared().config.cpus;
+        let worker = cpus.iter().position(|own| u32::try_from(*own) == Ok(cpu));
+        let worker = worker.ok_or_else(|| {
+            let list: Vec<String> = cpus.iter().map(usize::to_string).collect();
+            match list.is_empty() {
+                true => "workers have no cores of their own; start with --cpus".to_owned(),
+                false => format!(
+                    "no worker is on core {cpu}; they are on {}",
+                    list.join(", ")
+                ),
+            }
+        })?;
+        Workers::move_port(self, number, queue, worker, Reply::to(done))
+            .map_err(|error| error.to_string())
+    }
+
+    fn balance(&self) -> Vec<String> {
+        let cpus = &self.shared().config.cpus;
+        let told = |moved: worker::Moved| {
+            let cpu = cpus.get(moved.to).copied().unwrap_or(moved.to);
+            let (port, queue) = (moved.port, moved.queue);
+            format!("port {port}: rx queue {queue} goes to core {cpu}, which has less to do")
+        };
+        Workers::balance(self).into_iter().map(told).collect()
+    }
+
+    fn ticks_per_second(&self) -> u64 {
+        worker::telemetry::ticks_per_second()
+    }
+
     fn set_port(&self, number: PortNo, state: PortState) {
         let updated = self.update_port(number, |entry| {
             entry.config = state.config;
@@ -125,17 +162,28 @@ impl Engine for Workers {
         let shared: &Shared = self.shared();
         let ports = shared.ports();
         let view = |index: usize| {
-            let polled = ports
-                .iter()
-                .filter(|port| matches!(port.kind, PortKind::Device { worker } if worker == index));
+            let mut polled = Vec::new();
+            for port in ports.iter() {
+                for (at, queue) in (0..).zip(&port.placement.rx) {
+                    if queue.worker() == index {
+                        polled.push(RxQueueView {
+                            port: port.name.clone(),
+                            queue: at,
+                            packets: queue.packets(),
+                            ticks: queue.ticks(),
+                            spread: port.placement.spread,
+                        });
+                    }
+                }
+            }
+            let mut names: Vec<String> = polled.iter().map(|q| q.port.clone()).collect();
+            names.dedup();
             WorkerView {
                 cpu: shared.config.cpus.get(index).copied(),
-                ports: polled.map(|port| port.name.clone()).collect(),
+                ports: names,
                 counters: shared.counters(index).snapshot(),
-                cache_capacity: match shared.config.cache_entries {
-                    0 => 0,
-                    entries => entries.next_power_of_two() as u64,
-                },
+                telemetry: shared.telemetry(index).snapshot(),
+                queues: polled,
             }
         };
         (0..shared.workers()).map(view).collect()

@@ -349,3 +349,22 @@ fn nonsense_is_answered_and_the_connection_stays_unless_it_never_ends() {
     line.clear();
     assert!(lines.read_line(&mut line).map_or(true, |n| n == 0));
 }
+
+#[test]
+fn a_port_is_moved_to_the_core_that_is_asked_for() {
+    let twin = Twin::start("admin-move", &[]);
+    let mut admin = client(&twin);
+    let to = |name: &str, cpu| Request::PortMove {
+        name: name.into(),
+        cpu,
+        rxq: 2,
+    };
+    assert_eq!(admin.call(&to("p1", 3)).unwrap(), Reply::Done {});
+    let told = twin
+        .told
+        .try_iter()
+        .find(|told| matches!(told, Told::Moved(..)));
+    assert_eq!(told, Some(Told::Moved(1, 2, 3)));
+    let refused = admin.call(&to("nowhere", 3)).unwrap_err().to_string();
+    assert!(refused.contains("there is no port nowhere"), "{refused}");
+}

@@ -10,6 +10,7 @@ use serde::Deserialize;
 use transport::TlsFiles;
 use worker::{Poll, Vtep};
 
+use crate::balance::AutoBalance;
 use crate::connections::Connections;
 use crate::cpus;
 use crate::fragments::Fragments;
@@ -29,7 +30,7 @@ struct Flags {
     /// The node's name (dp_desc); by default the host's
     #[arg(long, value_name = "NAME")]
     name: Option<String>,
-    /// A port: NAME[,ofport=N|LOCAL][,closed=true][,mtu=N][,vlan=N][,queues=0+1],dev=DEVARGS, where DEVARGS is everything after dev=, as
+    /// A port: NAME[,ofport=N|LOCAL][,closed=true][,mtu=N][,vlan=N][,queues=0+1][,rxq=N][,spread=true],dev=DEVARGS, where DEVARGS is everything after dev=, as
     /// DPDK spells it, or tap[,iface=IF], or veth,iface=IF, or (for measurements) generate[,mode=M][,flows=N][,rate=PPS]..., sink, echo; or
     /// NAME[,ofport=N],tunnel=geneve|vxlan[,remote=IP|flow][,key=VNI|flow]
     /// [,tos=N|inherit][,ttl=N|inherit][,df_default=true|false][,csum=true|false]
@@ -80,6 +81,8 @@ struct Flags {
     fragments: Fragments,
     #[command(flatten)]
     tracking: Tracking,
+    #[command(flatten)]
+    balance: AutoBalance,
 }
 
 /// One value or a list of them.
@@ -142,6 +145,10 @@ struct File {
     ct_tcp: Option<String>,
     ct_pickup: Option<bool>,
     ct_timeout: Option<Texts>,
+    auto_balance: Option<String>,
+    auto_balance_interval: Option<u64>,
+    auto_balance_load: Option<u8>,
+    auto_balance_improvement: Option<u8>,
 }
 
 impl Texts {
@@ -154,6 +161,16 @@ impl Texts {
 }
 
 impl File {
+    /// What it says about moving ports between cores.
+    fn balance(&mut self) -> AutoBalance {
+        AutoBalance {
+            auto_balance: self.auto_balance.take(),
+            auto_balance_interval: self.auto_balance_interval,
+            auto_balance_load: self.auto_balance_load,
+            auto_balance_improvement: self.auto_balance_improvement,
+        }
+    }
+
     /// What it says about connection tracking.
     fn tracking(&mut self) -> Tracking {
         Tracking {
@@ -228,6 +245,8 @@ pub struct Config {
     pub tracking: Resolved,
     /// How much is kept of fragments that are tracked.
     pub fragments: worker::FragmentLimits,
+    /// When ports go to other cores.
+    pub balance: Option<worker::Balance>,
     /// Cores of workers; empty: one worker, not pinned.
     pub cpus: Vec<usize>,
     /// Most MAC addresses that NORMAL learns.
@@ -307,6 +326,7 @@ fn merge(flags: Flags, mut file: File) -> Result<Config, String> {
     let (openflow, tls) = flags.connections.or(file.connections()).resolve()?;
     let sizes = flags.sizes.or(file.sizes()).check()?;
     let tracking = flags.tracking.or(file.tracking()).resolve()?;
+    let balance = flags.balance.or(file.balance()).resolve()?;
     let fragments = flags.fragments.or(file.fragments()).limits()?;
     let name = match flags.name.or(file.name) {
         Some(name) => name,
@@ -371,6 +391,7 @@ fn merge(flags: Flags, mut file: File) -> Result<Config, String> {
         sizes,
         tracking,
         fragments,
+        balance,
         cpus,
         mac_table_size,
         mac_aging_time,

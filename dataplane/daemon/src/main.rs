@@ -4,6 +4,7 @@
 //! `/metrics` ([`http`]) and systemd's notifications ([`notify`]). Everything else is in `agent`
 //! and `worker`.
 
+mod balance;
 mod config;
 mod connections;
 mod cpus;

@@ -49,6 +49,7 @@ pub fn run(config: Config) -> Result<()> {
             cpus: config.cpus.clone(),
             poll: config.poll,
             fdb_entries: config.mac_table_size as usize,
+            balance: config.balance,
             fragments: config.fragments,
             fdb_idle: u64::from(config.mac_aging_time) * 1_000_000_000,
             ..worker::Config::default()

@@ -45,6 +45,30 @@ pub struct Config {
     pub fdb_seed: Option<[u64; 2]>,
     /// How much is kept of fragments that are tracked.
     pub fragments: FragmentLimits,
+    /// When rx queues are moved to other workers; none: never.
+    pub balance: Option<Balance>,
+}
+
+/// When rx queues are moved to other workers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Balance {
+    /// Nanoseconds between two looks.
+    pub interval: u64,
+    /// Some worker must have been at work for more than so many percent of that time.
+    pub load: u8,
+    /// The variance of the workers' loads must fall by so many percent.
+    pub improvement: u8,
+}
+
+impl Default for Balance {
+    fn default() -> Self {
+        // As Open vSwitch has them.
+        Balance {
+            interval: 60_000_000_000,
+            load: 95,
+            improvement: 25,
+        }
+    }
 }
 
 /// How much is kept of fragments on their way through the connection tracker, in all workers
@@ -87,6 +111,7 @@ impl Default for Config {
             fdb_idle: 300_000_000_000,
             fdb_seed: None,
             fragments: FragmentLimits::default(),
+            balance: None,
         }
     }
 }

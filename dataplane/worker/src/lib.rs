@@ -15,6 +15,7 @@
     )
 )]
 
+mod balance;
 mod cache;
 mod command;
 mod config;
@@ -39,7 +40,7 @@ mod walk;
 mod workers;
 
 pub use command::{Command, Device, NeighborEntry, NeighborState, PacketOut, Reply};
-pub use config::{Config, FragmentLimits, Poll};
+pub use config::{Balance, Config, FragmentLimits, Poll};
 pub use counters::{Counter, Counters, CountersSnapshot};
 pub use drop_reason::DropReason;
 pub use engine::Worker;
@@ -53,4 +54,4 @@ pub use requests::{Request, RequestQueue};
 pub use shared::Shared;
 pub use telemetry::{Histogram, HistogramSnapshot, Stage, Telemetry, TelemetrySnapshot};
 pub use tunnel::config::{TunnelPort, Vtep, VtepError};
-pub use workers::Workers;
+pub use workers::{Moved, Workers};

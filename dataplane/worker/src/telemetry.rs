@@ -14,6 +14,7 @@ mod probe;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 pub use histogram::{Histogram, HistogramSnapshot};
+pub use os::ticks_per_second;
 pub(crate) use probe::Probe;
 
 /// One round with packets in so many is timed, on average.
@@ -86,6 +87,11 @@ impl Telemetry {
         if let Some(count) = self.bursts.get(size as usize) {
             add(count, 1);
         }
+    }
+
+    /// Ticks in all stages, of the rounds that were sampled.
+    pub(crate) fn stage_ticks(&self) -> u64 {
+        self.stages.iter().map(|n| n.load(Relaxed)).sum()
     }
 
     /// Everything at this moment.

@@ -1,5 +1,6 @@
 //! The workers as the control plane has them: threads, and the port map that they share.
 
+mod balancer;
 mod link;
 mod moves;
 
@@ -23,6 +24,8 @@ use crate::{
     PortMap, PortOptions, PortSlot, Queue, Reply, TunnelPort, Vtep, Worker,
 };
 
+use balancer::Balancer;
+pub use balancer::Moved;
 use link::Link;
 use moves::Moves;
 
@@ -31,6 +34,7 @@ use moves::Moves;
 pub struct Workers {
     link: Link,
     moves: Arc<Moves>,
+    balancer: Balancer,
     threads: Vec<JoinHandle<()>>,
     ports: Mutex<PortMap>,
 }
@@ -84,6 +88,7 @@ impl Workers {
                 shared,
             },
             moves: Arc::default(),
+            balancer: Balancer::default(),
             threads: Vec::new(),
         };
         (workers, engines)

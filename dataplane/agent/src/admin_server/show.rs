@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 
 use admin::{
-    Band, Bucket, Cache, Core, Drop, Fdb, FdbEntry, Flow, Group, Meter, Neighbor, Port, PortStats,
-    Session, Show, Table, Version,
+    Band, Bucket, Drop, Fdb, FdbEntry, Flow, Group, Meter, Neighbor, Port, PortStats, Session,
+    Show, Table, Version,
 };
 use net::{GroupId, MeterId};
 use openflow::Action;
@@ -12,7 +12,7 @@ use openflow::model::{BandKind, GroupType, METER_PKTPS};
 use openflow::msg::Role;
 use openflow::text::{self, Names};
 use tables::{FlowFilter, Rule, TABLES};
-use worker::{Counter, DropReason, NeighborEntry, NeighborState};
+use worker::{DropReason, NeighborEntry, NeighborState};
 
 use crate::Switch;
 use crate::handle::{multipart, stream};
@@ -285,7 +285,7 @@ fn sessions(switch: &Switch) -> Vec<Session> {
     targets.chain(connected).collect()
 }
 
-fn cpu(worker: &crate::WorkerView) -> Option<u32> {
+pub(super) fn cpu(worker: &crate::WorkerView) -> Option<u32> {
     worker.cpu.and_then(|cpu| u32::try_from(cpu).ok())
 }
 
@@ -305,41 +305,6 @@ pub(super) fn drops(switch: &Switch) -> Vec<Drop> {
         }
     }
     drops
-}
-
-pub(super) fn cores(switch: &Switch) -> Vec<Core> {
-    let workers = switch.engine.workers();
-    let busy = switch.busy.borrow();
-    let core = |(at, worker): (usize, &crate::WorkerView)| {
-        let counters = &worker.counters;
-        Core {
-            cpu: cpu(worker).unwrap_or_default(),
-            ports: worker.ports.clone(),
-            packets: counters.get(Counter::RxPackets),
-            bursts: counters.get(Counter::BusyPolls),
-            idle_polls: counters.get(Counter::IdlePolls),
-            asleep_ns: counters.get(Counter::SleepNanos),
-            busy_percent: busy.percent(at),
-        }
-    };
-    workers.iter().enumerate().map(core).collect()
-}
-
-pub(super) fn caches(switch: &Switch) -> Vec<Cache> {
-    let workers = switch.engine.workers();
-    let cache = |worker: &crate::WorkerView| {
-        let counters = &worker.counters;
-        Cache {
-            cpu: cpu(worker).unwrap_or_default(),
-            entries: counters.get(Counter::CacheEntries),
-            capacity: worker.cache_capacity,
-            hits: counters.get(Counter::CacheHits),
-            misses: counters.get(Counter::CacheMisses),
-            stale: counters.get(Counter::CacheStale),
-            uncacheable: counters.get(Counter::CacheBypass),
-        }
-    };
-    workers.iter().map(cache).collect()
 }
 
 pub(super) fn neighbors(switch: &Switch, entries: Vec<NeighborEntry>) -> Vec<Neighbor> {

@@ -33,6 +33,7 @@ pub enum Told {
     Flushed(conntrack::Filter),
     DropFragments(bool),
     Neighbor(IpAddr, MacAddr),
+    Moved(u32, u16, u32),
 }
 
 #[derive(Debug, PartialEq, Eq)]
@@ -118,6 +119,26 @@ impl Engine for TwinEngine {
         Ok(())
     }
 
+    fn move_port(
+        &self,
+        number: PortNo,
+        queue: u16,
+        cpu: u32,
+        done: Done<()>,
+    ) -> Result<(), String> {
+        self.tell(Told::Moved(number.0, queue, cpu));
+        done(());
+        Ok(())
+    }
+
+    fn balance(&self) -> Vec<String> {
+        Vec::new()
+    }
+
+    fn ticks_per_second(&self) -> u64 {
+        1_000_000_000
+    }
+
     fn set_port(&self, number: PortNo, state: PortState) {
         self.tell(Told::Set(number.0, state.config));
     }
@@ -127,7 +148,8 @@ impl Engine for TwinEngine {
             cpu: Some(1),
             ports: vec!["p1".into()],
             counters: CountersSnapshot::default(),
-            cache_capacity: 16,
+            telemetry: worker::TelemetrySnapshot::default(),
+            queues: Vec::new(),
         }]
     }
 
