@@ -10,7 +10,7 @@
 # Measured by iperf3, sockperf and bench/connect, with the processor time of the whole machine. At the first and the
 # last level everything, between them only new connections: established ones see neither rules nor Services.
 # Sluice's worker has one processor (--core); on the side `busy` it spins there and the pods have the others.
-# Results: bench/results/*-calico.json and .md. Ten minutes as it is.
+# Results: bench/results/*-calico.json and .md; what to expect, and why: bench/calico/README.md. Ten minutes as it is.
 set -euo pipefail
 
 cd "$(dirname "$0")/.."
