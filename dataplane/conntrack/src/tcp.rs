@@ -20,6 +20,10 @@ pub(crate) enum Verdict {
     Invalid,
     /// It begins a new connection with the tuple of one that is over.
     Renews,
+    /// A reset whose number is not the one that its receiver expects. A receiver that follows RFC
+    /// 5961 3.2 asks back, and is reset then with the right number; another one is reset now. The
+    /// state stays, but soon ends if nothing follows.
+    Doubtful,
 }
 
 /// Combinations that no TCP sends.
@@ -164,6 +168,9 @@ impl State {
         let mut new_sender = old_sender;
         let mut new_receiver = old_receiver;
         if info.has(flags::RST) {
+            if !resets(info, old_sender, flows) {
+                return (Verdict::Doubtful, before);
+            }
             new_sender = Side::Reset;
             new_receiver = Side::Reset;
         } else {
@@ -304,6 +311,16 @@ pub(crate) fn follow(
     };
     flows.from.advance(info, scale as u8);
     true
+}
+
+/// True if a reset has the number that its receiver expects: what follows the last that its sender
+/// has sent, or, of a host that refuses a connection, the acknowledgment of its SYN (RFC 9293
+/// 3.5.2 and 3.10.7.3).
+fn resets(info: &TcpInfo, sender: Side, flows: &Flows<'_>) -> bool {
+    if sender == Side::Silent {
+        return info.has(flags::ACK) && info.ack == flows.to.end.load(Relaxed);
+    }
+    info.seq == flows.from.end.load(Relaxed)
 }
 
 /// The four conditions under which a segment can be acceptable to its receiver.

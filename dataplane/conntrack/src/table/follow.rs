@@ -181,6 +181,13 @@ impl ConnTable {
                 self.remove(conn);
                 return Followed::Gone;
             }
+            Verdict::Doubtful => {
+                // As if one side had closed.
+                let closing = (before & !status::LIFETIME_MASK)
+                    | (TcpState::FinWait as u32) << status::LIFETIME_SHIFT;
+                self.touch(conn, entry, tick, closing);
+                return Followed::Belongs(before);
+            }
             Verdict::Belongs => {}
         }
         let after = after.get();
