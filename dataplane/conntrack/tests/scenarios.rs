@@ -7,8 +7,8 @@ mod common;
 
 use common::*;
 use conntrack::{
-    Commit, Config, ConnTable, CtError, Direction, Filter, NatRange, NatRequest, TcpState, Tuple,
-    TupleFilter,
+    Choice, Commit, Config, ConnTable, CtError, Direction, Filter, NatRange, NatRequest, TcpState,
+    Tuple, TupleFilter,
 };
 use net::key::ct_state::{DNAT, EST, INV, NEW, REL, RPL, SNAT, TRK};
 use net::tcp::flags::{ACK, RST, SYN};
@@ -133,6 +133,69 @@ fn many_clients_share_one_address_until_its_ports_are_used_up() {
     // To another server the same ports are free again.
     let elsewhere = tuple(UDP, [10, 0, 1, 200], 1000, OTHER, 53);
     table.commit(&commit(elsewhere, None, nat), 0).unwrap();
+}
+
+#[test]
+fn when_one_address_has_no_port_left_another_of_the_range_is_taken() {
+    let table = table();
+    let range = NatRange {
+        addresses: Some(([192, 0, 2, 1].into(), [192, 0, 2, 3].into())),
+        ports: Some((5000, 5009)),
+        ..NatRange::default()
+    };
+    let request = NatRequest {
+        src: Some(range),
+        dst: None,
+    };
+    let mut seen = std::collections::BTreeSet::new();
+    for port in 0..30 {
+        let there = tuple(UDP, CLIENT, port, SERVER, 53);
+        let conn = table.commit(&commit(there, None, request), 0).unwrap();
+        let out = table.translated_tuple(conn, Direction::Original).unwrap();
+        assert!(seen.insert((out.src, out.src_port)));
+    }
+    let one_more = tuple(UDP, CLIENT, 30, SERVER, 53);
+    let refused = table.commit(&commit(one_more, None, request), 0);
+    assert_eq!(refused, Err(CtError::NatExhausted));
+    // Towards another server the same ports are free.
+    let elsewhere = tuple(UDP, CLIENT, 30, OTHER, 53);
+    table.commit(&commit(elsewhere, None, request), 0).unwrap();
+}
+
+#[test]
+fn translation_is_the_same_again_or_by_client_or_random_as_it_was_asked_for() {
+    let outs = |choice, now: u64| -> Vec<(IpAddr, u16)> {
+        let table = table();
+        let range = NatRange {
+            addresses: Some(([192, 0, 2, 0].into(), [192, 0, 2, 255].into())),
+            ports: Some((1024, 65_535)),
+            choice,
+        };
+        let request = NatRequest {
+            src: Some(range),
+            dst: None,
+        };
+        let out = |port| {
+            let there = tuple(UDP, CLIENT, port, SERVER, 53);
+            let conn = table.commit(&commit(there, None, request), now).unwrap();
+            let out = table.translated_tuple(conn, Direction::Original).unwrap();
+            (out.src, out.src_port)
+        };
+        (0..20).map(out).collect()
+    };
+    let addresses = |outs: &[(IpAddr, u16)]| {
+        let addresses: std::collections::BTreeSet<_> = outs.iter().map(|out| out.0).collect();
+        addresses.len()
+    };
+    let hash = outs(Choice::Hash, 0);
+    assert_eq!(hash, outs(Choice::Hash, SECOND));
+    assert!(addresses(&hash) > 10);
+    let persistent = outs(Choice::Persistent, 0);
+    assert_eq!(persistent, outs(Choice::Persistent, SECOND));
+    assert_eq!(addresses(&persistent), 1);
+    let random = outs(Choice::Random, 0);
+    assert_ne!(random, outs(Choice::Random, SECOND));
+    assert!(addresses(&random) > 10);
 }
 
 #[test]
