@@ -8,7 +8,7 @@ use conntrack::{ConnTable, Filter};
 use net::options::OptionMap;
 use net::{MacAddr, PortNo};
 use openflow::msg::Continuation;
-use ports::{Port, TunnelSpec};
+use ports::{Port, QueueSpec, Shaping, TunnelSpec};
 use worker::{
     CountersSnapshot, FdbCounts, FdbEntry, NeighborEntry, PacketInQueue, PacketOut, PortOptions,
     RequestQueue, TelemetrySnapshot,
@@ -85,14 +85,16 @@ pub struct RxQueueView {
 /// A queue at a moment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct QueueView {
-    /// Number.
-    pub id: u32,
+    /// Number and settings.
+    pub spec: QueueSpec,
     /// When the port got it, nanoseconds of the workers' clock.
     pub created: u64,
     /// Packets sent.
     pub packets: u64,
     /// Bytes sent.
     pub bytes: u64,
+    /// Packets dropped because too many waited, or for too long.
+    pub dropped: u64,
 }
 
 /// The workers, seen from the control thread. Nothing here blocks for longer than a system call.
@@ -161,6 +163,12 @@ pub trait Engine {
 
     /// A port's queues with what was sent through them, by number.
     fn queues(&self, number: PortNo) -> Vec<QueueView>;
+
+    /// Changes how fast a port sends, and its queues.
+    ///
+    /// # Errors
+    /// One line for the operator.
+    fn shape_port(&self, number: PortNo, shaping: &Shaping) -> Result<(), String>;
 
     /// Addresses that NORMAL has learnt.
     fn fdb(&self) -> Vec<FdbEntry>;

@@ -383,7 +383,7 @@ impl Switch {
             config: record.state.config,
             options: worker::PortOptions {
                 vlan: spec.vlan,
-                queues: spec.queues.clone(),
+                shaping: spec.shaping.clone(),
                 spread: spec.spread,
             },
             device,

@@ -8,6 +8,7 @@ use conntrack::{Conn, ConnTable, Filter, Tuple};
 use net::options::OptionMap;
 use net::{MacAddr, PortNo};
 use openflow::msg::Continuation;
+use ports::Shaping;
 use worker::{
     FdbCounts, FdbEntry, NeighborEntry, PacketInQueue, PacketOut, PortKind, Reply, RequestQueue,
     Shared, TunnelPort, Workers,
@@ -136,13 +137,19 @@ impl Engine for Workers {
         let view = |queue: &Arc<worker::Queue>| {
             let (packets, bytes) = queue.sent();
             QueueView {
-                id: queue.id,
+                spec: queue.spec,
                 created: queue.created,
                 packets,
                 bytes,
+                dropped: queue.dropped(),
             }
         };
         queues.unwrap_or_default().iter().map(view).collect()
+    }
+
+    fn shape_port(&self, number: PortNo, shaping: &Shaping) -> Result<(), String> {
+        let shaped = Workers::shape_port(self, number, shaping);
+        shaped.map_err(|error| error.to_string())
     }
 
     fn fdb(&self) -> Vec<FdbEntry> {

@@ -381,13 +381,13 @@ fn queues_are_told_with_their_counts_and_unknown_ones_refused() {
         let patience = std::time::Duration::from_secs(5);
         admin::Client::connect(&twin.admin, patience).unwrap()
     };
-    let spec = "p7,ofport=7,queues=0+5-6,dev=mem".to_owned();
+    let spec = "p7,ofport=7,rate=1g,queues=0+5:min=100m/max=253400k+6,dev=mem".to_owned();
     admin.call(&admin::Request::PortAdd { spec }).unwrap();
     let stats = ofctl(&twin, &["queue-stats"]);
     for part in [
         "3 queues",
         "port 7 queue 0: bytes=60, pkts=1, errors=0",
-        "port 7 queue 6: bytes=420, pkts=7, errors=0",
+        "port 7 queue 6: bytes=420, pkts=7, errors=6",
     ] {
         assert!(stats.contains(part), "{part}: {stats}");
     }
@@ -396,7 +396,9 @@ fn queues_are_told_with_their_counts_and_unknown_ones_refused() {
     refused(&twin, &["queue-stats", "7", "9"], "OFPQOFC_BAD_QUEUE");
     refused(&twin, &["queue-stats", "8"], "OFPQOFC_BAD_PORT");
     let config = ofctl(&twin, &["queue-get-config", "7"]);
-    for queue in ["queue 0:", "queue 5:", "queue 6:"] {
+    // Parts of the port's rate, because a port in memory has no speed.
+    let rates = "queue 5: min_rate:10.0% max_rate:25.3%";
+    for queue in ["queue 0:", rates, "queue 6:"] {
         assert!(config.contains(queue), "{config}");
     }
     refused(&twin, &["queue-get-config", "8"], "OFPQOFC_BAD_PORT");

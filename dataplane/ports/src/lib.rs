@@ -26,6 +26,7 @@ mod outer;
 mod port;
 #[cfg(feature = "dpdk")]
 mod rss;
+pub mod shaping;
 mod spec;
 mod vnet;
 
@@ -39,5 +40,6 @@ pub use generate::{Delay, GenerateSpec, Mode, Since, TestPort, TestSpec};
 pub use open::{open, open_for};
 pub use outer::{Mark, OuterSpec};
 pub use port::{BURST, Burst, Caps, Pools, Port, PortControl, Queues};
+pub use shaping::{QueueSpec, Shaping};
 pub use spec::{PortKind, PortSpec, SpecError, TunnelKind, TunnelSpec};
 pub use vnet::VnetPort;

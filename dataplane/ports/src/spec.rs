@@ -1,6 +1,6 @@
 //! `NAME,ofport=N,dev=DEVARGS` and `NAME,ofport=N,tunnel=geneve`: how an operator spells a port.
 
-use crate::{OuterSpec, TestSpec};
+use crate::{OuterSpec, Shaping, TestSpec};
 use net::{PortNo, VlanId, Vni};
 use std::fmt;
 use std::net::IpAddr;
@@ -8,7 +8,8 @@ use std::str::FromStr;
 
 /// A port as asked for on the command line, in a file, or over the admin socket.
 ///
-/// Keys: `ofport=N` or `ofport=LOCAL`, `closed=true`, `mtu=N`, `vlan=N`, `queues=0+1+2` (or `0-2`),
+/// Keys: `ofport=N` or `ofport=LOCAL`, `closed=true`, `mtu=N`, `vlan=N`, `rate=BITS`, `burst=BYTES`,
+/// `queues=0+1+2` (or `0-2`, or with settings: `0:prio=1+1-2:max=1g/min=100m`; see [`Shaping`]),
 /// `rxq=N`, `spread=true`, then one of `dev=...` (the last key: everything after it belongs to the device) and
 /// `tunnel=geneve|vxlan[,remote=IP|flow][,key=VNI|flow]`, with the keys of [`OuterSpec`].
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -23,8 +24,8 @@ pub struct PortSpec {
     pub mtu: Option<u16>,
     /// VLAN that NORMAL puts its untagged packets into; None: it carries all VLANs, tagged.
     pub vlan: Option<VlanId>,
-    /// Its queues, by number. They count; shaping them comes in a later version.
-    pub queues: Vec<u32>,
+    /// How fast it sends, and its queues.
+    pub shaping: Shaping,
     /// Rx queues of its device, which spreads the packets over them by flow; 1 if not given.
     pub rxq: u16,
     /// The worker that polls it spreads its packets over all workers, by flow.
@@ -95,10 +96,8 @@ const NAME_MAX: usize = 15;
 const MTU_RANGE: std::ops::RangeInclusive<u16> = 68..=65_000;
 /// Most rx queues of a port.
 const RXQ_MAX: u16 = 64;
-/// Most queues of a port.
-const QUEUES_MAX: usize = 64;
-const KEYS: &str = "ofport, closed, mtu, vlan, queues, rxq, spread, dev, tunnel, remote, key, tos, ttl, df_default, \
-                    csum";
+const KEYS: &str = "ofport, closed, mtu, vlan, rate, burst, queues, rxq, spread, dev, tunnel, remote, key, tos, ttl, \
+                    df_default, csum";
 
 impl FromStr for PortSpec {
     type Err = SpecError;
@@ -136,7 +135,7 @@ struct Keys<'a> {
     closed: bool,
     mtu: Option<u16>,
     vlan: Option<VlanId>,
-    queues: Vec<u32>,
+    shaping: Shaping,
     rxq: Option<u16>,
     spread: bool,
     dev: Option<&'a str>,
@@ -163,7 +162,7 @@ impl<'a> Keys<'a> {
             "tos" | "ttl" | "df_default" | "csum" => {
                 self.outer.get_or_insert_default().take(key, value)?;
             }
-            "closed" | "mtu" | "vlan" | "queues" | "rxq" | "spread" => {
+            "closed" | "mtu" | "vlan" | "rate" | "burst" | "queues" | "rxq" | "spread" => {
                 self.take_common(key, value)?;
             }
             _ => return Err(format!("unknown key '{key}'; keys are {KEYS}")),
@@ -182,7 +181,7 @@ impl<'a> Keys<'a> {
                 let vlan = value.parse().ok().and_then(|n| VlanId::new(n).ok());
                 self.vlan = Some(vlan.ok_or_else(|| format!("vlan '{value}' is not 1 to 4094"))?);
             }
-            "queues" => self.queues = parse_queues(value)?,
+            "rate" | "burst" | "queues" => self.shaping.take(key, value)?,
             "rxq" => {
                 let count = value.parse().ok().filter(|n| (1..=RXQ_MAX).contains(n));
                 self.rxq =
@@ -215,8 +214,8 @@ impl<'a> Keys<'a> {
                 }
                 self.device(name, devargs)?
             }
-            (None, Some(_)) if self.vlan.is_some() || !self.queues.is_empty() => {
-                return Err("vlan= and queues= belong to dev= ports".into());
+            (None, Some(_)) if self.vlan.is_some() || !self.shaping.is_empty() => {
+                return Err("vlan=, rate=, burst= and queues= belong to dev= ports".into());
             }
             (None, Some(_)) if self.rxq.is_some() || self.spread => {
                 return Err("rxq= and spread= belong to dev= ports".into());
@@ -228,13 +227,14 @@ impl<'a> Keys<'a> {
                 outer: self.outer.unwrap_or_default(),
             }),
         };
+        self.shaping.check()?;
         Ok(PortSpec {
             name: name.to_owned(),
             ofport: self.ofport,
             closed: self.closed,
             mtu: self.mtu,
             vlan: self.vlan,
-            queues: self.queues,
+            shaping: self.shaping,
             rxq: self.rxq.unwrap_or(1),
             spread: self.spread,
             kind,
@@ -271,12 +271,13 @@ impl<'a> Keys<'a> {
                     check_name("interface", value)?;
                     iface = Some(value.to_owned());
                 }
-                Some((key @ ("closed" | "mtu" | "vlan" | "queues" | "spread"), value)) => {
-                    self.take_common(key, value)?
-                }
+                Some((
+                    key @ ("closed" | "mtu" | "vlan" | "rate" | "burst" | "queues" | "spread"),
+                    value,
+                )) => self.take_common(key, value)?,
                 _ => {
                     return Err(format!(
-                        "dev={device} takes iface, closed, mtu, vlan, queues, spread; not '{token}'"
+                        "dev={device} takes iface, closed, mtu, vlan, rate, burst, queues, spread; not '{token}'"
                     ));
                 }
             }
@@ -311,32 +312,6 @@ fn parse_ofport(value: &str) -> Result<PortNo, String> {
             PortNo::MAX.0 - 1
         )
     })
-}
-
-/// `0+1+2`, `0-2` or both.
-fn parse_queues(value: &str) -> Result<Vec<u32>, String> {
-    let wrong = || {
-        format!("queues '{value}': numbers joined by + or -, as 0+1 or 0-7, at most {QUEUES_MAX}")
-    };
-    let mut queues = Vec::new();
-    for part in value.split('+') {
-        let (first, last) = part.split_once('-').unwrap_or((part, part));
-        let (first, last): (u32, u32) = match (first.parse(), last.parse()) {
-            // All ones stands for every queue (OpenFlow 1.3.5, A.3.5.7: OFPQ_ALL).
-            (Ok(first), Ok(last)) if first <= last && last < u32::MAX => (first, last),
-            _ => return Err(wrong()),
-        };
-        if (last - first) as usize >= QUEUES_MAX {
-            return Err(wrong());
-        }
-        queues.extend(first..=last);
-    }
-    queues.sort_unstable();
-    queues.dedup();
-    match queues.len() {
-        1..=QUEUES_MAX => Ok(queues),
-        _ => Err(wrong()),
-    }
 }
 
 fn parse_tunnel(value: &str) -> Result<TunnelKind, String> {
@@ -404,9 +379,8 @@ impl fmt::Display for PortSpec {
         if let Some(vlan) = self.vlan {
             write!(f, ",vlan={vlan}")?;
         }
-        if !self.queues.is_empty() {
-            let queues: Vec<String> = self.queues.iter().map(u32::to_string).collect();
-            write!(f, ",queues={}", queues.join("+"))?;
+        if !self.shaping.is_empty() {
+            write!(f, ",{}", self.shaping)?;
         }
         if self.rxq > 1 {
             write!(f, ",rxq={}", self.rxq)?;

@@ -1,7 +1,7 @@
 //! Ports are spelled as the contract says, and a mistake is explained.
 
 use net::{PortNo, Vni};
-use ports::{Mark, OuterSpec, PortKind, PortSpec, TunnelKind, TunnelSpec};
+use ports::{Mark, OuterSpec, PortKind, PortSpec, QueueSpec, Shaping, TunnelKind, TunnelSpec};
 
 fn spec(text: &str) -> PortSpec {
     text.parse().unwrap()
@@ -142,7 +142,7 @@ fn a_mistake_is_named_with_what_to_write_instead() {
         ),
         (
             "p,dev=tap,ifce=x",
-            "dev=tap takes iface, closed, mtu, vlan, queues, spread; not 'ifce=x'",
+            "dev=tap takes iface, closed, mtu, vlan, rate, burst, queues, spread; not 'ifce=x'",
         ),
         ("p,dev=veth", "needs iface="),
         ("p,dev=", "dev= is empty"),
@@ -177,7 +177,8 @@ fn a_port_may_be_local_and_have_a_vlan_and_queues() {
     let port = spec(text);
     assert_eq!(port.ofport, Some(PortNo::LOCAL));
     assert_eq!(port.vlan.map(|vlan| vlan.get()), Some(10));
-    assert_eq!(port.queues, [0, 2, 5, 6, 7]);
+    assert_eq!(port.shaping, Shaping::counting(&[7, 0, 2, 5, 6]));
+    assert!(!port.shaping.is_shaped());
     let again = "br0,ofport=LOCAL,vlan=10,queues=0+2+5+6+7,dev=tap,iface=br0";
     assert_eq!(port.to_string(), again);
     assert_eq!(spec(again), port);
@@ -193,6 +194,65 @@ fn a_port_may_be_local_and_have_a_vlan_and_queues() {
     ] {
         assert!(reason(text).contains(why), "{text}: {}", reason(text));
     }
+}
+
+#[test]
+fn a_port_and_its_queues_may_have_rates() {
+    let text = "up,rate=10g,burst=1m,queues=0+1:min=100m/max=1g+2-3:prio=7/weight=30/limit=99/wait=5,dev=tap,iface=up";
+    let port = spec(text);
+    let [zero, one, _, three] = port.shaping.queues[..] else {
+        panic!("{port}");
+    };
+    assert_eq!(
+        (port.shaping.rate, port.shaping.burst),
+        (Some(10_000_000_000), Some(1_000_000))
+    );
+    assert_eq!(zero, QueueSpec::new(0));
+    assert_eq!((one.min, one.max), (Some(100_000_000), Some(1_000_000_000)));
+    assert_eq!((three.id, three.priority, three.weight), (3, 7, 30));
+    assert_eq!((three.limit, three.wait_ms), (99, 5));
+    assert_eq!(spec(&port.to_string()), port);
+    let settings = port.shaping.to_string();
+    assert_eq!(settings.parse(), Ok(port.shaping));
+    assert_eq!("none".parse(), Ok(Shaping::default()));
+    // Behind the device too, where that is ours.
+    let tap = spec("p,dev=tap,rate=1500k,queues=4:max=1m/burst=9000");
+    assert_eq!(
+        tap.shaping.to_string(),
+        "rate=1500k,queues=4:max=1m/burst=9k"
+    );
+    for (text, why) in [
+        ("p,rate=fast,dev=tap", "rate 'fast' is not a rate"),
+        ("p,rate=999,dev=tap", "at least 1k"),
+        ("p,rate=1g,burst=3,dev=tap", "burst '3'"),
+        ("p,burst=3k,dev=tap", "burst= needs rate="),
+        ("p,queues=1:min=1m,dev=tap", "give rate= too"),
+        ("p,queues=1:weight=2,dev=tap", "give rate= too"),
+        ("p,queues=1:burst=2000,dev=tap", "burst needs max"),
+        (
+            "p,rate=1g,queues=1:min=2m/max=1m,dev=tap",
+            "min is above max",
+        ),
+        (
+            "p,rate=1g,queues=1-3:min=400m,dev=tap",
+            "are 1200m together",
+        ),
+        (
+            "p,rate=1g,queues=1:prio=8,dev=tap",
+            "prio '8' is not 0 to 7",
+        ),
+        (
+            "p,rate=1g,queues=1:weight=0,dev=tap",
+            "weight '0' is not 1 to",
+        ),
+        ("p,queues=1:rate=1m,dev=tap", "a queue has no 'rate'"),
+        ("p,queues=0-3+2:max=1m,dev=tap", "queue 2 is there twice"),
+        ("p,rate=1g,tunnel=vxlan", "belong to dev="),
+    ] {
+        assert!(reason(text).contains(why), "{text}: {}", reason(text));
+    }
+    let wrong = "rate=1g,vlan=3".parse::<Shaping>().unwrap_err();
+    assert!(wrong.contains("'vlan=3' is not rate="), "{wrong}");
 }
 
 #[test]

@@ -31,6 +31,9 @@ pub struct Config {
     pub poll: Poll,
     /// Flows in each worker's cache, rounded up to a power of two; 0 turns the cache off.
     pub cache_entries: usize,
+    /// Packet buffers that may wait in queues of ports, of each worker: ordinary ones, and large ones
+    /// (more than [`Config::FRAME`] bytes in a buffer).
+    pub queue_buffers: (usize, usize),
     /// Packets that may wait for the controller.
     pub packet_in_queue: usize,
     /// Seed of the select groups' hash. The same on every node, so that all nodes choose the same
@@ -98,12 +101,18 @@ impl Default for FragmentLimits {
     }
 }
 
+impl Config {
+    /// Bytes of a packet that an ordinary buffer holds.
+    pub const FRAME: usize = ports::Pools::FRAME_ROOM;
+}
+
 impl Default for Config {
     fn default() -> Self {
         Config {
             cpus: Vec::new(),
             poll: Poll::default(),
             cache_entries: 1 << 17,
+            queue_buffers: (1 << 14, 1 << 8),
             packet_in_queue: 1024,
             select_seed: 0x536c_7569_6365_4c42,
             // As Open vSwitch has them.

@@ -78,6 +78,10 @@ reasons! {
     PortDown "port_down",
     /// The port could not take more packets, or needs a frame split that cannot be.
     PortFull "port_full",
+    /// The queue of the port it goes to is full, or all queues of the worker together are.
+    QueueFull "queue_full",
+    /// It waited too long in a queue of the port it goes to.
+    QueueExpired "queue_expired",
     /// Longer than the MTU of the port it goes to, and not to be fragmented.
     TooBig "too_big",
     /// No packet memory left for a copy, a new header or a segment.

@@ -1,5 +1,7 @@
 //! The way out: packets wait here, per port, until a burst is full or the round is over.
 
+mod shaped;
+
 use std::collections::VecDeque;
 use std::sync::Arc;
 
@@ -11,6 +13,8 @@ use crate::shared::{Handover, Kind, Shared};
 use crate::telemetry::{Probe, Stage};
 use crate::tunnel::neighbors::Resolved;
 use crate::{Counter, DropReason, PortKind, PortMap, PortSlot};
+use shaped::Backlog;
+pub(crate) use shaped::Shaped;
 
 /// Packets that may wait for one next hop, and for all.
 const WAITING_EACH: usize = 16;
@@ -33,6 +37,9 @@ pub(crate) struct Egress {
     outlets: Vec<Outlet>,
     /// Outlets with packets; each stands here at most once.
     touched: Vec<PortSlot>,
+    /// Time of the round, nanoseconds.
+    now: u64,
+    backlog: Backlog,
     /// Wrapped packets whose next hop is being asked for.
     waiting: VecDeque<Waiting>,
     /// Second, and ICMP errors sent in it.
@@ -54,12 +61,16 @@ struct Outlet {
     device: Option<Box<dyn Port>>,
     /// The worker that sends to the device, if it is another.
     elsewhere: Option<usize>,
+    /// Packets go there although there is a device here too.
+    is_diverted: bool,
     /// The device is on its way to this worker.
     is_expected: bool,
     /// What waits for the device, in order.
     kept: Vec<Packet>,
     /// Longest frame without tags.
     frame_max: usize,
+    /// Queues that packets go through, if the port has a rate and its device is here.
+    shaped: Option<Box<Shaped>>,
 }
 
 struct Waiting {
@@ -72,6 +83,8 @@ impl Egress {
     pub fn new(shared: Arc<Shared>, index: usize, pool: Pool) -> Self {
         Egress {
             probe: Probe::new(index),
+            now: 0,
+            backlog: Backlog::new(&shared.config),
             shared,
             index,
             pool,
@@ -92,6 +105,7 @@ impl Egress {
         let needed = needed.unwrap_or(0).max(self.outlets.len());
         self.outlets.resize_with(needed, Outlet::default);
         self.touched.reserve(needed);
+        self.backlog.reserve(needed);
         for (at, outlet) in self.outlets.iter_mut().enumerate() {
             let port = u16::try_from(at).ok().and_then(|at| ports.at(PortSlot(at)));
             let owner = port.and_then(|port| match port.kind {
@@ -99,7 +113,11 @@ impl Egress {
                 PortKind::Tunnel(_) => None,
             });
             let tx_each = port.is_some_and(|port| port.placement.tx_each);
-            outlet.elsewhere = owner.filter(|owner| *owner != self.index && !tx_each);
+            // One worker has the queues of a port, and with them all that goes out by it.
+            let is_shaped = port.is_some_and(|port| port.queues.shaping().is_shaped());
+            let other = owner.filter(|owner| *owner != self.index);
+            outlet.elsewhere = other.filter(|_| !tx_each || is_shaped);
+            outlet.is_diverted = tx_each && outlet.elsewhere.is_some();
             outlet.is_expected = owner.is_some() && outlet.elsewhere.is_none();
             if !outlet.is_expected && !outlet.kept.is_empty() {
                 let lost = std::mem::take(&mut outlet.kept).len() as u64;
@@ -108,6 +126,14 @@ impl Egress {
             }
             outlet.frame_max = port.map_or(0, |port| port.mtu as usize + Ethernet::LEN);
         }
+        for slot in (0..needed).filter_map(|at| u16::try_from(at).ok().map(PortSlot)) {
+            self.adopt_queues(slot, ports.at(slot).map(|port| &**port));
+        }
+    }
+
+    /// Begins a round at `now` nanoseconds.
+    pub fn begin(&mut self, now: u64) {
+        self.now = now;
     }
 
     /// Puts a device in a place; it must be in the map that was adopted last. What waited for it is
@@ -123,7 +149,9 @@ impl Egress {
             return;
         };
         outlet.device = Some(device);
-        for packet in std::mem::take(&mut outlet.kept) {
+        let kept = std::mem::take(&mut outlet.kept);
+        self.unpark(slot);
+        for packet in kept {
             self.stage(slot, packet);
         }
         self.flush();
@@ -132,6 +160,7 @@ impl Egress {
     /// Takes a device out; what was staged for it is sent first.
     pub fn detach(&mut self, slot: PortSlot) -> Option<Box<dyn Port>> {
         self.flush_one(slot);
+        self.park(slot);
         self.outlets.get_mut(usize::from(slot.0))?.device.take()
     }
 
@@ -248,6 +277,9 @@ impl Egress {
             }
             self.flush_one(slot);
         }
+        if self.backlog.due <= self.now {
+            self.serve();
+        }
         if self.tx_packets != 0 {
             let counters = self.shared.counters(self.index);
             counters.add(Counter::TxPackets, self.tx_packets);
@@ -269,7 +301,12 @@ impl Egress {
             return;
         }
         let stage = self.probe.enter(Stage::Tx);
-        if let Some(device) = &mut outlet.device {
+        if outlet.shaped.is_some() && outlet.device.is_some() {
+            self.enqueue(slot);
+            self.probe.enter(stage);
+            return;
+        }
+        if let Some(device) = outlet.device.as_mut().filter(|_| !outlet.is_diverted) {
             let telemetry = self.shared.telemetry(self.index);
             self.probe.leaving(&mut outlet.staged, telemetry);
             let lost = device.tx(&mut outlet.staged);

@@ -123,6 +123,7 @@ impl Worker {
     /// One round at `now` nanoseconds; says how many packets it took.
     pub fn poll(&mut self, now: u64) -> usize {
         self.egress.probe.begin();
+        self.egress.begin(now);
         self.control(now);
         let mut taken = 0;
         for at in 0..self.inputs.len() {
@@ -140,6 +141,11 @@ impl Worker {
         let telemetry = self.shared.telemetry(self.index);
         self.egress.probe.end(taken, telemetry);
         taken
+    }
+
+    /// When it must be polled though nothing comes, because packets wait for their turn: nanoseconds, or none.
+    pub fn due(&self) -> Option<u64> {
+        self.egress.due()
     }
 
     /// True once it was told to stop.

@@ -109,7 +109,11 @@ fn steps(ops: &[Op], egress: &mut Egress, packet: &mut Packet, context: &mut Con
                     return false;
                 }
             }
-            Op::Queue(queue) => queue.0.count(egress.index, packet.len() as u64),
+            Op::Queue(queue) if queue.0.is_shaped => packet.meta_mut().queue = queue.0.place,
+            Op::Queue(queue) => {
+                let (packets, bytes) = on_wire(packet);
+                queue.0.count(egress.index, packets, bytes);
+            }
             Op::Scope(steps_in) => {
                 let end = next + usize::from(*steps_in);
                 scope(

@@ -33,6 +33,7 @@ mod port_map;
 mod program;
 mod requests;
 mod rewrite;
+mod shaper;
 mod shared;
 pub mod telemetry;
 mod tunnel;
@@ -48,7 +49,7 @@ pub use fdb::{Fdb, FdbCounts, FdbEntry};
 pub use packet_in::{PacketIn, PacketInQueue, PacketInReason};
 pub use port_map::{
     Endpoint, Placement, PortEntry, PortError, PortKind, PortMap, PortOptions, PortSlot, Queue,
-    RxQueue,
+    Queues, RxQueue,
 };
 pub use requests::{Request, RequestQueue};
 pub use shared::Shared;

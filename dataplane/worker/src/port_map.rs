@@ -14,7 +14,7 @@ use ports::{TunnelKind, TunnelSpec};
 
 use crate::DropReason;
 use crate::tunnel::config::Vtep;
-pub use options::{PortOptions, Queue};
+pub use options::{PortOptions, Queue, Queues};
 pub use placement::{Placement, RxQueue};
 
 /// Place of a port in every worker's port list; stable while the port lives.
@@ -40,8 +40,8 @@ pub struct PortEntry {
     pub link_up: bool,
     /// VLAN of an access port, for OFPP_NORMAL; none: a trunk.
     pub vlan: Option<VlanId>,
-    /// Its queues, by number.
-    pub queues: Arc<[Arc<Queue>]>,
+    /// Its rate and its queues.
+    pub queues: Arc<Queues>,
     /// What is behind it.
     pub kind: PortKind,
     /// Its rx queues and their workers.
@@ -79,12 +79,6 @@ impl PortEntry {
             c if c & PORT_NO_RECV != 0 => Some(DropReason::PortNoRecv),
             _ => None,
         }
-    }
-
-    /// The queue of a number; an unknown one means the default queue, 0, if there is that.
-    pub fn queue(&self, id: u32) -> Option<&Arc<Queue>> {
-        let find = |id| self.queues.iter().find(|queue| queue.id == id);
-        find(id).or_else(|| find(0))
     }
 
     /// Has a device of its own.
@@ -325,7 +319,8 @@ impl PortMap {
         let same = new.config == entry.config
             && new.link_up == entry.link_up
             && new.mtu == entry.mtu
-            && new.mac == entry.mac;
+            && new.mac == entry.mac
+            && Arc::ptr_eq(&new.queues, &entry.queues);
         if !same {
             new.changed = self.generation + 1;
             *entry = Arc::new(new);

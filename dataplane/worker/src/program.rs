@@ -86,7 +86,7 @@ pub(crate) enum Op {
     Scope(u16),
     /// Takes off what stands behind so many bytes.
     Cut(u32),
-    /// Counts for a queue of the port that comes next.
+    /// Puts the packet into a queue of the port that comes next.
     Queue(ByAddress<Queue>),
     Output(PortSlot),
     Tunnel(Box<Encap>),

@@ -2,7 +2,7 @@
 
 use std::hash::{BuildHasher, RandomState};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering, fence};
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::thread::Thread;
 use std::time::Instant;
 
@@ -13,6 +13,7 @@ use crossbeam_utils::CachePadded;
 use ports::Burst;
 use tables::Published;
 
+use crate::egress::Shaped;
 use crate::fragments::Fragments;
 use crate::tunnel::neighbors::Neighbors;
 use crate::{Config, Counters, Fdb, PacketInQueue, PortMap, PortSlot, RequestQueue, Telemetry};
@@ -42,6 +43,7 @@ pub struct Shared {
     pub(crate) inboxes: Vec<ArrayQueue<Handover>>,
     /// By which packets are spread over workers.
     pub(crate) spread_key: [u64; 2],
+    parked: Mutex<Vec<(PortSlot, Box<Shaped>)>>,
     ports: ArcSwap<PortMap>,
     ports_generation: AtomicU64,
     counters: Vec<CachePadded<Counters>>,
@@ -88,6 +90,7 @@ impl Shared {
             neighbors: Neighbors::new(),
             spread_key: [secret(), secret()],
             inboxes: (0..workers).map(|_| ArrayQueue::new(INBOX)).collect(),
+            parked: Mutex::default(),
             ports: ArcSwap::default(),
             ports_generation: AtomicU64::new(0),
             counters: (0..workers).map(|_| CachePadded::default()).collect(),
@@ -135,6 +138,19 @@ impl Shared {
         let generation = ports.generation();
         self.ports.store(Arc::new(ports));
         self.ports_generation.store(generation, Ordering::Release);
+    }
+
+    /// Keeps the queues of a port while it is on its way from worker to worker.
+    pub(crate) fn park(&self, slot: PortSlot, queues: Box<Shaped>) {
+        let mut parked = self.parked.lock().unwrap_or_else(PoisonError::into_inner);
+        parked.push((slot, queues));
+    }
+
+    /// Gives them to the worker that has the port now.
+    pub(crate) fn unpark(&self, slot: PortSlot) -> Option<Box<Shaped>> {
+        let mut parked = self.parked.lock().unwrap_or_else(PoisonError::into_inner);
+        let at = parked.iter().position(|(of, _)| *of == slot)?;
+        Some(parked.swap_remove(at).1)
     }
 
     /// Registers the calling thread as a worker's.

@@ -14,14 +14,14 @@ use net::options::OptionMap;
 use net::{MacAddr, PortNo};
 use openflow::msg::Continuation;
 use packet::Pool;
-use ports::Port;
+use ports::{Port, Shaping};
 
 use crate::command::Part;
 use crate::port_map::Placement;
 use crate::shared::Shared;
 use crate::{
     Command, Counter, Device, NeighborEntry, PacketOut, Poll, PortEntry, PortError, PortKind,
-    PortMap, PortOptions, PortSlot, Queue, Reply, TunnelPort, Vtep, Worker,
+    PortMap, PortOptions, PortSlot, Queues, Reply, TunnelPort, Vtep, Worker,
 };
 
 use balancer::Balancer;
@@ -150,7 +150,7 @@ impl Workers {
             mtu: control.mtu().into(),
             link_up: control.link_up(),
             vlan: options.vlan,
-            queues: self.queues(&options.queues),
+            queues: self.queues(&options.shaping, None),
             kind: PortKind::Device { worker },
             placement: placement.clone(),
             changed: 0,
@@ -210,7 +210,7 @@ impl Workers {
             mtu: u16::MAX.into(),
             link_up: true,
             vlan: None,
-            queues: self.queues(&[]),
+            queues: Arc::default(),
             kind: PortKind::Tunnel(tunnel.spec),
             placement: Arc::default(),
             changed: 0,
@@ -279,6 +279,19 @@ impl Workers {
             self.link.shared.publish_ports(ports.clone());
         }
         Ok(changed)
+    }
+
+    /// Changes how fast a port sends, and its queues. Packets that wait in a queue that stays, stay.
+    ///
+    /// # Errors
+    /// There is no such port.
+    pub fn shape_port(&self, number: PortNo, shaping: &Shaping) -> Result<(), PortError> {
+        self.update_port(number, |entry| {
+            if entry.queues.shaping() != shaping {
+                entry.queues = self.queues(shaping, Some(&entry.queues));
+            }
+        })
+        .map(|_| ())
     }
 
     /// Says whether IP fragments are dropped before the tables see them.
@@ -386,10 +399,9 @@ impl Workers {
         }
     }
 
-    fn queues(&self, ids: &[u32]) -> Arc<[Arc<Queue>]> {
+    fn queues(&self, shaping: &Shaping, old: Option<&Queues>) -> Arc<Queues> {
         let (workers, now) = (self.link.shared.workers(), self.link.shared.now());
-        let queues = ids.iter().map(|id| Queue::new(*id, workers, now));
-        queues.collect()
+        Arc::new(Queues::new(shaping, workers, now, old))
     }
 
     fn ports(&self) -> MutexGuard<'_, PortMap> {
@@ -429,6 +441,8 @@ impl Drop for Workers {
 const STACK: usize = 16 << 20;
 /// First sleep of an adaptive worker.
 const SHORTEST: Duration = Duration::from_micros(5);
+/// Not worth a sleep.
+const BRIEF: Duration = Duration::from_micros(1);
 /// How long an adaptive worker goes on polling after the last packet, in nanoseconds: the answer
 /// to what was just sent is often on its way.
 const LINGER: u64 = 500_000;
@@ -457,11 +471,13 @@ fn run(mut worker: Worker, shared: &Shared, index: usize) {
             continue;
         };
         let idle = after.saturating_sub(last_packet);
-        if idle > LINGER {
+        let until_due = worker.due().map(|due| due.saturating_sub(after));
+        let longest = until_due.map_or(cap, |wait| cap.min(Duration::from_nanos(wait)));
+        if idle > LINGER && longest >= BRIEF {
             shared.set_asleep(index, true);
             // Whoever hands packets over wakes only who sleeps.
             if !shared.has_handovers(index) {
-                std::thread::park_timeout(nap.min(cap));
+                std::thread::park_timeout(nap.min(longest));
             }
             shared.set_asleep(index, false);
             nap = (nap * 5 / 4).min(cap);

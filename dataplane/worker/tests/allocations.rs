@@ -6,7 +6,7 @@ use common::*;
 use net::{MacAddr, MeterId, TableId};
 use openflow::action::{Ct, CtZone};
 use openflow::{Action, Field, Instructions};
-use ports::TunnelKind;
+use ports::{Shaping, TunnelKind};
 use worker::Counter;
 
 /// Allocations while `rounds` packets are handled whose programs are known.
@@ -55,11 +55,11 @@ fn forwarding_rewriting_and_metering_allocate_nothing() {
 #[test]
 fn bridges_queues_and_groups_that_watch_allocate_nothing() {
     let mut rig = Rig::new(2);
-    let queues = vec![0, 1];
+    let shaping = Shaping::counting(&[0, 1]);
     rig.port_with(
         3,
         &worker::PortOptions {
-            queues,
+            shaping,
             ..worker::PortOptions::default()
         },
     );

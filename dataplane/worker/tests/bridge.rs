@@ -5,6 +5,7 @@ mod common;
 use common::{Rig, SECOND, any, mac, output, set, udp};
 use net::{MacAddr, PortNo, VlanId};
 use openflow::{Action, Field};
+use ports::Shaping;
 use worker::{Config, Counter, DropReason, PortOptions};
 
 fn normal() -> Action {
@@ -218,12 +219,12 @@ fn access_ports_are_untagged_members_of_one_vlan() {
     let mut rig = bridge_of(1);
     for (number, vlan) in [(2, 10), (3, 10), (4, 20)] {
         let vlan = VlanId::new(vlan).ok();
-        let queues = Vec::new();
+        let shaping = Shaping::default();
         rig.port_with(
             number,
             &PortOptions {
                 vlan,
-                queues,
+                shaping,
                 ..PortOptions::default()
             },
         );

@@ -13,7 +13,7 @@ use openflow::model::GroupType;
 use openflow::text::{self, Names};
 use openflow::{Action, Field, Instructions, Match, SubField};
 use ports::mem::MemPort;
-use ports::{Caps, Mark, OuterSpec, Port};
+use ports::{Caps, Mark, OuterSpec, Port, Shaping};
 use proptest::prelude::*;
 use worker::{Config, DropReason, PortOptions};
 
@@ -434,21 +434,21 @@ fn rig(cache_entries: usize, rules: &[(u8, u16, Match, Instructions)]) -> Rig {
         ..Config::default()
     };
     let mut rig = Rig::with(PORTS - 2, config);
-    let queues = vec![0, 2];
+    let shaping = Shaping::counting(&[0, 2]);
     rig.port_with(
         3,
         &PortOptions {
-            queues,
+            shaping,
             ..PortOptions::default()
         },
     );
     let vlan = net::VlanId::new(10).ok();
-    let queues = Vec::new();
+    let shaping = Shaping::default();
     rig.port_with(
         4,
         &PortOptions {
             vlan,
-            queues,
+            shaping,
             ..PortOptions::default()
         },
     );
@@ -529,7 +529,7 @@ fn counts(rig: &mut Rig) -> Vec<String> {
     counts.sort();
     for port in rig.workers.shared().ports().iter() {
         let queues = port.queues.iter();
-        counts.extend(queues.map(|q| format!("{} queue {} {:?}", port.name, q.id, q.sent())));
+        counts.extend(queues.map(|q| format!("{} queue {} {:?}", port.name, q.spec.id, q.sent())));
     }
     let groups = pipeline.groups();
     let mut groups: Vec<String> = groups

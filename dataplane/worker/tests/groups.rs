@@ -12,6 +12,7 @@ use openflow::model::{
     Selection,
 };
 use openflow::{Action, Field, SubField};
+use ports::Shaping;
 use worker::{Counter, DropReason, PortOptions};
 
 fn to_group(rig: &mut Rig, id: u32) {
@@ -364,11 +365,11 @@ fn a_cut_output_sends_the_beginning_and_what_follows_sends_all() {
 #[test]
 fn queues_count_what_is_sent_through_them() {
     let mut rig = Rig::new(1);
-    let queues = vec![0, 1, 5];
+    let shaping = Shaping::counting(&[0, 1, 5]);
     rig.port_with(
         2,
         &PortOptions {
-            queues,
+            shaping,
             ..PortOptions::default()
         },
     );
@@ -393,11 +394,12 @@ fn queues_count_what_is_sent_through_them() {
     let queues = &ports.get(PortNo(2)).unwrap().queues;
     let sent: Vec<_> = queues
         .iter()
-        .map(|queue| (queue.id, queue.sent().0))
+        .map(|queue| (queue.spec.id, queue.sent().0))
         .collect();
     // A queue that the port does not have is its default.
     assert_eq!(sent, [(0, 9), (1, 3), (5, 3)]);
-    assert_eq!(queues[1].sent().1, 3 * frame.len() as u64);
+    let one = queues.iter().nth(1).unwrap();
+    assert_eq!(one.sent().1, 3 * frame.len() as u64);
 }
 
 #[test]

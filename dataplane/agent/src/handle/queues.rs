@@ -1,5 +1,4 @@
-//! Queues of ports: statistics and configuration. Queues count; shaping them comes in a later
-//! version, so none has a rate.
+//! Queues of ports: statistics and configuration.
 
 use net::PortNo;
 use openflow::error::{OFPQOFC_BAD_PORT, OFPQOFC_BAD_QUEUE, OfError};
@@ -18,10 +17,11 @@ pub(super) fn stats(switch: &Switch, port: PortNo, queue: u32) -> Result<Vec<Que
         let age = now.saturating_sub(view.created);
         QueueStats {
             port,
-            queue: view.id,
+            queue: view.spec.id,
             tx_bytes: view.bytes,
             tx_packets: view.packets,
-            tx_errors: 0,
+            // Overruns (struct ofp_queue_stats).
+            tx_errors: view.dropped,
             properties: Vec::new(),
             duration_sec: u32::try_from(age / NANOS).unwrap_or(u32::MAX),
             duration_nsec: (age % NANOS) as u32,
@@ -40,16 +40,36 @@ pub(super) fn config(
     queue: u32,
 ) -> Result<Vec<PacketQueue>, OfError> {
     let config = |(port, view): (PortNo, QueueView)| PacketQueue {
-        queue: view.id,
+        queue: view.spec.id,
         port,
-        min_rate: None,
-        max_rate: None,
+        min_rate: tenths(view.spec.min, speed(switch, port)),
+        max_rate: tenths(view.spec.max, speed(switch, port)),
         properties: Vec::new(),
     };
     Ok(select(switch, port, queue)?
         .into_iter()
         .map(config)
         .collect())
+}
+
+/// What rates of a port's queues are parts of, bit/s: the speed that OFPMP_PORT_DESC tells or, of a port
+/// that has none, such as a tap, its own rate.
+fn speed(switch: &Switch, port: PortNo) -> Option<u64> {
+    let ports = switch.ports.borrow();
+    let record = ports.get(port)?;
+    let device = record.control.as_ref().map_or(0, |control| control.speed());
+    match u64::from(device) * 1_000_000 {
+        0 => record.spec.shaping.rate,
+        speed => Some(speed),
+    }
+}
+
+/// A rate in tenths of a percent, rounded, 1 at least (OpenFlow 1.3.5, 7.2.2). None if there is no
+/// rate, or nothing to compare it with.
+fn tenths(rate: Option<u64>, speed: Option<u64>) -> Option<u16> {
+    let (rate, speed) = (u128::from(rate?), u128::from(speed?));
+    let tenths = (rate * 1000 + speed / 2) / speed.max(1);
+    u16::try_from(tenths.clamp(1, 1000)).ok()
 }
 
 /// The queues that are meant.
@@ -66,7 +86,7 @@ fn select(switch: &Switch, port: PortNo, queue: u32) -> Result<Vec<(PortNo, Queu
         queues.map(move |view| (number, view))
     });
     let found: Vec<_> = queues
-        .filter(|(_, view)| queue == ALL || view.id == queue)
+        .filter(|(_, view)| queue == ALL || view.spec.id == queue)
         .collect();
     match found.is_empty() && queue != ALL {
         true => Err(OFPQOFC_BAD_QUEUE),

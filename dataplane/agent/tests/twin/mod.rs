@@ -16,7 +16,7 @@ use agent::{
 use net::{MacAddr, PortNo};
 use openflow::msg::Continuation;
 use ports::mem::MemPort;
-use ports::{Caps, PortKind};
+use ports::{Caps, PortKind, QueueSpec, Shaping};
 use tables::Tables;
 use worker::{
     CountersSnapshot, FdbCounts, FdbEntry, NeighborEntry, NeighborState, PacketIn, PacketInQueue,
@@ -50,7 +50,7 @@ pub struct TwinEngine {
     invalid_ttl: Arc<AtomicBool>,
     dead: Arc<AtomicBool>,
     skew: Arc<AtomicU64>,
-    queues: Mutex<HashMap<PortNo, Vec<u32>>>,
+    queues: Mutex<HashMap<PortNo, Shaping>>,
     tracker: Arc<conntrack::ConnTable>,
 }
 
@@ -109,7 +109,7 @@ impl Engine for TwinEngine {
         assert!(!port.name.is_empty());
         self.tell(Told::Added(port.number.0, port.config));
         let mut queues = self.queues.lock().unwrap();
-        queues.insert(port.number, port.options.queues);
+        queues.insert(port.number, port.options.shaping);
         Ok(())
     }
 
@@ -172,13 +172,19 @@ impl Engine for TwinEngine {
 
     fn queues(&self, number: PortNo) -> Vec<QueueView> {
         let queues = self.queues.lock().unwrap().get(&number).cloned();
-        let view = |id| QueueView {
-            id,
+        let view = |spec: &QueueSpec| QueueView {
+            spec: *spec,
             created: 0,
-            packets: u64::from(id) + 1,
-            bytes: 60 * (u64::from(id) + 1),
+            packets: u64::from(spec.id) + 1,
+            bytes: 60 * (u64::from(spec.id) + 1),
+            dropped: spec.id.into(),
         };
-        queues.unwrap_or_default().into_iter().map(view).collect()
+        queues.unwrap_or_default().queues.iter().map(view).collect()
+    }
+
+    fn shape_port(&self, number: PortNo, shaping: &Shaping) -> Result<(), String> {
+        self.queues.lock().unwrap().insert(number, shaping.clone());
+        Ok(())
     }
 
     fn fdb(&self) -> Vec<FdbEntry> {

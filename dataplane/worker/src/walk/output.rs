@@ -133,7 +133,7 @@ impl Walk<'_> {
         match &port.kind {
             PortKind::Device { .. } => {
                 self.commit();
-                if let Some(queue) = port.queue(self.now.key.queue.get()) {
+                if let Some(queue) = port.queues.choose(self.now.key.queue.get()) {
                     self.ops.push(Op::Queue(ByAddress(queue.clone())));
                 }
                 self.ops.push(Op::Output(port.slot));
