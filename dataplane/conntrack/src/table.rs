@@ -103,6 +103,12 @@ impl ConnTable {
         counts.created.saturating_sub(ended) as u32
     }
 
+    /// True if there ever was one. Costs a load, where counting takes every pool's lock.
+    #[inline]
+    pub fn was_used(&self) -> bool {
+        self.arena.high_water() != 0
+    }
+
     /// True if there are none.
     pub fn is_empty(&self) -> bool {
         self.len() == 0

@@ -29,13 +29,21 @@ impl Finisher {
     #[inline]
     pub(crate) fn finish(
         &self,
-        mut packet: Packet,
+        packet: Packet,
         send: &mut impl FnMut(Packet),
     ) -> Result<(), Unsent> {
+        if packet.meta().is_open() {
+            return self.finish_open(packet, send);
+        }
+        send(packet);
+        Ok(())
+    }
+
+    #[inline(never)]
+    fn finish_open(&self, mut packet: Packet, send: &mut impl FnMut(Packet)) -> Result<(), Unsent> {
         let meta = packet.meta();
         // Devices look for IP right behind Ethernet and its tags.
-        let open = meta.gso != Gso::None || meta.csum == Csum::Partial;
-        let hidden = meta.tunnel_len != 0 || (open && !begins_with_ip(packet.head()));
+        let hidden = meta.tunnel_len != 0 || !begins_with_ip(packet.head());
         let carried = match meta.gso {
             Gso::None => true,
             Gso::Tcp4 | Gso::Tcp6 => self.caps.tso && !hidden,

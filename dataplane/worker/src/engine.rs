@@ -219,7 +219,7 @@ impl Worker {
     #[inline]
     fn prefetch_connections(&self, lookups: &[Lookup]) {
         let conns = &self.shared.conns;
-        if conns.is_empty() {
+        if !conns.was_used() {
             return;
         }
         for flow in lookups.iter().filter_map(|lookup| lookup.found) {

@@ -41,33 +41,47 @@ pub(crate) fn run(
     hash: u64,
     now: u64,
 ) {
-    // Most programs of a switch are one of these, and need no more than that.
-    match &*program.ops {
-        [Op::Output(slot)] => return egress.send(*slot, packet),
-        [Op::Rewrite(all), Op::Output(slot)] => {
-            let field = checksum_field(&packet, layout);
-            all.apply(packet.head_mut(), layout, field, &operands.given);
-            return egress.send(*slot, packet);
-        }
-        _ => {}
+    // Most programs of a switch change fields, perhaps put on a tag or a tunnel, and send.
+    let mut ops = &*program.ops;
+    if let [Op::Rewrite(all), rest @ ..] = ops {
+        let field = checksum_field(&packet, layout);
+        all.apply(packet.head_mut(), layout, field, &operands.given);
+        ops = rest;
     }
-    let context = Context {
-        layout: *layout,
-        operands,
-        hash,
-        now,
-        from_wire: packet.len() >= WIRE_MIN,
-    };
-    run_any(program, egress, packet, context);
+    match ops {
+        [Op::Output(slot)] => egress.send(*slot, packet),
+        [Op::PushVlan { tpid, tci }, Op::Output(slot)] => {
+            match rewrite::push_tag(&mut Front(&mut packet), *tpid, *tci) {
+                true => egress.send(*slot, packet),
+                false => egress.drop(DropReason::NoMemory, packet),
+            }
+        }
+        [Op::Tunnel(encap)] => tunnel(encap, egress, packet, layout, hash),
+        _ => {
+            let done = program.ops.len() - ops.len();
+            let context = Context {
+                layout: *layout,
+                operands,
+                hash,
+                now,
+                from_wire: packet.len() >= WIRE_MIN,
+            };
+            let takes = usize::from(program.takes).saturating_sub(done);
+            run_any(ops, takes, egress, packet, context);
+        }
+    }
 }
 
+/// Runs a program step by step; the step at `takes` takes the packet.
 #[inline(never)]
-fn run_any(program: &Program, egress: &mut Egress, mut packet: Packet, mut context: Context<'_>) {
-    let takes = usize::from(program.takes);
-    let (before, rest) = program
-        .ops
-        .split_at_checked(takes)
-        .unwrap_or((&program.ops, &[]));
+fn run_any(
+    ops: &[Op],
+    takes: usize,
+    egress: &mut Egress,
+    mut packet: Packet,
+    mut context: Context<'_>,
+) {
+    let (before, rest) = ops.split_at_checked(takes).unwrap_or((ops, &[]));
     if !steps(before, egress, &mut packet, &mut context) {
         return;
     }
@@ -188,7 +202,7 @@ fn send(op: &Op, egress: &mut Egress, mut packet: Packet, context: &Context<'_>)
             }
             egress.send(*slot, packet);
         }
-        Op::Tunnel(encap) => tunnel(encap, egress, packet, context),
+        Op::Tunnel(encap) => tunnel(encap, egress, packet, &context.layout, context.hash),
         _ => {}
     }
 }
@@ -269,17 +283,18 @@ fn remark(packet: &mut Packet, layout: &Layout, levels: u8) {
 }
 
 /// Wraps a packet and sends it to its next hop.
-fn tunnel(encap: &Encap, egress: &mut Egress, mut packet: Packet, context: &Context<'_>) {
-    if exceeds(&packet, &context.layout, encap.inner_mtu) {
+#[inline]
+fn tunnel(encap: &Encap, egress: &mut Egress, mut packet: Packet, layout: &Layout, hash: u64) {
+    if exceeds(&packet, layout, encap.inner_mtu) {
         return egress.drop(DropReason::TooBig, packet);
     }
     let (inner_len, outer_len) = (packet.len(), encap.template.len());
-    let inner = inherit::read(packet.head(), &context.layout);
+    let inner = inherit::read(packet.head(), layout);
     if packet.prepend(outer_len).is_none() || !packet.pull_up(outer_len) {
         return egress.drop(DropReason::NoMemory, packet);
     }
     // Ports above 49152 are for this (RFC 8926 3.3, RFC 6335 6).
-    let src_port = 0xc000 | (context.hash >> 48) as u16;
+    let src_port = 0xc000 | (hash >> 48) as u16;
     let template = &encap.template;
     // Only what may be fragmented needs an identification (RFC 6864 4.1).
     let id = match encap.outer.dont_fragment {
@@ -303,6 +318,7 @@ fn tunnel(encap: &Encap, egress: &mut Egress, mut packet: Packet, context: &Cont
 
 /// Over IPv6 the outer UDP checksum is not optional for every receiver (RFC 6935); over IPv4 it
 /// is there if the port asks for it.
+#[inline(never)]
 fn outer_checksum(encap: &Encap, packet: &mut Packet) {
     let (meta, template) = (*packet.meta(), &encap.template);
     let found = if meta.csum == Csum::Partial {

@@ -165,8 +165,18 @@ impl Room for Copy {
 }
 
 /// Puts a tag in front of all others.
-#[inline]
 pub(crate) fn push_vlan(packet: &mut impl Room, tpid: u16, tci: u16, layout: &mut Layout) -> bool {
+    let pushed = push_tag(packet, tpid, tci);
+    if pushed {
+        layout.vlan_tags += 1;
+        shift(layout, VlanTag::LEN as i32);
+    }
+    pushed
+}
+
+/// As [`push_vlan`], for a packet whose layout nobody looks at any more.
+#[inline]
+pub(crate) fn push_tag(packet: &mut impl Room, tpid: u16, tci: u16) -> bool {
     if !packet.grow(VlanTag::LEN) {
         return false;
     }
@@ -178,8 +188,6 @@ pub(crate) fn push_vlan(packet: &mut impl Room, tpid: u16, tci: u16, layout: &mu
     let (place, tag) = front.split_at_mut(ADDRESSES);
     place.copy_from_slice(&addresses);
     tag.copy_from_slice(&[a, b, c, d]);
-    layout.vlan_tags += 1;
-    shift(layout, VlanTag::LEN as i32);
     true
 }
 

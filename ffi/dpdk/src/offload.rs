@@ -20,9 +20,11 @@ const UDP_HEADER: u64 = 8;
 #[inline]
 pub(crate) fn apply_rx(packet: &mut Packet) -> bool {
     let flags = packet.mbuf().ol_flags;
-    if flags & !BUFFER_FLAGS == 0 {
-        return true;
-    }
+    flags & !BUFFER_FLAGS == 0 || apply_flags(packet, flags)
+}
+
+#[inline(never)]
+fn apply_flags(packet: &mut Packet, flags: u64) -> bool {
     // SAFETY: the buffer's flags are kept.
     unsafe { *packet.device_fields().ol_flags = flags & BUFFER_FLAGS };
     if flags & sys::DP_RX_L4_CKSUM_MASK == sys::DP_RX_L4_CKSUM_GOOD {
@@ -59,6 +61,7 @@ pub(crate) fn request_tx(packet: &mut Packet) -> bool {
     }
 }
 
+#[inline(never)]
 fn request_checksum(packet: &mut Packet) -> bool {
     let meta = *packet.meta();
     let Some((l2_len, ethertype)) = l2_header(packet.head()) else {

@@ -42,6 +42,7 @@ impl RxQueue {
             // SAFETY: the driver gave us the chain; its segments are of the pool given to `start`, whose
             // private area is PRIVATE_SIZE.
             let mut packet = unsafe { Packet::from_fresh_segment(mbuf) };
+            packet.prefetch_head();
             let whole = offload::apply_rx(&mut packet);
             take(packet, whole);
         }
@@ -58,6 +59,8 @@ pub struct TxQueue {
     multi_segment: bool,
     mbufs: [*mut Mbuf; BURST],
     count: usize,
+    /// Bytes of the collected packets.
+    bytes: usize,
     offloads: bool,
 }
 
@@ -88,6 +91,7 @@ impl TxQueue {
             pool,
             mbufs: [null_mut(); BURST],
             count: 0,
+            bytes: 0,
             offloads: false,
         }
     }
@@ -101,6 +105,7 @@ impl TxQueue {
             return;
         };
         self.offloads |= offload::request_tx(&mut packet);
+        self.bytes += packet.len();
         self.mbufs[self.count] = packet.into_raw().as_ptr();
         self.count += 1;
         if self.count == BURST {
@@ -111,8 +116,9 @@ impl TxQueue {
     /// Sends what was collected.
     #[inline]
     pub fn flush(&mut self, sent: &mut Sent) {
-        let count = std::mem::take(&mut self.count);
-        let mut left = &mut self.mbufs[..count];
+        let mut left = &mut self.mbufs[..std::mem::take(&mut self.count)];
+        let bytes = std::mem::take(&mut self.bytes);
+        let mut not_sent = 0;
         let (port, queue) = (self.port.id(), self.queue);
         while !left.is_empty() {
             let mut ready = left.len() as u16;
@@ -122,26 +128,27 @@ impl TxQueue {
                 if ready == 0 {
                     // The device cannot do what this one needs; those behind it are tried again.
                     let (first, rest) = left.split_at_mut(1);
-                    free(first);
+                    not_sent += free(first);
                     sent.dropped += 1;
                     left = rest;
                     continue;
                 }
             }
-            let bytes = byte_counts(left);
             // SAFETY: the port is started and the queue ours (promise of `new`); the packets are ours and
             // the first `n` are the driver's from here on.
             let n = unsafe { sys::dp_tx_burst(port, queue, left.as_mut_ptr().cast(), ready) };
             let n = usize::from(n);
             sent.packets += n;
-            sent.bytes += bytes.iter().take(n).sum::<usize>();
             left = &mut left[n..];
             if n == 0 {
                 break;
             }
         }
-        sent.dropped += left.len();
-        free(left);
+        if !left.is_empty() {
+            sent.dropped += left.len();
+            not_sent += free(left);
+        }
+        sent.bytes += bytes - not_sent;
         self.offloads = false;
     }
 
@@ -168,21 +175,15 @@ impl Drop for TxQueue {
     }
 }
 
-/// Frees packets that the driver did not take.
-fn free(mbufs: &[*mut Mbuf]) {
+/// Frees packets that the driver did not take; returns their bytes.
+#[cold]
+fn free(mbufs: &[*mut Mbuf]) -> usize {
+    let mut bytes = 0;
     free_bulk(mbufs.iter().filter_map(|&mbuf| {
         // SAFETY: collected by `push` and not taken by the driver, so ours, as `into_raw` left it.
-        NonNull::new(mbuf).map(|mbuf| unsafe { Packet::from_raw(mbuf) })
+        let packet = NonNull::new(mbuf).map(|mbuf| unsafe { Packet::from_raw(mbuf) })?;
+        bytes += packet.len();
+        Some(packet)
     }));
-}
-
-/// Lengths, read before the driver may free the packets.
-#[inline]
-fn byte_counts(mbufs: &[*mut Mbuf]) -> [usize; BURST] {
-    let mut counts = [0; BURST];
-    for (count, mbuf) in counts.iter_mut().zip(mbufs) {
-        // SAFETY: packets collected by `push`, still ours.
-        *count = unsafe { (**mbuf).pkt_len as usize };
-    }
-    counts
+    bytes
 }

@@ -69,14 +69,22 @@ pub struct PacketMeta {
 const _: () = assert!(size_of::<PacketMeta>() <= crate::PRIVATE_SIZE);
 
 impl PacketMeta {
+    /// True if a checksum or segmentation is left to whoever sends the packet.
+    #[inline]
+    pub fn is_open(&self) -> bool {
+        self.csum == Csum::Partial || self.gso != Gso::None
+    }
+
     /// `n` bytes were put in front.
     #[inline]
     pub(crate) fn shift_right(&mut self, n: u16) {
-        if self.csum == Csum::Partial {
-            self.csum_start = self.csum_start.saturating_add(n);
-        }
-        if self.gso != Gso::None {
-            self.hdr_len = self.hdr_len.saturating_add(n);
+        if self.is_open() {
+            if self.csum == Csum::Partial {
+                self.csum_start = self.csum_start.saturating_add(n);
+            }
+            if self.gso != Gso::None {
+                self.hdr_len = self.hdr_len.saturating_add(n);
+            }
         }
         if self.tunnel_len != 0 {
             self.tunnel_len = self.tunnel_len.saturating_add(n);

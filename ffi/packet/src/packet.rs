@@ -79,6 +79,14 @@ impl Packet {
         }
     }
 
+    /// Asks for the packet's first bytes, to be read soon.
+    #[inline]
+    pub fn prefetch_head(&self) {
+        if let Some(byte) = self.head().first() {
+            crate::prefetch(byte);
+        }
+    }
+
     /// Bytes of every segment in order.
     #[inline]
     pub fn segments(&self) -> Segments<'_> {
@@ -249,7 +257,8 @@ impl Packet {
 }
 
 impl Drop for Packet {
-    #[inline]
+    // Packets are sent or freed in bulk; this is for those that are dropped on the way.
+    #[inline(never)]
     fn drop(&mut self) {
         // SAFETY: the packet owns its chain alone and is gone after this.
         unsafe { free_chain(self.head) };

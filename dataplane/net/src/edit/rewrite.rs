@@ -205,7 +205,7 @@ impl Rewrite {
             sum += changed(old, get16(ip, 8));
         }
         if self.fields.mask != [0; 12] {
-            let (addresses, ports) = self.fields_of(given).replace(ip);
+            let (addresses, ports) = self.fields.replace(ip, self.fields_of(given));
             sum += addresses;
             let old = get16(ip, SUM);
             if checksum == ChecksumField::Partial {
@@ -225,23 +225,20 @@ impl Rewrite {
 
     /// What is written behind the link-layer addresses.
     #[inline(always)]
-    fn fields_of(&self, given: &Given) -> Masked<12> {
+    fn fields_of(&self, given: &Given) -> (u64, u32) {
         let given: [u8; 12] = zerocopy::transmute!(*given);
         let ((g8, g4), (m8, m4)) = (split(&given), split(&self.given));
         let (v8, v4) = split(&self.fields.value);
-        let mut value = [0; 12];
-        put(&mut value, v8 | (g8 & m8), v4 | (g4 & m4));
-        Masked {
-            value,
-            mask: self.fields.mask,
-        }
+        (v8 | (g8 & m8), v4 | (g4 & m4))
     }
 
     /// The same, field by field.
     #[inline(never)]
     fn one_by_one(&self, head: &mut [u8], layout: &Layout, checksum: ChecksumField, given: &Given) {
         let mut editor = Editor::new(head, layout, checksum);
-        let (macs, fields) = (&self.macs, &self.fields_of(given));
+        let (macs, mut fields) = (&self.macs, self.fields);
+        let (low, high) = self.fields_of(given);
+        put(&mut fields.value, low, high);
         let mut has_all = true;
         if let Some(mac) = macs.get(0) {
             has_all &= editor.set_eth_dst(MacAddr(mac));
@@ -309,25 +306,25 @@ impl<const N: usize> Masked<N> {
 impl Masked<12> {
     #[inline(always)]
     fn write(&self, place: &mut [u8; 12]) {
-        if self.mask == [0; 12] {
+        let ((v8, v4), (m8, m4)) = (split(&self.value), split(&self.mask));
+        if m8 | u64::from(m4) == 0 {
             return;
         }
-        let ((v8, v4), (m8, m4)) = (split(&self.value), split(&self.mask));
         let (o8, o4) = split(place);
         put(place, (o8 & !m8) | v8, (o4 & !m4) | v4);
     }
 
-    /// Overwrites addresses and ports, which are in one piece without IPv4 options; returns what
-    /// that adds to the sums of the addresses and of the ports.
+    /// Overwrites addresses and ports, which are in one piece without IPv4 options, with these
+    /// values under the mask; returns what that adds to the sums of the addresses and of the ports.
     #[inline(always)]
-    fn replace<const LEN: usize>(&self, ip: &mut [u8; LEN]) -> (u64, u64) {
+    fn replace<const LEN: usize>(&self, ip: &mut [u8; LEN], (v8, v4): (u64, u32)) -> (u64, u64) {
         const AT: usize = core::mem::offset_of!(Ipv4, src);
         let Some(place) = ip[AT..].first_chunk_mut::<12>() else {
             return (0, 0);
         };
-        let ((v8, v4), (m8, m4)) = (split(&self.value), split(&self.mask));
+        let (m8, m4) = split(&self.mask);
         let (o8, o4) = split(place);
-        self.write(place);
+        put(place, (o8 & !m8) | v8, (o4 & !m4) | v4);
         let halves = |word: u64| (word >> 32) + (word & 0xffff_ffff);
         let addresses = halves(v8) + halves(!o8 & m8);
         let ports = u64::from(v4) + u64::from(!o4 & m4);
