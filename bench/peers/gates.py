@@ -31,12 +31,8 @@ def metric(text, name, **labels):
 
 def capacity(place, connections):
     """Options that make room for so many connections, and for the flows of both directions."""
-    options = []
-    help_text = Sluice.help_of(place)
-    for flag, value in (("--max-connections", connections), ("--flow-cache", 2 * connections), ("--cache-entries", 2 * connections)):
-        if flag in help_text:
-            options += [flag, str(value)]
-    return options
+    options = ["--ct-max", str(connections + connections // 20), "--ct-half-open", str(connections)]
+    return Sluice.known(place, options) + Sluice.known(place, ["--cache-flows", str(2 * connections)])
 
 
 def many_connections(place, counts, rounds, seconds, results):
@@ -127,8 +123,6 @@ def new_by_pcap(place, kind, count, results, number):
         last = min(s for s in samples if s[1] >= count * 0.9)
         pps = (last[1] - first[1]) / (last[0] - first[0])
         results.add("new", switch=kind.name, what="UDP, Service, each packet a connection", per_second=pps, round=number)
-    except Failed as why:
-        results.fail(f"{kind.name}: new connections: {why}")
     finally:
         switch.stop()
 
@@ -159,8 +153,6 @@ def new_tcp(place, seconds, results, number):
         results.add("new", switch="sluice", what="TCP, Service, six packets each", per_second=per_second, answered=share, round=number)
         if share < 0.95:
             results.fail(f"TCP connections: {share:.0%} were answered through the Service; drops: {switch.drops()}")
-    except Failed as why:
-        results.fail(f"sluice: new TCP connections: {why}; drops: {switch.drops()}")
     finally:
         switch.stop()
 
@@ -173,9 +165,15 @@ def new_connections(place, switches, count, rounds, seconds, results):
     for number in range(1, rounds + 1):
         for kind in (Sluice, Ovs):
             if kind.name in switches:
-                new_by_pcap(place, kind, count, results, number)
+                try:
+                    new_by_pcap(place, kind, count, results, number)
+                except Failed as why:
+                    results.fail(f"{kind.name}: new connections: {why}")
         if "sluice" in switches:
-            new_tcp(place, seconds, results, number)
+            try:
+                new_tcp(place, seconds, results, number)
+            except Failed as why:
+                results.fail(f"sluice: new TCP connections: {why}")
     ours = measure_median(results, "new", key="per_second", switch="sluice", what="UDP, Service, each packet a connection")
     theirs = measure_median(results, "new", key="per_second", switch="ovs")
     tcp = measure_median(results, "new", key="per_second", what="TCP, Service, six packets each")
@@ -233,8 +231,6 @@ def latency(place, seconds, results):
             if load == 50:
                 p = row["received_p99"]
                 gate(results, "residence at 50 % load, p99, us", p, 5, f"{p:.2f}" if p else "-", least=False)
-    except Failed as why:
-        results.fail(f"delays: {why}")
     finally:
         switch.stop()
 
@@ -259,15 +255,3 @@ def zipf(place, switches, rounds, seconds, results):
 def services(count):
     """10 endpoints each."""
     return cases.service(count, 10)
-
-
-def all_of_them(place, switches, rounds, seconds, results, quick=False):
-    if "sluice" in switches:
-        many_connections(place, [1000, 10_000, 100_000, 1_000_000] + ([] if quick else [4_000_000]), 1, seconds, results)
-        by_number(place, "Services", services, [1, 1000, 10_000], rounds, seconds, results)
-        by_number(place, "policy rules", cases.stateful, [1, 1000, 10_000, 100_000], rounds, seconds, results)
-        latency(place, 2 * seconds, results)
-    new_connections(place, switches, 400_000, rounds, seconds, results)
-    zipf(place, switches, rounds, seconds, results)
-
-

@@ -21,6 +21,12 @@ def first_line(command):
     return done.stdout.strip().split("\n")[0]
 
 
+def shown(case, most=12):
+    """The first of a case's groups, meters and flows; all of them are what bench/peers/cases.py says."""
+    lines = case.groups + case.meters + case.flows
+    return lines[:most] + ([f"... {len(lines) - most} more"] if len(lines) > most else [])
+
+
 def facts(options, names):
     """What the figures depend on."""
     with open("/proc/cpuinfo") as file:
@@ -41,7 +47,7 @@ def facts(options, names):
         "open vswitch": first_line("ovs-vswitchd --version") + ", EMC on, as Debian has it",
         "dpdk": first_line("pkg-config --modversion libdpdk || dpkg-query -W -f '${Version}' dpdk"),
         "command": options.command,
-        "flows": {n: cases.TABLE[n]().groups + cases.TABLE[n]().meters + cases.TABLE[n]().flows for n in names},
+        "flows": {n: shown(cases.TABLE[n]()) for n in names},
         "commands": {
             "sluice": f"sluice-dataplane --cpus {options.core} --poll busy --memory {options.memory} --eal=--no-pci "
             "--port rx,ofport=1,dev=net_pcap0,rx_pcap=FILE,infinite_rx=1 --port tx,ofport=2,dev=net_null1,no-rx=1 "
@@ -55,6 +61,10 @@ def facts(options, names):
 
 # Seconds of the table in `all`, which is to end within 25 minutes.
 BUDGET = 870
+CONNECTIONS = [1000, 10_000, 100_000, 1_000_000, 4_000_000]
+SERVICES = [1, 1000, 10_000]
+RULES = [1, 1000, 10_000, 100_000]
+NEW = 400_000
 PARTS = ("table", "gates", "attacks", "connections", "services", "rules", "new", "latency", "zipf")
 
 
@@ -103,28 +113,23 @@ def main():
         names = [name for name in names if name in known["checked"]]
         part(f"side by side, {options.rounds} rounds on core {options.core}: {', '.join(switches)}")
         known["rounds"] = measure.table(place, names, flows, switches, options.rounds, seconds, BUDGET if "all" in options.parts else 1e9, results)
-    if "sluice" in switches:
-        if "connections" in parts:
-            part("many connections")
-            gates.many_connections(place, [1000, 10_000, 100_000, 1_000_000, 4_000_000], 1, seconds, results)
-        if "services" in parts:
-            part("Services by number")
-            gates.by_number(place, "Services", gates.services, [1, 1000, 10_000], fewer, seconds, results)
-        if "rules" in parts:
-            part("policy rules by number")
-            gates.by_number(place, "policy rules", cases.stateful, [1, 1000, 10_000, 100_000], fewer, seconds, results)
-        if "latency" in parts:
-            part("delays")
-            gates.latency(place, 2 * seconds, results)
-    if "new" in parts:
-        part("new connections")
-        gates.new_connections(place, switches, 400_000, fewer, seconds, results)
-    if "zipf" in parts:
-        part("Zipf")
-        gates.zipf(place, switches, fewer, seconds, results)
-    if "attacks" in parts and "sluice" in switches:
-        part("attacks")
-        attacks.all_of_them(place, options.good_rate, options.attack_rate, 3 * seconds, results)
+    alone = "sluice" in switches
+    rest = [
+        ("connections", "many connections", alone, lambda: gates.many_connections(place, CONNECTIONS, 1, seconds, results)),
+        ("services", "Services by number", alone, lambda: gates.by_number(place, "Services", gates.services, SERVICES, fewer, seconds, results)),
+        ("rules", "policy rules by number", alone, lambda: gates.by_number(place, "policy rules", cases.stateful, RULES, fewer, seconds, results)),
+        ("latency", "delays", alone, lambda: gates.latency(place, 2 * seconds, results)),
+        ("new", "new connections", True, lambda: gates.new_connections(place, switches, NEW, fewer, seconds, results)),
+        ("zipf", "Zipf", True, lambda: gates.zipf(place, switches, fewer, seconds, results)),
+        ("attacks", "attacks", alone, lambda: attacks.all_of_them(place, options.good_rate, options.attack_rate, 3 * seconds, results)),
+    ]
+    for name, title, possible, measured in rest:
+        if name in parts and possible:
+            part(title)
+            try:
+                measured()
+            except Failed as why:
+                results.fail(f"{title}: {why}")
     known["took, s"] = round(time.monotonic() - begun)
     part("results")
     failed = report.write(results, known, names, flows, options.out)
@@ -133,12 +138,13 @@ def main():
     for what in results.failures:
         print(f"   not measured: {what}")
     print(f"   {options.out}.json, .md and .svg")
+    return 1 if results.failures else 0
 
 
 if __name__ == "__main__":
     # What was started is ended on the way out.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     try:
-        main()
+        sys.exit(main())
     except Failed as why:
         sys.exit(f"bench: {why}")

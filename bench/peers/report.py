@@ -156,10 +156,9 @@ def write(results, facts, names, flows, out):
     tail += [f"- {name}: {said}" for name, said in facts.get("checked", {}).items()]
     tail += ["", "Commands:", ""]
     tail += [f"- {name}: `{command}`" for name, command in facts.get("commands", {}).items()]
-    tail += ["", "Flows (all of them in the JSON file):", ""]
+    tail += ["", "Flows:", ""]
     for name, flows_of_case in facts.get("flows", {}).items():
-        shown = flows_of_case[:8] + ([f"... {len(flows_of_case) - 8} more"] if len(flows_of_case) > 8 else [])
-        tail += [f"{name}:", "", "```", *shown, "```", ""]
+        tail += [f"{name}:", "", "```", *flows_of_case, "```", ""]
     with open(out + ".json", "w") as file:
         json.dump({"facts": facts, "measurements": results.rows, "failures": results.failures}, file, indent=1)
     with open(out + ".md", "w") as file:

@@ -168,8 +168,11 @@ class Sluice(Switch):
         self.started(self.begin)
 
     @staticmethod
-    def help_of(place):
-        return run([f"{place.binaries}/sluice-dataplane", "--help"])
+    def known(place, options):
+        """The options, FLAG VALUE and so on, as far as this dataplane has them."""
+        text = run([f"{place.binaries}/sluice-dataplane", "--help"])
+        pairs = zip(options[::2], options[1::2])
+        return [word for flag, value in pairs if f"{flag} " in text for word in (flag, value)]
 
     def begin(self):
         wait_for(30, lambda: self.alive() or self.ofctl("show", self.target), "sluice-dataplane did not start")
