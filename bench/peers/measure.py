@@ -44,12 +44,16 @@ def pcap(place, group, flows):
 
 
 def rate(switch, seconds):
-    """Packets per second that left by port 2, and the share that was received and did not."""
+    """Packets per second of the worker's time that left by port 2, the share of packets that was received and
+    did not, and the share of the processor that the worker had."""
     before, start = switch.counters_at()
+    began = time.monotonic()
     time.sleep(seconds)
     after, end = switch.counters_at()
+    wall = time.monotonic() - began
     received, sent = (after[n] - before[n] for n in (0, 1))
-    return sent / (end - start), max(0.0, 1 - sent / received) if received else 1.0
+    lost = max(0.0, 1 - sent / received) if received else 1.0
+    return sent / (end - start), lost, min(1.0, (end - start) / wall)
 
 
 def ready(switch, place, case, flows):
@@ -72,13 +76,13 @@ def measure(switch, place, case, flows, seconds, results, **row):
     try:
         ready(switch, place, case, flows)
         new = switch.matched("0xf") if case.connections else 0
-        pps, lost = rate(switch, seconds)
+        pps, lost, share = rate(switch, seconds)
         # Every packet received leaves; what is between the two counters is less than this.
         if lost > 0.01:
             raise Failed(f"{lost:.1%} of the packets did not leave; drops: {switch.drops()}")
-        if case.connections and switch.matched("0xf") > new + pps * seconds * 0.01:
+        if case.connections and switch.matched("0xf") > new + pps * share * seconds * 0.01:
             raise Failed("packets of established connections were taken for new ones")
-        results.add(row.pop("part", "table"), switch=switch.name, case=case.name, flows=flows, pps=pps, **row)
+        results.add(row.pop("part", "table"), switch=switch.name, case=case.name, flows=flows, pps=pps, share=share, **row)
     except Failed as why:
         results.fail(f"{switch.name}: {case.name} with {flows} flows: {why}")
 
@@ -121,8 +125,8 @@ def table(place, names, flows, switches, rounds, seconds, budget, results):
                     switch.stop()
             if group == "plain" and "testpmd" in switches:
                 try:
-                    pps = testpmd(place, device, TX, seconds)
-                    results.add("table", switch="testpmd", case="mac", flows=count, pps=float(pps), round=number)
+                    pps, share = testpmd(place, device, TX, seconds)
+                    results.add("table", switch="testpmd", case="mac", flows=count, pps=pps, share=share, round=number)
                 except Failed as why:
                     results.fail(f"testpmd: {why}")
     return rounds

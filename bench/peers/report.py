@@ -140,6 +140,9 @@ def write(results, facts, names, flows, out):
         body += ["## Curves", "", *(f"![{path.rsplit('/', 1)[-1]}]({path.rsplit('/', 1)[-1]})" for path in made), ""]
     if results.failures:
         body += ["## Not measured", "", *(f"- {why}" for why in results.failures), ""]
+    shares = [row["share"] for row in results.rows if "share" in row]
+    if shares:
+        facts["share of the processor that the workers had, least"] = f"{min(shares):.2f}"
     head = [
         "# One core, side by side",
         "",

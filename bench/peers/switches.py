@@ -19,6 +19,10 @@ class Failed(Exception):
     """What went wrong, in one line."""
 
 
+# Prefix of the name of the thread that forwards.
+TESTPMD_WORKER = "rte-worker"
+
+
 class Place:
     """Where and on what is measured."""
 
@@ -55,6 +59,22 @@ def wait_for(seconds, condition, what):
         if time.monotonic() > end:
             raise Failed(what)
         time.sleep(0.05)
+
+
+def seconds_on_processor(pid, name):
+    """Time that the threads of a process whose names begin so have run, all together."""
+    total = 0
+    for thread in os.listdir(f"/proc/{pid}/task"):
+        try:
+            with open(f"/proc/{pid}/task/{thread}/comm") as file:
+                if file.read().startswith(name):
+                    with open(f"/proc/{pid}/task/{thread}/schedstat") as times:
+                        total += int(times.read().split()[0])
+        except FileNotFoundError:
+            pass  # it has ended
+    if not total:
+        raise Failed(f"process {pid} has no thread {name}")
+    return total / 1e9
 
 
 class Switch:
@@ -131,11 +151,16 @@ class Switch:
                 return counters[name]
         return 0, 0, 0
 
+    def worked(self):
+        """Seconds that the worker's thread has run on its processor."""
+        return seconds_on_processor(self.process.pid, self.thread)
+
     def counters_at(self):
-        """Packets received by port 1 and sent by port 2, and when that was."""
-        asked = time.monotonic()
+        """Packets received by port 1 and sent by port 2, and when that was, in seconds of the worker's own
+        time: what else the machine did on that processor is not in it."""
+        before = self.worked()
         text = self.ofctl("dump-ports", self.target)
-        when = (asked + time.monotonic()) / 2
+        when = (before + self.worked()) / 2
         numbers = {port.strip('"'): (int(rx), int(tx)) for port, rx, _, tx in PORT.findall(text)}
         return (numbers.get("rx", numbers.get("1", (0, 0)))[0], numbers.get("tx", numbers.get("2", (0, 0)))[1]), when
 
@@ -148,7 +173,7 @@ class Switch:
 class Sluice(Switch):
     """sluice-dataplane with one worker on one core."""
 
-    name = "sluice"
+    name, thread = "sluice", "worker"
 
     def __init__(self, place, rx="net_null0,no-rx=1", tx="net_null1,no-rx=1", more=(), ports=()):
         self.place, self.target = place, f"unix:{place.run}/sluice.mgmt"
@@ -223,7 +248,7 @@ def replies_of(connection):
 class Ovs(Switch):
     """Open vSwitch with DPDK, one PMD thread on one core, as Debian has it."""
 
-    name = "ovs"
+    name, thread = "ovs", "pmd-c"
     lost_at_first = 400_000
     vswitchd = "/usr/lib/openvswitch-switch-dpdk/ovs-vswitchd-dpdk"
 
@@ -317,7 +342,8 @@ class Ovs(Switch):
 
 
 def testpmd(place, rx, tx, seconds):
-    """Packets per second that testpmd forwards between the same ports, rewriting MACs."""
+    """Packets per second of its own time that testpmd forwards between the same ports, rewriting MACs, and the
+    share of the processor that it had."""
     command = ["dpdk-testpmd", "-l", f"{place.other},{place.core}", "--no-pci", "--huge-unlink", "--file-prefix=testpmd-bench"]
     command += [f"--socket-mem={place.memory}", "--vdev", rx, "--vdev", tx]
     command += ["--", "--forward-mode=mac", "--nb-cores=1", "--total-num-mbufs=262144", "--auto-start", "--stats-period=1"]
@@ -326,6 +352,7 @@ def testpmd(place, rx, tx, seconds):
         process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
 
     def rates():
+        """One for each second, of wall clock."""
         found, port = [], None
         with open(path, errors="replace") as file:
             for line in file:
@@ -337,7 +364,10 @@ def testpmd(place, rx, tx, seconds):
 
     try:
         # The first value belongs to a second that was not whole.
+        wait_for(40, rates, "testpmd forwarded nothing")
+        worked, begun = seconds_on_processor(process.pid, TESTPMD_WORKER), time.monotonic()
         wait_for(40, lambda: len(rates()) > int(seconds + 0.999), "testpmd forwarded nothing")
+        share = (seconds_on_processor(process.pid, TESTPMD_WORKER) - worked) / (time.monotonic() - begun)
     finally:
         process.send_signal(signal.SIGINT)
         try:
@@ -346,4 +376,4 @@ def testpmd(place, rx, tx, seconds):
             process.kill()
             process.wait()
     found = sorted(rates()[1:])
-    return found[len(found) // 2]
+    return found[len(found) // 2] / share, share
