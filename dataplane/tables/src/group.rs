@@ -9,7 +9,7 @@ use openflow::Action;
 use openflow::model::{Bucket, GroupMod, GroupType, Selection};
 
 use crate::Counters;
-use crate::maglev::{self, Member};
+use crate::rendezvous::{Member, Slots};
 
 /// A group. Immutable but for its counters; a modification makes a new one.
 #[derive(Debug)]
@@ -27,7 +27,7 @@ pub struct Group {
     /// When it was added, nanoseconds of the writer's clock.
     pub created: u64,
     pub(crate) generation: u64,
-    slots: Box<[u16]>,
+    slots: Slots,
 }
 
 /// A bucket with its counters.
@@ -80,7 +80,7 @@ impl Group {
             stats: Arc::default(),
             created: now,
             generation: 0,
-            slots: maglev::fill(&members),
+            slots: Slots::of(&members),
         }
     }
 
@@ -92,17 +92,19 @@ impl Group {
     /// Select groups: the bucket for a hash of the packet's flow; none if no bucket has a weight.
     #[inline]
     pub fn select(&self, hash: u64) -> Option<usize> {
-        // The high half of the product, so that all bits of a good hash count.
-        let at = (u128::from(hash) * self.slots.len() as u128) >> 64;
-        self.slots
-            .get(at as usize)
-            .map(|bucket| usize::from(*bucket))
+        self.slots.get(hash)
+    }
+
+    /// Select groups: bytes of the table by which it chooses.
+    pub fn slot_bytes(&self) -> usize {
+        self.slots.bytes()
     }
 
     /// As [`Group::select`], among buckets that are live: a flow whose bucket is not goes where its
     /// hash leads when it is mixed again, so that the others keep theirs and take up the rest by
     /// weight.
-    pub fn select_among(&self, hash: u64, is_live: impl Fn(usize) -> bool) -> Option<usize> {
+    /// Only those that it comes by are asked whether they live.
+    pub fn select_among(&self, hash: u64, mut is_live: impl FnMut(usize) -> bool) -> Option<usize> {
         const TRIES: u64 = 64;
         let mut hash = hash;
         for _ in 0..TRIES {

@@ -32,9 +32,10 @@ impl<'a> Walk<'a> {
                 self.touched = true;
                 let seed = self.world.select_seed;
                 let hash = select::hash(group, &self.now.key, seed, &mut self.wanted);
-                let live: SmallVec<[bool; 16]> =
-                    group.buckets.iter().map(|b| self.is_live(b, 0)).collect();
-                group.select_among(hash, |at| live.get(at).copied().unwrap_or(false))
+                group.select_among(hash, |at| {
+                    let bucket = group.buckets.get(at);
+                    bucket.is_some_and(|bucket| self.is_live(bucket, 0))
+                })
             }
             GroupType::FastFailover => {
                 let mut buckets = group.buckets.iter();
