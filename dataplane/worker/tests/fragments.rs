@@ -621,6 +621,69 @@ fn a_packet_out_does_not_wait() {
     assert_eq!(rig.out(2).len(), 2, "{}", rig.why());
 }
 
+#[test]
+fn fragments_out_of_a_tunnel_follow_their_first_one_and_keep_tenants_apart() {
+    let mut rig = Rig::new(0);
+    rig.port(1, ports::Caps::default());
+    rig.port(3, ports::Caps::default());
+    rig.port(4, ports::Caps::default());
+    rig.tunnel(2, ports::TunnelKind::Geneve);
+    rig.workers
+        .set_vteps(vec!["172.30.0.1/24,port=p1".parse().unwrap()]);
+    rig.poll();
+    // Two networks with the same addresses, even in one zone.
+    rig.add("in_port=2,ip,actions=ct(commit,zone=1,table=1,nat(dst=10.0.0.77))");
+    rig.add("table=1,tun_id=77,ct_state=-inv,ip,actions=output:3");
+    rig.add("table=1,tun_id=78,ct_state=-inv,ip,actions=output:4");
+    let wrapped = |vni: u32, inner: &[u8]| {
+        let mut geneve = vec![0, 0, 0x65, 0x58];
+        geneve.extend(&vni.to_be_bytes()[1..]);
+        geneve.push(0);
+        geneve.extend_from_slice(inner);
+        let uplink = rig_mac(&rig);
+        let mut frame = Vec::new();
+        PacketBuilder::ethernet2(mac(9), uplink)
+            .ipv4([172, 30, 0, 2], [172, 30, 0, 1], 64)
+            .udp(50_000, 6081)
+            .write(&mut frame, &geneve)
+            .unwrap();
+        frame
+    };
+    let whole = [1000, 2000].map(|port| datagram(CLIENT.into(), BACKEND.into(), (port, 53), 3000));
+    let [a, b] = [&whole[0], &whole[1]].map(|whole| fragments(whole, 5, 1000));
+    let order = [
+        (77, &a[1]),
+        (78, &b[3]),
+        (78, &b[0]),
+        (77, &a[3]),
+        (78, &b[2]),
+        (77, &a[0]),
+        (78, &b[1]),
+        (77, &a[2]),
+    ];
+    let frames: Vec<Vec<u8>> = order
+        .iter()
+        .map(|(vni, inner)| wrapped(*vni, inner))
+        .collect();
+    rig.send_burst(1, &frames);
+    let to = IpAddr::from([10, 0, 0, 77]);
+    for (port, source) in [(3, 1000), (4, 2000)] {
+        let out = rig.out(port);
+        assert_eq!(out.len(), 4, "{}", rig.why());
+        assert_eq!(
+            together(out),
+            datagram(CLIENT.into(), to, (source, 53), 3000)
+        );
+    }
+}
+
+/// The MAC address of the tunnel endpoint.
+fn rig_mac(rig: &Rig) -> [u8; 6] {
+    let ports = rig.workers.shared().ports();
+    let endpoint = ports.endpoints().first().expect("there is one");
+    endpoint.mac.0
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(64))]
 
