@@ -240,3 +240,74 @@ fn readers_never_see_a_mixture_of_two_connections() {
     });
     assert!(table.is_empty());
 }
+
+#[test]
+fn a_flood_from_two_workers_ends_no_open_connection_and_every_count_is_right_afterwards() {
+    const GOOD: u16 = 300;
+    // Several pools, and far fewer places than the flood wants.
+    let table = ConnTable::new(&Config {
+        half_open: 10_000,
+        half_open_per_source: 0,
+        zone_limit: 15_000,
+        ..Config::new(20_000, [5, 6])
+    })
+    .unwrap();
+    for port in 0..GOOD {
+        let good = tuple(200, port, 1);
+        table
+            .commit(&commit(good, masquerade((1, 65_535))), 0)
+            .unwrap();
+    }
+    let answers: Vec<Tuple> = table.iter(0).map(|conn| conn.reply).collect();
+    for answer in &answers {
+        table.track(1, answer, None, 0);
+    }
+    let open = table.len() - table.half_open();
+    assert_eq!(open, u32::from(GOOD));
+    std::thread::scope(|scope| {
+        for worker in 0..2u8 {
+            let table = &table;
+            scope.spawn(move || {
+                let mut numbers = Numbers(7 + u64::from(worker));
+                for i in 0..40_000u64 {
+                    let flood = tuple(
+                        numbers.below(100) as u8,
+                        numbers.below(60_000) as u16,
+                        worker,
+                    );
+                    let made = table.commit(&commit(flood, NatRequest::default()), 0);
+                    assert!(made.is_ok(), "{made:?}");
+                    if i % 64 == 0 {
+                        table.expire(0, 64);
+                    }
+                }
+            });
+        }
+        // The good ones go on, both ways.
+        let (table, answers) = (&table, &answers);
+        scope.spawn(move || {
+            for round in 0..50 {
+                for port in 0..GOOD {
+                    let seen = table.track(1, &tuple(200, port, 1), None, 0);
+                    assert!(seen.conn.is_some(), "round {round}, port {port}");
+                }
+                for answer in answers {
+                    assert!(table.track(1, answer, None, 0).conn.is_some());
+                }
+            }
+        });
+    });
+    check(&table, 0);
+    assert!(table.half_open() <= 10_000);
+    let totals = table.totals();
+    let live = totals.created - totals.expired - totals.evicted - totals.removed;
+    assert_eq!(live, u64::from(table.len()));
+    assert_eq!(table.zone_limit(1).count, table.len());
+    assert_eq!(table.len() - table.half_open(), u32::from(GOOD));
+    // All counts come back to nothing.
+    table.flush(&Filter::default());
+    assert_eq!(
+        (table.len(), table.half_open(), table.zone_limit(1).count),
+        (0, 0, 0)
+    );
+}
