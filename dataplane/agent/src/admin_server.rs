@@ -132,7 +132,7 @@ async fn try_answer(switch: &Switch, request: Request) -> Result<Reply, String> 
         Request::CtFlush { zone, filter } => {
             let filter = crate::handle::ct::parse(zone, &filter)?;
             Reply::CtFlushed {
-                count: switch.engine.flush_connections(&filter),
+                count: tracker::flush(switch, &filter).await,
             }
         }
         Request::CtShow => Reply::Tracker(tracker::show(switch)),

@@ -191,8 +191,9 @@ pub trait Engine {
     /// Number of tracked connections, and how many there may be.
     fn connection_count(&self) -> (u64, u64);
 
-    /// Forgets the tracked connections that a filter fits; gives how many.
-    fn flush_connections(&self, filter: &Filter) -> u64;
+    /// Forgets the tracked connections that a filter fits, in one part of the table, from 0; gives
+    /// how many, and whether there are more parts. A part takes about a millisecond.
+    fn flush_connections(&self, filter: &Filter, part: u32) -> (u64, bool);
 
     /// The underlay's next hops.
     fn neighbors(&self) -> Vec<NeighborEntry>;

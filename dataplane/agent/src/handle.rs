@@ -120,14 +120,15 @@ pub(crate) async fn message(
         M::SetControllerId(id) => session.controller_id.set(id),
         M::CtFlushZone(zone) => {
             let zone = Some(zone);
-            switch.engine.flush_connections(&Filter {
-                zone,
-                ..Filter::default()
-            });
+            ct::flush(
+                switch,
+                &Filter {
+                    zone,
+                    ..Filter::default()
+                },
+            );
         }
-        M::CtFlush(request) => {
-            switch.engine.flush_connections(&ct::filter(&request));
-        }
+        M::CtFlush(request) => ct::flush(switch, &ct::filter(&request)),
         M::CookieLabels(labels) => switch.labels.borrow_mut().update(labels),
         M::TlvTableMod(request) => tlv::modify(switch, &request)?,
         M::TlvTableRequest => {

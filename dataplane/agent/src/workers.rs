@@ -212,8 +212,15 @@ impl Engine for Workers {
         (conns.len().into(), conns.capacity().into())
     }
 
-    fn flush_connections(&self, filter: &Filter) -> u64 {
-        self.shared().conns.flush(filter).into()
+    fn flush_connections(&self, filter: &Filter, part: u32) -> (u64, bool) {
+        /// Places in a part.
+        const PLACES: u32 = 4096;
+        let conns = &self.shared().conns;
+        let start = part.saturating_mul(PLACES);
+        let end = start.saturating_add(PLACES);
+        let all = conns.places();
+        let flushed = conns.flush_places(filter, start..end.min(all));
+        (flushed.into(), end < all)
     }
 
     fn neighbors(&self) -> Vec<NeighborEntry> {

@@ -1,7 +1,7 @@
 //! Connection tracking: settings, totals, limits of zones.
 
 use admin::{Reply, Tracker, ZoneLimit, ZoneLimits};
-use conntrack::LimitSpec;
+use conntrack::{Filter, LimitSpec};
 
 use crate::Switch;
 
@@ -27,6 +27,20 @@ pub(super) fn show(switch: &Switch) -> Tracker {
             .map(|(name, timeout)| (name.to_owned(), timeout.as_secs()))
             .to_vec(),
     }
+}
+
+/// Forgets connections; between parts of the table, others have their turn.
+pub(super) async fn flush(switch: &Switch, filter: &Filter) -> u64 {
+    let mut count = 0;
+    for part in 0.. {
+        let (flushed, more) = switch.engine.flush_connections(filter, part);
+        count += flushed;
+        if !more {
+            break;
+        }
+        tokio::task::yield_now().await;
+    }
+    count
 }
 
 /// Limits of zones.

@@ -5,6 +5,8 @@ use std::net::IpAddr;
 use conntrack::{Filter, TupleFilter};
 use openflow::msg::{CtFlush, CtTuple};
 
+use crate::Switch;
+
 /// What the message means.
 pub(crate) fn filter(request: &CtFlush) -> Filter {
     Filter {
@@ -15,6 +17,15 @@ pub(crate) fn filter(request: &CtFlush) -> Filter {
         mark: request.mark,
         label: request.label,
     }
+}
+
+/// Forgets connections at once: what follows in the session finds them gone.
+pub(crate) fn flush(switch: &Switch, filter: &Filter) {
+    let mut parts = 0..;
+    while parts
+        .next()
+        .is_some_and(|part| switch.engine.flush_connections(filter, part).1)
+    {}
 }
 
 fn tuple(tuple: &CtTuple) -> TupleFilter {

@@ -165,9 +165,11 @@ impl Engine for TwinEngine {
         (0, 100)
     }
 
-    fn flush_connections(&self, filter: &conntrack::Filter) -> u64 {
-        self.tell(Told::Flushed(*filter));
-        3
+    fn flush_connections(&self, filter: &conntrack::Filter, part: u32) -> (u64, bool) {
+        if part == 0 {
+            self.tell(Told::Flushed(*filter));
+        }
+        (1, part < 2)
     }
 
     fn queues(&self, number: PortNo) -> Vec<QueueView> {

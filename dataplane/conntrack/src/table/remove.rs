@@ -114,6 +114,10 @@ impl ConnTable {
         let fits = |conn: &ConnRef| {
             let tuples = self.entry(*conn).and_then(|e| e.tuples(conn.generation));
             tuples.is_some_and(|(original, reply)| {
+                // Most often a zone is asked for.
+                if filter.zone.is_some_and(|zone| zone != original.zone()) {
+                    return false;
+                }
                 let (mark, label) = self.mark_and_label(*conn);
                 let both = [&original.unpack(), &reply.unpack()];
                 filter.fits(original.zone(), both, mark, label)
