@@ -54,7 +54,8 @@ for part in $PARTS; do
     time)
       say "the worker alone: a port in memory, $(nproc) processors"
       example sluice-worker forward
-      for case in $CASES; do "$BUILT/forward" "$case" | grep -v "^port" | awk -v first="$case" -v all="$CASES" 'NR > 1 || index(all, first) == 1'; done
+      # A heading and the port alone come with every case; once is enough.
+      for case in $CASES; do "$BUILT/forward" "$case"; done | awk '!/^(case|port) / || !seen[$1 $2]++'
       ;;
     instructions)
       command -v valgrind >/dev/null || ensure_packages valgrind
