@@ -128,8 +128,9 @@ def main():
             part(title)
             try:
                 measured()
-            except Failed as why:
-                results.fail(f"{title}: {why}")
+            except (Failed, ArithmeticError, LookupError, OSError, ValueError) as why:
+                # What was measured before is not lost for it.
+                results.fail(f"{title}: {type(why).__name__} {why}")
     known["took, s"] = round(time.monotonic() - begun)
     part("results")
     failed = report.write(results, known, names, flows, options.out)
