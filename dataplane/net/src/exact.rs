@@ -9,9 +9,11 @@
 #![allow(clippy::indexing_slicing)]
 
 mod hash;
+mod mask;
 mod plain;
 
 pub use hash::HashKey;
+pub use mask::KeyMask;
 
 use core::net::IpAddr;
 
@@ -158,10 +160,12 @@ pub fn read(
     key: &mut ExactKey,
 ) -> Result<Layout, Uncacheable> {
     let mut layout = Layout::default();
-    read_into(head, total_len, in_port, tunnel, key, &mut layout).map(|()| layout)
+    let mask = &KeyMask::ALL;
+    read_into(head, total_len, in_port, tunnel, mask, key, &mut layout).map(|()| layout)
 }
 
-/// As [`read`], with the layout written where it is kept: the burst's way.
+/// As [`read`], of the key what the mask keeps, with the layout written where it is kept: the burst's
+/// way.
 ///
 /// # Errors
 /// As [`read`]; the layout is not to be used then either.
@@ -171,13 +175,15 @@ pub fn read_into(
     total_len: usize,
     in_port: u32,
     tunnel: Option<&TunnelKey>,
+    mask: &KeyMask,
     key: &mut ExactKey,
     layout: &mut Layout,
 ) -> Result<(), Uncacheable> {
-    if tunnel.is_none() && plain::read(head, total_len, in_port, key, layout) {
+    if tunnel.is_none() && plain::read(head, total_len, in_port, mask, key, layout) {
         return Ok(());
     }
     *layout = read_any(head, total_len, in_port, tunnel, key)?;
+    key.keep(mask);
     Ok(())
 }
 

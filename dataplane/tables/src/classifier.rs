@@ -295,6 +295,11 @@ impl Table {
         };
     }
 
+    /// True if rules of the table look, or looked, at anything.
+    pub(crate) fn has_used_bits(&self) -> bool {
+        !self.used.words().is_empty()
+    }
+
     /// Makes the table keep to a template as far as its rules let it, or choose for itself again.
     /// For tests and measurements.
     pub(crate) fn force(&mut self, template: Option<Template>) {

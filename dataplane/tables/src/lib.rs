@@ -25,6 +25,7 @@ mod error;
 mod expiry;
 mod group;
 mod learn;
+mod looks;
 mod mask;
 mod meter;
 mod pipeline;

@@ -17,6 +17,7 @@ pub struct Pipeline {
     pub(crate) groups: Trie<Arc<Group>>,
     pub(crate) meters: Trie<Arc<Meter>>,
     pub(crate) stats: Arc<[TableStats]>,
+    pub(crate) looks: Arc<FlowKey>,
 }
 
 /// Look-ups of a table, over all generations.
@@ -45,6 +46,27 @@ impl TableStats {
 }
 
 impl Pipeline {
+    /// More is looked at.
+    pub(crate) fn look_at(&mut self, more: impl FnOnce(&mut FlowKey)) {
+        let mut looks = *self.looks;
+        more(&mut looks);
+        if looks != *self.looks {
+            self.looks = Arc::new(looks);
+        }
+    }
+
+    /// Begins anew, without rules and groups.
+    pub(crate) fn look_at_nothing(&mut self) {
+        if *self.looks == FlowKey::default() {
+            return;
+        }
+        self.looks = Arc::default();
+        // What tables remember of keys must be among what is looked at.
+        for table in self.tables.iter_mut().filter(|table| table.has_used_bits()) {
+            Arc::make_mut(table).clear();
+        }
+    }
+
     pub(crate) fn new(tables: u8) -> Self {
         Pipeline {
             generation: 0,
@@ -52,12 +74,21 @@ impl Pipeline {
             groups: Trie::default(),
             meters: Trie::default(),
             stats: (0..tables).map(|_| TableStats::default()).collect(),
+            looks: Arc::default(),
         }
     }
 
     /// Counts publications.
     pub fn generation(&self) -> u64 {
         self.generation
+    }
+
+    /// Ones in the fields, or bits of them, on which it can depend what these tables and groups do
+    /// with a packet. Ports, ethertype, protocol, tags, fragmentation and tunnel fields, which are
+    /// not told apart, count as looked at in any case. Grows; what is no longer looked at may still
+    /// be among it. The same allocation means the same fields.
+    pub fn looks_at(&self) -> &Arc<FlowKey> {
+        &self.looks
     }
 
     /// The rule of the highest priority that matches; see [`Table::lookup`].

@@ -165,6 +165,9 @@ impl Tables {
             return self.published.generation();
         }
         self.changed = false;
+        if self.flows == 0 && self.next.groups.len() == 0 {
+            self.next.look_at_nothing();
+        }
         let generation = self.next.generation;
         self.retired.push(self.published.load());
         self.published.store(Arc::new(self.next.clone()));

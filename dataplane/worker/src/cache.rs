@@ -42,6 +42,7 @@ pub(crate) struct FlowId(u32);
 /// A key to be looked up, and what was found.
 #[derive(Clone, Default)]
 pub(crate) struct Lookup {
+    /// Of what the tables look at.
     pub key: ExactKey,
     pub hash: u64,
     /// False: the packet has no exact key.
@@ -276,6 +277,12 @@ impl FlowCache {
         self.buckets.len()
     }
 
+    /// True if a flow may depend on a connection.
+    #[inline]
+    pub fn has_connections(&self) -> bool {
+        self.programs.have_connections()
+    }
+
     /// Advances whenever a flow comes or goes: what was found before may be another by now.
     #[inline]
     pub fn changes(&self) -> u64 {
@@ -403,6 +410,7 @@ mod tests {
             effects: Box::new([]),
             lengths: crate::program::ANY_LENGTH,
             inner_mtu: 0,
+            encapsulates: false,
             cacheable: true,
             any_packet: false,
             fragment: None,

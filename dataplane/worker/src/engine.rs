@@ -19,7 +19,7 @@ use std::sync::Arc;
 use arrayvec::ArrayVec;
 use crossbeam_channel::Receiver;
 use net::FlowKey;
-use net::exact::HashKey;
+use net::exact::{self, ExactKey, HashKey, KeyMask};
 use net::parse::Layout;
 use packet::{Packet, Pool};
 use ports::{BURST, Burst};
@@ -49,6 +49,8 @@ pub struct Worker {
     egress: Egress,
     cache: FlowCache,
     hash_key: HashKey,
+    /// What of them the tables look at.
+    mask: KeyMask,
     /// Ports that this worker receives from.
     inputs: Vec<Input>,
     spread: placement::Spread,
@@ -103,6 +105,7 @@ impl Worker {
         Worker {
             cache: FlowCache::new(shared.config.cache_entries),
             hash_key: HashKey::new(hash_seed),
+            mask: KeyMask::new(pipeline.looks_at()),
             index,
             commands,
             pipeline,
@@ -188,6 +191,7 @@ impl Worker {
             input,
             ports: &self.ports,
             hash_key: &self.hash_key,
+            mask: &self.mask,
             now,
         };
         for packet in burst.drain(..) {
@@ -219,7 +223,7 @@ impl Worker {
     #[inline]
     fn prefetch_connections(&self, lookups: &[Lookup]) {
         let conns = &self.shared.conns;
-        if !conns.was_used() {
+        if !self.cache.has_connections() {
             return;
         }
         for flow in lookups.iter().filter_map(|lookup| lookup.found) {
@@ -297,6 +301,10 @@ impl Worker {
                 &facts.layout,
             );
         }
+        let hash = match program.encapsulates {
+            true => spread(&self.hash_key, &self.mask, &packet, facts, lookup),
+            false => lookup.hash,
+        };
         let operands = match program.checks.is_empty() {
             true => Operands::default(),
             false => bound.operands(),
@@ -307,10 +315,28 @@ impl Worker {
             &mut self.egress,
             packet,
             &facts.layout,
-            lookup.hash,
+            hash,
             now,
         );
         true
+    }
+}
+
+/// Hash of all of a packet's key, by which tunnels spread flows, whatever the tables look at.
+fn spread(
+    hash_key: &HashKey,
+    mask: &KeyMask,
+    packet: &Packet,
+    facts: &Facts,
+    lookup: &Lookup,
+) -> u64 {
+    if !lookup.is_valid || *mask == KeyMask::ALL {
+        return lookup.hash;
+    }
+    let (head, len, mut key) = (packet.head(), packet.len(), ExactKey::default());
+    match exact::read(head, len, facts.in_port, facts.tunnel.as_ref(), &mut key) {
+        Ok(_) => hash_key.hash(&key),
+        Err(_) => lookup.hash,
     }
 }
 

@@ -333,6 +333,8 @@ pub(crate) struct Program {
     pub lengths: (u32, u32),
     /// Largest inner packet of the tunnels it sends into, in bytes; 0 if it sends into none.
     pub inner_mtu: u32,
+    /// It sends into a tunnel.
+    pub encapsulates: bool,
     /// Holds for all packets with the same exact key (while `checks` and `deps` do).
     pub cacheable: bool,
     /// Holds for every packet of the port, whatever is in it: nothing was looked at but `in_port`.

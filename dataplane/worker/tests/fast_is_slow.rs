@@ -35,6 +35,10 @@ enum Event {
     Link(u32, bool),
     /// Packets in a tunnel whose outer headers have this TOS.
     Wrapped(u8, Vec<Vec<u8>>),
+    /// All caches are emptied.
+    Forget,
+    /// The connections of a zone end.
+    EndConnections(u16),
 }
 
 fn small<T: Clone + std::fmt::Debug + 'static>(values: &[T]) -> impl Strategy<Value = T> + use<T> {
@@ -426,9 +430,21 @@ fn event() -> impl Strategy<Value = Event> {
     ]
 }
 
-fn rig(cache_entries: usize, rules: &[(u8, u16, Match, Instructions)]) -> Rig {
+/// What the tables hold besides rules, and how many workers there are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Around {
+    Groups,
+    /// No groups: one that selects looks at nearly everything.
+    TwoWorkers,
+}
+
+fn rig(cache_entries: usize, around: Around, rules: &[(u8, u16, Match, Instructions)]) -> Rig {
     let config = Config {
         cache_entries,
+        cpus: match around {
+            Around::Groups => vec![],
+            Around::TwoWorkers => vec![0, 1],
+        },
         // Learnt addresses are to be found old in the same round.
         fdb_seed: Some([3, 4]),
         ..Config::default()
@@ -464,6 +480,16 @@ fn rig(cache_entries: usize, rules: &[(u8, u16, Match, Instructions)]) -> Rig {
     rig.workers.set_vteps(vec![vtep.parse().unwrap()]);
     rig.poll();
     assert!(rig.workers.set_neighbor(peer, net::MacAddr(mac(9))));
+    if around == Around::Groups {
+        add_groups(&mut rig);
+    }
+    for (table, priority, matching, instructions) in rules {
+        rig.rule(*table, *priority, matching.clone(), instructions.clone());
+    }
+    rig
+}
+
+fn add_groups(rig: &mut Rig) {
     let bucket = |port| (1, vec![set(Field::UdpDst, 82u16), output(port)]);
     rig.group(1, GroupType::All, vec![bucket(2), bucket(3)]);
     rig.group(2, GroupType::Select, vec![bucket(1), bucket(2), bucket(4)]);
@@ -478,10 +504,6 @@ fn rig(cache_entries: usize, rules: &[(u8, u16, Match, Instructions)]) -> Rig {
         watching(Some(4), 1, vec![Action::SetQueue(2), output(3)]),
     ];
     rig.group_of(GROUPS, GroupType::Select, shares);
-    for (table, priority, matching, instructions) in rules {
-        rig.rule(*table, *priority, matching.clone(), instructions.clone());
-    }
-    rig
 }
 
 fn play(rig: &mut Rig, event: &Event) -> Vec<(u32, Vec<u8>)> {
@@ -499,6 +521,19 @@ fn play(rig: &mut Rig, event: &Event) -> Vec<(u32, Vec<u8>)> {
         Event::Wrapped(tos, frames) => {
             let frames: Vec<_> = frames.iter().map(|frame| wrapped(frame, *tos)).collect();
             rig.send_burst(UPLINK, &frames);
+        }
+        Event::Forget => {
+            let (reply, answer) = worker::Reply::channel();
+            rig.workers.flush_caches(reply);
+            rig.poll();
+            answer.try_recv().unwrap();
+        }
+        Event::EndConnections(zone) => {
+            let of_zone = conntrack::Filter {
+                zone: Some(*zone),
+                ..Default::default()
+            };
+            rig.workers.shared().conns.flush(&of_zone);
         }
     }
     rig.answer_requests();
@@ -586,8 +621,12 @@ fn conversation() -> impl Strategy<Value = Vec<u8>> {
     })
 }
 
-fn same(rules: &[(u8, u16, Match, Instructions)], events: &[Event]) -> Result<(), TestCaseError> {
-    let (mut fast, mut slow) = (rig(1 << 10, rules), rig(0, rules));
+fn same(
+    around: Around,
+    rules: &[(u8, u16, Match, Instructions)],
+    events: &[Event],
+) -> Result<(), TestCaseError> {
+    let (mut fast, mut slow) = (rig(1 << 10, around, rules), rig(0, around, rules));
     for event in events {
         let (a, b) = (play(&mut fast, event), play(&mut slow, event));
         prop_assert_eq!(a, b, "after {:?}", event);
@@ -599,6 +638,145 @@ fn same(rules: &[(u8, u16, Match, Instructions)], events: &[Event]) -> Result<()
     Ok(())
 }
 
+/// Actions of a switch that looks at a part of a packet only.
+fn plain_action() -> impl Strategy<Value = Action> {
+    prop_oneof![
+        6 => (1..=PORTS).prop_map(output),
+        1 => (1..=3u8).prop_map(|host| set(Field::EthDst, net::MacAddr(mac(host)).to_u64())),
+        1 => (1..=3u8).prop_map(|host| set(Field::EthSrc, net::MacAddr(mac(host)).to_u64())),
+        1 => (1..=3u32).prop_map(|host| set(Field::Ipv4Dst, 0x0a00_0000 + host)),
+        1 => (80..83u16).prop_map(|port| set(Field::UdpDst, port)),
+        1 => (0..3u8).prop_map(|dscp| set(Field::IpDscp, dscp)),
+        1 => small(&[Field::Ipv4Src, Field::UdpSrc, Field::EthSrc]).prop_map(|field| Action::Move {
+            src: SubField::range(field, 0, 1),
+            dst: SubField::range(Field::Reg0, 0, 1),
+        }),
+        1 => (0..3u64).prop_map(|value| Action::Load {
+            dst: SubField::range(Field::Ipv4Src, 0, 1),
+            value,
+        }),
+        2 => Just(Action::DecNwTtl),
+        1 => Just(Action::PushVlan { tpid: 0x8100 }),
+        1 => Just(Action::PopVlan),
+        1 => (10..14u16).prop_map(|vid| set(Field::VlanVid, 0x1000 | vid)),
+        1 => Just(output(net::PortNo::NORMAL.0)),
+        1 => (1..=2u8).prop_map(|table| Action::Resubmit {
+            port: None,
+            table: Some(TableId(table)),
+            ct: false,
+        }),
+    ]
+}
+
+/// Rules that look at one field each.
+fn plain_rule() -> impl Strategy<Value = (u8, u16, Match, Instructions)> {
+    let v4 = || Match::any().with(Field::EthType, 0x0800u16);
+    let udp = move || v4().with(Field::IpProto, 17u8);
+    let prefix = small(&[8u32, 16, 24, 31, 32]);
+    let matching = prop_oneof![
+        3 => Just(Match::any()),
+        2 => (1..=PORTS).prop_map(|port| Match::any().with(Field::InPort, port)),
+        1 => (1..=3u8)
+            .prop_map(|host| Match::any().with(Field::EthDst, net::MacAddr(mac(host)).to_u64())),
+        2 => (1..=3u32, prefix).prop_map(move |(host, len)| {
+            let mask = u32::MAX << (32 - len);
+            v4().with_masked(Field::Ipv4Dst, (0x0a00_0000 + host) & mask, mask)
+        }),
+        1 => (1..=3u32).prop_map(move |host| v4().with(Field::Ipv4Src, 0x0a00_0000 + host)),
+        1 => (80..83u16).prop_map(move |port| udp().with(Field::UdpDst, port)),
+        1 => (1000..1003u16).prop_map(move |port| udp().with(Field::UdpSrc, port)),
+        1 => (0..3u32).prop_map(|reg| Match::any().with(Field::Reg0, reg)),
+        1 => (1..=3u8).prop_map(|host| {
+            let v6 = Match::any().with(Field::EthType, 0x86ddu16);
+            v6.with(Field::Ipv6Dst, u128::from_be_bytes([host; 16]))
+        }),
+    ];
+    let actions = proptest::collection::vec(plain_action(), 0..4);
+    let next = proptest::option::of(1..3u8);
+    (0..3u8, 0..4u16, matching, actions, next).prop_map(
+        |(table, priority, matching, actions, next)| {
+            let mut instructions = Instructions::apply(actions);
+            instructions.goto_table = next.filter(|next| *next > table).map(TableId);
+            (table, priority, matching, instructions)
+        },
+    )
+}
+
+/// Flows come and go much more often than in [`event`], caches are flushed, connections end.
+fn churn(
+    rules: impl Strategy<Value = (u8, u16, Match, Instructions)> + Clone,
+    packets: impl Strategy<Value = Vec<u8>>,
+) -> impl Strategy<Value = Event> {
+    prop_oneof![
+        12 => (1..=PORTS, proptest::collection::vec(packets, 1..12))
+            .prop_map(|(port, frames)| Event::Packets(port, frames)),
+        2 => rules.clone().prop_map(|(t, p, m, i)| Event::Rule(t, p, m, i)),
+        2 => rules.prop_map(|(t, p, m, _)| Event::Remove(t, p, m)),
+        1 => small(&[1u64, 31, 200]).prop_map(Event::Later),
+        1 => Just(Event::Forget),
+        1 => (0..2u16).prop_map(Event::EndConnections),
+        1 => (2..=PORTS, proptest::bool::ANY).prop_map(|(port, up)| Event::Link(port, up)),
+    ]
+}
+
+/// [`tracked`], where each connection is translated in its own way: one to each of two hosts, others
+/// from an address and a range of ports of the switch's own.
+fn translated() -> Vec<(u8, u16, Match, Instructions)> {
+    let mut rules = tracked(None);
+    let v4 = Match::any().with(Field::EthType, 0x0800u16);
+    let new = v4.with_masked(Field::CtState, 33u128, 33u128);
+    let udp_from = |port: u16| {
+        let udp = new.clone().with(Field::IpProto, 17u8);
+        udp.with(Field::UdpSrc, port)
+    };
+    let commit = |actions| {
+        let commit = Action::Ct(Ct {
+            commit: true,
+            zone: CtZone::Number(1),
+            table: Some(TableId(2)),
+            actions,
+            ..Ct::default()
+        });
+        Instructions::apply(vec![commit])
+    };
+    let masquerade = Action::Nat(Nat {
+        kind: NatKind::Src,
+        addresses: Some(([10, 0, 0, 3].into(), [10, 0, 0, 3].into())),
+        ports: Some((1000, 1003)),
+        persistent: false,
+        hash: false,
+        random: false,
+    });
+    let tcp = new.clone().with(Field::IpProto, 6u8);
+    rules.extend([
+        (
+            1,
+            20,
+            udp_from(1000),
+            commit(vec![nat(NatKind::Dst, Some(2))]),
+        ),
+        (
+            1,
+            20,
+            udp_from(1001),
+            commit(vec![nat(NatKind::Dst, Some(3))]),
+        ),
+        (1, 20, tcp, commit(vec![masquerade])),
+    ]);
+    rules
+}
+
+/// Packets of three hosts, to and from the ports of [`conversation`].
+fn crowd() -> impl Strategy<Value = Vec<u8>> {
+    let kind = small(&[0u8, 0, 0, 2, 2, 3, 4]);
+    let hosts = (1..=3u8, 1..=3u8);
+    let ports = (1000..1004u16, proptest::bool::ANY);
+    (hosts, kind, ports, 0..4u8).prop_map(|((src, dst), kind, (port, back), extra)| {
+        let ports = if back { (80, port) } else { (port, 80) };
+        frame(src, dst, ports, 64, kind, extra)
+    })
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: 512, failure_persistence: None, ..ProptestConfig::default() })]
 
@@ -607,7 +785,7 @@ proptest! {
         rules in proptest::collection::vec(rule(), 1..12),
         events in proptest::collection::vec(event(), 1..60),
     ) {
-        same(&rules, &events)?;
+        same(Around::Groups, &rules, &events)?;
     }
 
     #[test]
@@ -621,6 +799,26 @@ proptest! {
             1..60,
         ),
     ) {
-        same(&tracked(nat_to), &events)?;
+        same(Around::Groups, &tracked(nat_to), &events)?;
+    }
+
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 160, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn what_nothing_looks_at_makes_no_difference_while_rules_come_and_go(
+        rules in proptest::collection::vec(plain_rule(), 1..6),
+        events in proptest::collection::vec(churn(plain_rule().boxed(), packet()), 1..60),
+    ) {
+        same(Around::TwoWorkers, &rules, &events)?;
+    }
+
+    #[test]
+    fn connections_that_share_a_program_are_translated_each_in_its_own_way(
+        events in proptest::collection::vec(churn(plain_rule().boxed(), crowd()), 1..60),
+    ) {
+        same(Around::TwoWorkers, &translated(), &events)?;
     }
 }

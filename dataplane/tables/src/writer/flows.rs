@@ -13,7 +13,7 @@ use super::select::Filter;
 use super::users::Used;
 use super::{Change, MatchPlan, RemovedReason, TABLES, Tables};
 use crate::rule::{MaskedKey, RuleClock};
-use crate::{Refused, Rule, RuleStats};
+use crate::{Refused, Rule, RuleStats, looks};
 
 /// Flows that a request is about: mostly one.
 type Selected = SmallVec<[Arc<Rule>; 1]>;
@@ -252,6 +252,7 @@ impl Tables {
 
     /// Notes what a new flow uses, and when it may have to go.
     fn watch(&mut self, rule: &Arc<Rule>) {
+        self.next.look_at(|looked_at| looks::rule(rule, looked_at));
         self.learners.add(&rule.instructions);
         let used = Used::by(&rule.instructions);
         for group in &used.groups {

@@ -11,7 +11,7 @@ use super::users::Used;
 use super::{Change, RemovedReason, Tables};
 use crate::group::groups_in;
 use crate::pipeline::id_hash;
-use crate::{Group, Refused, Rule};
+use crate::{Group, Refused, Rule, looks};
 
 /// Most buckets in a group.
 const MAX_BUCKETS: usize = 4096;
@@ -57,6 +57,8 @@ impl Tables {
         group.generation = self.next.generation;
         self.changed = true;
         let (id, hash) = (group.id, id_hash(group.id.0));
+        self.next
+            .look_at(|looked_at| looks::group(&group, looked_at));
         let group = Arc::new(group);
         for next in group.next_groups() {
             self.chain_users.add(next.0);

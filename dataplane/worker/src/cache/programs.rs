@@ -41,6 +41,8 @@ pub(super) struct Programs {
     hasher: hashbrown::DefaultHashBuilder,
     /// Of the programs.
     bytes: usize,
+    /// Programs that depend on connections.
+    tracking: usize,
 }
 
 impl Programs {
@@ -71,6 +73,12 @@ impl Programs {
         self.list.len() - self.free.len()
     }
 
+    /// True if some of them depend on connections.
+    #[inline]
+    pub fn have_connections(&self) -> bool {
+        self.tracking != 0
+    }
+
     /// Bytes of all programs.
     pub fn memory(&self) -> usize {
         self.bytes + self.list.capacity() * size_of::<Option<Box<Cached>>>()
@@ -96,6 +104,7 @@ impl Programs {
         }
         let memory = size_of::<Cached>() + program.memory();
         self.bytes += memory;
+        self.tracking += usize::from(!program.checks.is_empty());
         let cached = Some(Box::new(Cached {
             program,
             epoch,
@@ -131,7 +140,9 @@ impl Programs {
         }
         cached.flush(pipeline);
         let (hash, memory) = (cached.hash, cached.memory);
+        let tracks = !cached.program.checks.is_empty();
         self.bytes -= memory;
+        self.tracking -= usize::from(tracks);
         if let Ok(entry) = self.by_content.find_entry(hash, |known| *known == id.0) {
             entry.remove();
         }
@@ -150,7 +161,7 @@ impl Programs {
         self.list = Vec::new();
         self.free.clear();
         self.by_content.clear();
-        self.bytes = 0;
+        (self.bytes, self.tracking) = (0, 0);
     }
 }
 

@@ -1,6 +1,6 @@
 //! From a received packet to its exact key, on the way out of its tunnel if it is in one.
 
-use net::exact::{self, HashKey, TunnelKey, Uncacheable};
+use net::exact::{self, HashKey, KeyMask, TunnelKey, Uncacheable};
 use net::parse::{HEADER_BYTES, Layout};
 use net::{FlowKey, PortNo};
 use packet::Packet;
@@ -25,6 +25,8 @@ pub(super) struct Stage<'a> {
     pub input: &'a Input,
     pub ports: &'a PortMap,
     pub hash_key: &'a HashKey,
+    /// What the tables look at.
+    pub mask: &'a KeyMask,
     pub now: u64,
 }
 
@@ -59,7 +61,7 @@ impl Stage<'_> {
         let (head, len) = (packet.head(), packet.len());
         let tunnel = facts.tunnel.as_ref();
         let (key, layout) = (&mut lookup.key, &mut facts.layout);
-        match exact::read_into(head, len, facts.in_port, tunnel, key, layout) {
+        match exact::read_into(head, len, facts.in_port, tunnel, self.mask, key, layout) {
             Ok(()) => {
                 lookup.hash = self.hash_key.hash(&lookup.key);
                 lookup.is_valid = true;

@@ -1,5 +1,8 @@
 //! What a worker does besides packets: new tables and ports, commands, timers.
 
+use std::sync::Arc;
+
+use net::exact::KeyMask;
 use net::parse::extract;
 use openflow::msg::Continuation;
 use packet::Packet;
@@ -69,7 +72,14 @@ impl Worker {
     #[inline]
     pub(super) fn adopt(&mut self) {
         if self.shared.tables.generation() != self.pipeline.generation() {
-            self.pipeline = self.shared.tables.load();
+            let pipeline = self.shared.tables.load();
+            if !Arc::ptr_eq(pipeline.looks_at(), self.pipeline.looks_at()) {
+                // Flows that are cached under the old mask need not be forgotten. A program holds
+                // for every packet that agrees with its key in all that was looked at when it was
+                // made; what rules look at since then is asked when it is checked.
+                self.mask = KeyMask::new(pipeline.looks_at());
+            }
+            self.pipeline = pipeline;
             self.epoch += 1;
         }
         if self.shared.ports_generation() != self.ports.generation() {

@@ -3,9 +3,9 @@
 use net::parse::Layout;
 use packet::Packet;
 
-use super::Worker;
 use super::classify::Facts;
 use super::whole_port::WholePort;
+use super::{Worker, spread};
 use crate::cache::Lookup;
 use crate::connections;
 use crate::effects;
@@ -53,13 +53,14 @@ impl Worker {
             len: packet.len(),
             wire_len: execute::wire_len(&packet),
         };
+        let hash = spread(&self.hash_key, &self.mask, &packet, facts, lookup);
         let (program, binding) = walk::walk(self.world(now), frame, &flow_key);
         if program.fragment.is_some() {
             let verdict = (&program, &binding);
-            return self.fragment(verdict, packet, &layout, (facts, lookup.hash), now);
+            return self.fragment(verdict, packet, &layout, (facts, hash), now);
         }
         self.egress.probe.enter(telemetry::Stage::Execute);
-        self.run_once(&program, &binding, packet, &layout, lookup.hash, now);
+        self.run_once(&program, &binding, packet, &layout, hash, now);
         self.egress.probe.enter(telemetry::Stage::Walk);
         let Some(program) = self.learn_port(facts, program) else {
             return;

@@ -69,6 +69,7 @@ impl<'a> Walk<'a> {
 
     /// Sends the packet through the tracker. None if it was dropped or waits there.
     fn track(&mut self, ct: &Ct, zone: u16) -> Option<Seen> {
+        self.want_tuple();
         let wishes = self.wishes(&ct.actions);
         let Subject { tuple, tcp } = self.subject(zone)?;
         if let Some(inner) = self.now.inner {
@@ -219,6 +220,15 @@ impl<'a> Walk<'a> {
             original: answer.map(|answer| answer.reverse()),
             tracked,
         }
+    }
+
+    /// What becomes of the packet depends on its tuple from now on.
+    pub(super) fn want_tuple(&mut self) {
+        let wanted = &mut self.wanted;
+        (wanted.nw_src, wanted.nw_dst) = (u32::MAX.into(), u32::MAX.into());
+        (wanted.ipv6_src, wanted.ipv6_dst) = ([0xff; 16], [0xff; 16]);
+        (wanted.tp_src, wanted.tp_dst) = (u16::MAX.into(), u16::MAX.into());
+        wanted.nw_proto = 0xff;
     }
 
     /// The packet's tuple, as far as it can be tracked.

@@ -21,6 +21,7 @@ mod select;
 use std::sync::{Arc, LazyLock};
 
 use conntrack::ConnTable;
+use net::exact::KeyMask;
 use net::parse::Layout;
 use net::{FlowKey, PortNo, TableId};
 use openflow::Action;
@@ -396,8 +397,16 @@ impl<'a> Walk<'a> {
         let (checks, binding) = bind(&self.checks, packet.as_ref(), &mut self.ops);
         let fits = binding.conns.len() <= CONNS;
         let cacheable = self.cacheable && !outside_key && fits;
+        debug_assert!(
+            !cacheable || self.looked_where_expected(),
+            "{:?} is outside {:?}",
+            self.wanted,
+            self.world.pipeline.looks_at()
+        );
         let ops = fuse(self.ops);
+        let encapsulates = ops.iter().any(|op| matches!(op, Op::Tunnel(_)));
         let program = Program {
+            encapsulates,
             takes: Program::last_sender(&ops),
             ops: ops.into_boxed_slice(),
             checks,
@@ -421,6 +430,16 @@ impl<'a> Walk<'a> {
 }
 
 impl Walk<'_> {
+    /// True if nothing was looked at that workers leave out of their keys.
+    fn looked_where_expected(&self) -> bool {
+        let expected = self.world.pipeline.looks_at();
+        let mut both = self.wanted;
+        for (word, expected) in both.words_mut().iter_mut().zip(expected.words()) {
+            *word |= expected;
+        }
+        KeyMask::new(&both) == KeyMask::new(expected)
+    }
+
     /// Scopes that end with the program need no copy: nothing comes after them.
     fn drop_last_scopes(&mut self) {
         let len = self.ops.len();

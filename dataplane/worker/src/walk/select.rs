@@ -3,8 +3,8 @@
 //! The same packet gives the same hash on every node and in every run: two nodes that hold the same
 //! group choose the same bucket for a connection.
 
-use net::FlowKey;
 use net::headers::ethertype;
+use net::{FlowKey, MacAddr};
 use tables::Group;
 
 use super::actions::has;
@@ -32,6 +32,11 @@ pub(crate) fn hash(group: &Group, key: &FlowKey, seed: u64, wanted: &mut FlowKey
         }
         return hash.finish();
     }
+    let ones = MacAddr([0xff; 6]);
+    (wanted.eth_src, wanted.eth_dst) = (ones, ones);
+    (wanted.nw_src, wanted.nw_dst) = (u32::MAX.into(), u32::MAX.into());
+    (wanted.ipv6_src, wanted.ipv6_dst) = ([0xff; 16], [0xff; 16]);
+    (wanted.tp_src, wanted.tp_dst) = (u16::MAX.into(), u16::MAX.into());
     hash.word((key.eth_src.to_u64() << 16) | u64::from(key.eth_type.get()));
     hash.word(key.eth_dst.to_u64());
     match key.eth_type.get() {
@@ -47,8 +52,6 @@ pub(crate) fn hash(group: &Group, key: &FlowKey, seed: u64, wanted: &mut FlowKey
         }
         _ => {
             hash.word((u64::from(key.nw_src.get()) << 32) | u64::from(key.nw_dst.get()));
-            wanted.nw_src = u32::MAX.into();
-            wanted.nw_dst = u32::MAX.into();
         }
     }
     hash.finish()

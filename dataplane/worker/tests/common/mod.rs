@@ -31,6 +31,8 @@ pub struct Rig {
     pub tables: Tables,
     pub workers: Workers,
     pub worker: Worker,
+    /// More of them, if the configuration says so.
+    others: Vec<Worker>,
     pub pool: Pool,
     pub now: u64,
     wires: BTreeMap<u32, MemWire>,
@@ -61,10 +63,12 @@ impl Rig {
         let shared = Shared::new(config, tables.published(), Arc::new(conns));
         let pool = Pool::heap(2048);
         let (workers, engines) = Workers::without_threads(shared, &pool, [7, 9]);
+        let mut engines = engines.into_iter();
         let mut rig = Rig {
             tables,
             workers,
-            worker: engines.into_iter().next().unwrap(),
+            worker: engines.next().unwrap(),
+            others: engines.collect(),
             pool,
             now: SECOND,
             wires: BTreeMap::new(),
@@ -275,7 +279,15 @@ impl Rig {
 
     /// Rounds until nothing moves any more.
     pub fn poll(&mut self) {
-        while self.worker.poll(self.now) > 0 {}
+        loop {
+            let mut taken = self.worker.poll(self.now);
+            for other in &mut self.others {
+                taken += other.poll(self.now);
+            }
+            if taken == 0 {
+                return;
+            }
+        }
     }
 
     /// A frame comes in on a port and is handled.
@@ -381,7 +393,9 @@ impl Rig {
     }
 
     pub fn dropped(&self, reason: DropReason) -> u64 {
-        self.workers.shared().counters(0).dropped(reason)
+        let shared = self.workers.shared();
+        let workers = 0..1 + self.others.len();
+        workers.map(|at| shared.counters(at).dropped(reason)).sum()
     }
 
     /// Every reason with its count, for messages of assertions.
