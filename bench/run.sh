@@ -64,6 +64,10 @@ NETNS=sluice-bench
 PAGES=768 # of 2 MiB
 MEMORY=1024
 pages_before=$(cat /proc/sys/vm/nr_hugepages)
+# Shared memory, where connections lie, in huge pages for those who ask for them.
+SHMEM=/sys/kernel/mm/transparent_hugepage/shmem_enabled
+[ -w "$SHMEM" ] || SHMEM=/dev/null
+shmem_before=$(sed 's/.*\[\(.*\)\].*/\1/' "$SHMEM")
 finish() {
   local status=$?
   trap - EXIT
@@ -74,6 +78,7 @@ finish() {
   ip netns del "$NETNS" 2>/dev/null || true
   rm -rf "$RUN"
   sysctl -qw "vm.nr_hugepages=$pages_before"
+  echo "$shmem_before" >"$SHMEM"
   exit "$status"
 }
 end_all
@@ -83,6 +88,7 @@ mkdir -p "$LOGS"
 trap finish EXIT
 trap 'exit 130' INT
 trap 'exit 143' TERM
+echo advise >"$SHMEM"
 if [ "$pages_before" -lt "$PAGES" ]; then
   sysctl -qw "vm.nr_hugepages=$PAGES"
   [ "$(cat /proc/sys/vm/nr_hugepages)" -ge "$PAGES" ] || die "cannot reserve $PAGES hugepages of 2 MiB: free some memory"

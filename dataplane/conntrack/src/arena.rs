@@ -168,6 +168,13 @@ impl Arena {
         self.hash.hash_words(key.words())
     }
 
+    /// Asks for a place that is about to be filled.
+    pub(crate) fn prefetch_place(&self, place: u32) {
+        for line in 0..3 {
+            self.entries.prefetch(place as usize, line);
+        }
+    }
+
     /// The connection that has this tuple, in one of its directions.
     #[inline]
     pub(crate) fn find(&self, key: &Packed, hash: u64) -> Option<(ConnRef, Direction)> {

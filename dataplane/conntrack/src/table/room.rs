@@ -169,6 +169,7 @@ impl ConnTable {
         pools.mine_first().find_map(|number| {
             let mut pool = pools.lock(number)?;
             let place = pool.take(&arena.links, high_water, self.capacity())?;
+            arena.prefetch_place(place);
             if let Some(link) = arena.links.get(place as usize) {
                 link.pool.store(number, Relaxed);
             }
