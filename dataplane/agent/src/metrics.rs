@@ -328,6 +328,14 @@ fn tables(page: &Page, switch: &Switch) -> Result<()> {
     let fdb = switch.engine.fdb_counts();
     for (name, help, value) in [
         ("sluice_groups", "Groups.", pipeline.groups().count() as u64),
+        (
+            "sluice_group_slot_bytes",
+            "Memory of the tables by which select groups choose.",
+            pipeline
+                .groups()
+                .map(|group| group.slot_bytes() as u64)
+                .sum(),
+        ),
         ("sluice_meters", "Meters.", pipeline.meters().count() as u64),
         (
             "sluice_fdb_entries",
