@@ -197,3 +197,54 @@ fn a_deleted_port_comes_back_from_its_worker() {
     let (reply, _answer) = Reply::channel();
     assert!(node.workers.delete_port(PortNo(3), reply).is_err());
 }
+
+#[test]
+fn fragments_of_a_datagram_that_come_to_two_workers_all_follow_the_first_one() {
+    let mut node = node(Poll::Busy);
+    let owner = |port: u32| {
+        let ports = node.workers.shared().ports();
+        match ports.get(PortNo(port)).unwrap().kind {
+            PortKind::Device { worker } => worker,
+            PortKind::Tunnel(_) => unreachable!(),
+        }
+    };
+    assert_ne!(owner(1), owner(2));
+    let add = |node: &mut Node, flow: &str| {
+        use openflow::model::FlowCommand;
+        use openflow::text::{Names, parse_flow};
+        let request = parse_flow(flow, FlowCommand::Add, Names::NONE).unwrap();
+        node.tables.flow_mod(&request, 0).unwrap();
+        node.tables.publish();
+    };
+    add(&mut node, "ip,actions=ct(commit,zone=1,table=1)");
+    add(&mut node, "table=1,ct_state=+trk-inv,ip,actions=output:3");
+    node.wait(|workers, reply| workers.barrier(reply));
+    const DATAGRAMS: u16 = 200;
+    for id in 0..DATAGRAMS {
+        let whole = udp(1, 2, (1000, 2000), &[7; 40]);
+        let piece = |start: usize, last: bool| {
+            let mut frame = whole[..34].to_vec();
+            frame[16..18].copy_from_slice(&36u16.to_be_bytes());
+            frame[18..20].copy_from_slice(&id.to_be_bytes());
+            let more = if last { 0 } else { 0x2000 };
+            let place = more | (start / 8) as u16;
+            frame[20..22].copy_from_slice(&place.to_be_bytes());
+            frame.extend_from_slice(&whole[34 + start..34 + start + 16]);
+            frame
+        };
+        // The first one comes to the second worker, the others to the first, at the same time.
+        node.send(1, &piece(16, false));
+        node.send(2, &piece(0, false));
+        node.send(1, &piece(32, true));
+    }
+    let count = usize::from(DATAGRAMS) * 3;
+    let out = node.receive(3, count);
+    assert_eq!(out.len(), count);
+    let tracked = (0..2).map(|w| {
+        node.workers
+            .shared()
+            .counters(w)
+            .get(Counter::FragmentsTracked)
+    });
+    assert_eq!(tracked.sum::<u64>(), u64::from(DATAGRAMS) * 2);
+}
