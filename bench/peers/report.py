@@ -113,6 +113,7 @@ def curves(results, names, out):
 
 SECTIONS = [
     ("scaling", "Connections, Services, policy rules: one core, Sluice"),
+    ("memory", "Resident memory by connections, without a flow cache, bytes"),
     ("new", "New connections"),
     ("latency", "Delays, open loop, microseconds"),
     ("zipf", "Zipf (1.1) over 50,000 flows, policy"),
