@@ -239,6 +239,18 @@ pub enum Port {
         /// Its name
         name: String,
     },
+    /// Say how fast a port may send, and its queues
+    Set {
+        /// Its name
+        name: String,
+        /// As in --port of sluice-dataplane, e.g. rate=10g,queues=0+1:max=1g/min=100m/prio=1, or none
+        shaping: String,
+    },
+    /// Queues with their counters
+    Queues {
+        /// Only those of this port
+        name: Option<String>,
+    },
     /// Every port
     List,
     /// Have another worker poll a port; no packet is lost or overtakes another of its flow

@@ -231,14 +231,20 @@ fn port(cli: &Cli, source: &mut Source, command: &Port) -> Result<String, Failur
         }
         Port::Add { spec } => Request::PortAdd { spec: spec.clone() },
         Port::Del { name } => Request::PortDel { name: name.clone() },
+        Port::Set { name, shaping } => Request::PortShape {
+            name: name.clone(),
+            shaping: shaping.clone(),
+        },
+        Port::Queues { name } => Request::Queues { port: name.clone() },
         Port::Move { name, core, rxq } => Request::PortMove {
             name: name.clone(),
             cpu: *core,
             rxq: *rxq,
         },
     };
-    match source.ask("port add, port del and port move", &request)? {
+    match source.ask("changing ports, and their queues,", &request)? {
         Reply::Done {} => Ok(String::new()),
+        Reply::Queues(queues) => output(cli, &queues, || print::queues(&queues)),
         Reply::Port { port, created } => output(cli, &port, || {
             let (name, number) = (&port.name, port.ofport);
             let how = if created {

@@ -6,8 +6,8 @@ use std::collections::BTreeMap;
 use std::fmt::Write;
 
 use admin::{
-    Connection, Drop, Fdb, Flow, Group, Meter, Neighbor, Port, PortStats, Session, Show, Table,
-    Tracker, Tuple, Version, ZoneLimit, ZoneLimits,
+    Connection, Drop, Fdb, Flow, Group, Meter, Neighbor, Port, PortStats, Queue, Session, Show,
+    Table, Tracker, Tuple, Version, ZoneLimit, ZoneLimits,
 };
 
 use crate::args::DumpFlows;
@@ -474,6 +474,28 @@ pub fn neighbors(list: &[Neighbor]) -> String {
         ]);
     }
     or_none(&table, "no neighbors")
+}
+
+/// Queues of ports.
+pub fn queues(queues: &[Queue]) -> String {
+    let mut table = Columns::new(&[
+        "PORT", ">QUEUE", ">MIN", ">MAX", ">PRIO", ">WEIGHT", ">PACKETS", ">BYTES", ">DROPPED",
+    ]);
+    let rate = |rate: Option<u64>| rate.map_or("-".to_owned(), |rate| rate.to_string());
+    for queue in queues {
+        table.row([
+            queue.port.clone(),
+            queue.id.to_string(),
+            rate(queue.min_rate),
+            rate(queue.max_rate),
+            queue.priority.to_string(),
+            queue.weight.to_string(),
+            queue.packets.to_string(),
+            queue.bytes.to_string(),
+            queue.dropped.to_string(),
+        ]);
+    }
+    or_none(&table, "no queues")
 }
 
 /// Learnt addresses.

@@ -23,7 +23,7 @@ pub use client::{Client, Error};
 pub use cores::{Batches, Cache, Core, Residence, RxQueue, StageTime};
 pub use reply::{
     Band, Bucket, Connection, Drop, Fdb, FdbEntry, Flow, Group, Meter, Neighbor, Port, PortStats,
-    Reply, Session, Show, Table, Tracker, Tuple, Version, ZoneLimit, ZoneLimits,
+    Queue, Reply, Session, Show, Table, Tracker, Tuple, Version, ZoneLimit, ZoneLimits,
 };
 pub use request::Request;
 

@@ -27,6 +27,8 @@ pub enum Reply {
     },
     /// Every port.
     Ports(Vec<Port>),
+    /// Queues of ports.
+    Queues(Vec<Queue>),
     /// Flows.
     Flows(Vec<Flow>),
     /// Groups.
@@ -178,6 +180,31 @@ pub struct PortStats {
     pub tx_errors: u64,
     /// Nanoseconds since it was made.
     pub duration_ns: u64,
+}
+
+/// A queue of a port.
+#[derive(Clone, Debug, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Queue {
+    /// Name of the port.
+    pub port: String,
+    /// Number of the queue.
+    pub id: u32,
+    /// Bit/s that it gets whatever the others send.
+    #[serde(default)]
+    pub min_rate: Option<u64>,
+    /// Bit/s that it never exceeds.
+    #[serde(default)]
+    pub max_rate: Option<u64>,
+    /// A smaller one goes first.
+    pub priority: u8,
+    /// Share among queues of that priority.
+    pub weight: u16,
+    /// Packets sent.
+    pub packets: u64,
+    /// Bytes sent.
+    pub bytes: u64,
+    /// Packets dropped because too many waited, or for too long.
+    pub dropped: u64,
 }
 
 /// A flow.

@@ -28,6 +28,20 @@ pub enum Request {
         #[serde(default)]
         rxq: u16,
     },
+    /// Says how fast a port may send, and its queues -> [`Reply::Done`](crate::Reply::Done). What is not
+    /// named is as if the port had been added without it.
+    PortShape {
+        /// The port's name.
+        name: String,
+        /// As in `--port`: `rate=1g,burst=64k,queues=0+1:max=100m`, or `none`.
+        shaping: String,
+    },
+    /// Queues with their counters -> [`Reply::Queues`](crate::Reply::Queues).
+    Queues {
+        /// Only those of this port.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        port: Option<String>,
+    },
     /// Every port with its counters -> [`Reply::Ports`](crate::Reply::Ports).
     PortList,
     /// Waits until a port lets packets in and out -> [`Reply::Port`](crate::Reply::Port) as soon as

@@ -113,6 +113,13 @@ async fn try_answer(switch: &Switch, request: Request) -> Result<Reply, String> 
             switch.move_port(&name, rxq, cpu).await?;
             Reply::Done {}
         }
+        Request::PortShape { name, shaping } => {
+            let shaping = shaping.parse();
+            let shaping = shaping.map_err(|e: String| format!("port {name}: {e}"))?;
+            switch.shape_port(&name, shaping)?;
+            Reply::Done {}
+        }
+        Request::Queues { port } => Reply::Queues(show::queues(switch, port.as_deref())?),
         Request::PortList => Reply::Ports(show::ports(switch)),
         Request::PortWaitOpen { name, timeout_ms } => {
             wait_open(switch, &name, Duration::from_millis(timeout_ms)).await?

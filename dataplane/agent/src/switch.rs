@@ -395,6 +395,36 @@ impl Switch {
         Ok(number)
     }
 
+    /// Changes how fast a port may send, and its queues.
+    ///
+    /// # Errors
+    /// One line for the operator.
+    pub fn shape_port(&self, name: &str, shaping: ::ports::Shaping) -> Result<(), String> {
+        let mut ports = self.ports.borrow_mut();
+        let number = ports.named(name).map(|port| port.number);
+        let record = number.and_then(|number| ports.get_mut(number));
+        let Some(record) = record else {
+            return Err(format!(
+                "no port {name}; `sluicectl port list` shows what there is"
+            ));
+        };
+        if let ::ports::PortKind::Tunnel(_) = record.spec.kind {
+            return Err(format!(
+                "port {name}: a tunnel has no queues of its own; those of its uplink are used"
+            ));
+        }
+        self.engine.shape_port(record.number, &shaping)?;
+        tracing::info!(
+            "port {name}: {}",
+            match shaping.is_empty() {
+                true => "sends as fast as it can, without queues".to_owned(),
+                false => shaping.to_string(),
+            }
+        );
+        record.spec.shaping = shaping;
+        Ok(())
+    }
+
     /// Deletes a port; returns when its device is closed. False: there was none.
     ///
     /// # Errors

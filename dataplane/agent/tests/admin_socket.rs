@@ -368,3 +368,41 @@ fn a_port_is_moved_to_the_core_that_is_asked_for() {
     let refused = admin.call(&to("nowhere", 3)).unwrap_err().to_string();
     assert!(refused.contains("there is no port nowhere"), "{refused}");
 }
+
+#[test]
+fn a_port_gets_other_rates_and_queues_while_it_runs() {
+    let twin = Twin::start("shape", &[]);
+    let mut admin = client(&twin);
+    let add = "q,ofport=8,queues=3,dev=mem".to_owned();
+    admin.call(&Request::PortAdd { spec: add }).unwrap();
+    let mut shape = |name: &str, shaping: &str| {
+        admin.call(&Request::PortShape {
+            name: name.into(),
+            shaping: shaping.into(),
+        })
+    };
+    let done = shape("q", "rate=1g,queues=0+5:min=2m/max=100m/prio=1/weight=3");
+    assert_eq!(done.unwrap(), Reply::Done {});
+    for (name, shaping, why) in [
+        ("nobody", "none", "no port nobody"),
+        ("q", "rate=fast", "rate 'fast' is not a rate"),
+        ("q", "vlan=1", "'vlan=1' is not rate="),
+        ("q", "queues=1:min=1m", "give rate= too"),
+    ] {
+        let error = shape(name, shaping).unwrap_err().to_string();
+        assert!(error.contains(why), "{error}");
+    }
+    let port = Some("q".to_owned());
+    let Reply::Queues(queues) = admin.call(&Request::Queues { port }).unwrap() else {
+        panic!("another reply");
+    };
+    let [zero, five] = &queues[..] else {
+        panic!("{queues:?}");
+    };
+    assert_eq!((zero.id, zero.max_rate), (0, None));
+    let rates = (five.min_rate, five.max_rate);
+    assert_eq!(rates, (Some(2_000_000), Some(100_000_000)));
+    assert_eq!((five.priority, five.weight, five.dropped), (1, 3, 5));
+    let port = Some("nobody".to_owned());
+    assert!(admin.call(&Request::Queues { port }).is_err());
+}

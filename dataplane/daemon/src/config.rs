@@ -30,7 +30,7 @@ struct Flags {
     /// The node's name (dp_desc); by default the host's
     #[arg(long, value_name = "NAME")]
     name: Option<String>,
-    /// A port: NAME[,ofport=N|LOCAL][,closed=true][,mtu=N][,vlan=N][,queues=0+1][,rxq=N][,spread=true],dev=DEVARGS, where DEVARGS is everything after dev=, as
+    /// A port: NAME[,ofport=N|LOCAL][,closed=true][,mtu=N][,vlan=N][,rate=10g][,burst=BYTES][,queues=0+1:max=1g/min=100m/prio=1/weight=2][,rxq=N][,spread=true],dev=DEVARGS, where DEVARGS is everything after dev=, as
     /// DPDK spells it, or tap[,iface=IF], or veth,iface=IF, or (for measurements) generate[,mode=M][,flows=N][,rate=PPS]..., sink, echo; or
     /// NAME[,ofport=N],tunnel=geneve|vxlan[,remote=IP|flow][,key=VNI|flow]
     /// [,tos=N|inherit][,ttl=N|inherit][,df_default=true|false][,csum=true|false]

@@ -60,9 +60,11 @@ mod with {
         }
         // Half for frames, a quarter for large ones.
         let bytes = (config.memory as usize) << 20;
+        let (frames, big) = (bytes / 2 / Pools::FRAME_ROOM, bytes / 4 / Pools::BIG_ROOM);
         Ok(Pools {
-            frames: Pool::heap_limited(Pools::FRAME_ROOM, bytes / 2 / Pools::FRAME_ROOM),
-            big: Pool::heap_limited(Pools::BIG_ROOM, bytes / 4 / Pools::BIG_ROOM),
+            frames: Pool::heap_limited(Pools::FRAME_ROOM, frames),
+            big: Pool::heap_limited(Pools::BIG_ROOM, big),
+            counts: Some((frames, big)),
         })
     }
 

@@ -52,6 +52,7 @@ pub fn run(config: Config) -> Result<()> {
             balance: config.balance,
             fragments: config.fragments,
             fdb_idle: u64::from(config.mac_aging_time) * 1_000_000_000,
+            queue_buffers: queue_buffers(&pools, config.cpus.len()),
             ..worker::Config::default()
         },
         tables.published(),
@@ -95,6 +96,15 @@ pub fn run(config: Config) -> Result<()> {
     drop(runtime);
     tracing::info!("stopped");
     served
+}
+
+/// A quarter of the packet memory may wait in queues of ports, and each worker has its part of that.
+fn queue_buffers(pools: &ports::Pools, workers: usize) -> (usize, usize) {
+    let part = |count: usize| count / 4 / workers.max(1);
+    let usual = worker::Config::default().queue_buffers;
+    pools
+        .counts
+        .map_or(usual, |(frames, big)| (part(frames), part(big)))
 }
 
 fn start_workers(config: &Config, shared: Arc<Shared>, pools: &ports::Pools) -> Result<Workers> {

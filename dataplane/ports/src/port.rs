@@ -89,6 +89,8 @@ pub struct Pools {
     pub frames: Pool,
     /// Segments that hold most of a 64 KB frame in one piece.
     pub big: Pool,
+    /// Segments in each; none: as many as fit in memory.
+    pub counts: Option<(usize, usize)>,
 }
 
 impl Pools {
@@ -102,6 +104,7 @@ impl Pools {
         Pools {
             frames: Pool::heap(Self::FRAME_ROOM),
             big: Pool::heap(Self::BIG_ROOM),
+            counts: None,
         }
     }
 
@@ -122,6 +125,7 @@ impl Pools {
         Ok(Pools {
             frames: dpdk::create_pool(eal, "frames", frames, Self::FRAME_ROOM)?,
             big: dpdk::create_pool(eal, "big", big, Self::BIG_ROOM)?,
+            counts: Some((frames as usize, big as usize)),
         })
     }
 }

@@ -137,6 +137,34 @@ async fn users(switch: &Switch) -> Users {
     users
 }
 
+/// Queues of one port, or of all.
+pub(super) fn queues(switch: &Switch, port: Option<&str>) -> Result<Vec<admin::Queue>, String> {
+    let ports = switch.ports.borrow();
+    if let Some(name) = port.filter(|name| ports.named(name).is_none()) {
+        return Err(format!(
+            "no port {name}; `sluicectl port list` shows what there is"
+        ));
+    }
+    let meant = ports
+        .iter()
+        .filter(|record| port.is_none_or(|name| name == record.spec.name));
+    let queues = meant.flat_map(|record| {
+        let queues = switch.engine.queues(record.number).into_iter();
+        queues.map(|queue| admin::Queue {
+            port: record.spec.name.clone(),
+            id: queue.spec.id,
+            min_rate: queue.spec.min,
+            max_rate: queue.spec.max,
+            priority: queue.spec.priority,
+            weight: queue.spec.weight,
+            packets: queue.packets,
+            bytes: queue.bytes,
+            dropped: queue.dropped,
+        })
+    });
+    Ok(queues.collect())
+}
+
 pub(super) async fn groups(switch: &Switch) -> Vec<Group> {
     let mut users = users(switch).await;
     let now = switch.engine.now();

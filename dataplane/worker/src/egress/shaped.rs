@@ -135,20 +135,25 @@ impl Egress {
         let Some(outlet) = self.outlets.get_mut(usize::from(slot.0)) else {
             return;
         };
-        let Some(shaped) = &mut outlet.shaped else {
-            return;
-        };
+        let mut staged = outlet.staged.take();
         let telemetry = self.shared.telemetry(self.index);
-        self.probe.leaving(&mut outlet.staged, telemetry);
+        self.probe.leaving(&mut staged, telemetry);
         let mut full = 0;
-        for packet in outlet.staged.drain(..) {
+        for packet in staged.drain(..) {
             let (place, size) = (packet.meta().queue, size(&packet));
-            let Err((_, place)) = self.backlog.push(shaped, place, packet, (size, self.now)) else {
+            let Err((packet, _)) = self.enqueue_one(slot, place, packet, size) else {
+                continue;
+            };
+            // What may go at once makes room.
+            self.dequeue(slot);
+            let Err((_, place)) = self.enqueue_one(slot, place, packet, size) else {
                 continue;
             };
             full += 1;
-            let queues = shaped.shaper.queues().places();
-            if let Some(queue) = queues.get(usize::from(place)) {
+            let outlet = self.outlets.get(usize::from(slot.0));
+            let shaped = outlet.and_then(|outlet| outlet.shaped.as_ref());
+            let queues = shaped.map(|shaped| shaped.shaper.queues().places());
+            if let Some(queue) = queues.and_then(|queues| queues.get(usize::from(place))) {
                 queue.count_drop(self.index, size.packets.into());
             }
         }
@@ -157,6 +162,21 @@ impl Egress {
             counters.drop(DropReason::QueueFull, full);
         }
         self.dequeue(slot);
+    }
+
+    #[inline]
+    fn enqueue_one(
+        &mut self,
+        slot: PortSlot,
+        place: u8,
+        packet: Packet,
+        size: Size,
+    ) -> Result<(), (Packet, u8)> {
+        let outlet = self.outlets.get_mut(usize::from(slot.0));
+        match outlet.and_then(|outlet| outlet.shaped.as_mut()) {
+            Some(shaped) => self.backlog.push(shaped, place, packet, (size, self.now)),
+            None => Err((packet, place)),
+        }
     }
 
     /// Sends from all queues what may go now.
@@ -345,6 +365,9 @@ impl Egress {
     fn forget(&mut self, slot: PortSlot, shaped: &Shaped) {
         self.backlog.used.remove(shaped.used);
         self.backlog.ports.retain(|other| *other != slot);
+        if self.backlog.ports.is_empty() {
+            self.backlog.due = u64::MAX;
+        }
     }
 
     fn requeue(&mut self, slot: PortSlot, queue: u32, mut packet: Packet, as_was: (Size, u64)) {

@@ -12,7 +12,7 @@ use ports::{TunnelKind, TunnelSpec};
 use super::Walk;
 use crate::program::{ByAddress, Encap, Op, Rest, ToController};
 use crate::tunnel::inherit;
-use crate::{DropReason, PacketInReason, PortEntry, PortKind};
+use crate::{DropReason, PacketInReason, PortEntry, PortKind, PortSlot};
 
 impl Walk<'_> {
     pub(super) fn output(&mut self, port: PortNo, max_len: u16) {
@@ -145,10 +145,22 @@ impl Walk<'_> {
                         let known = self.inner_mtu.unwrap_or(u32::MAX);
                         self.inner_mtu = Some(known.min(encap.inner_mtu));
                     }
+                    self.queue_of_uplink(encap.uplink);
                     self.ops.push(Op::Tunnel(Box::new(encap)));
                 }
                 Err(reason) => self.lose(reason),
             },
+        }
+    }
+
+    /// What goes into a tunnel waits in the queues of the port that it leaves by.
+    fn queue_of_uplink(&mut self, uplink: PortSlot) {
+        let Some(uplink) = self.world.ports.at(uplink) else {
+            return;
+        };
+        self.deps.port(uplink.number, Some(uplink.changed));
+        if let Some(queue) = uplink.queues.choose(self.now.key.queue.get()) {
+            self.ops.push(Op::Queue(ByAddress(queue.clone())));
         }
     }
 
