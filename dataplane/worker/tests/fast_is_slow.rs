@@ -1,5 +1,6 @@
 //! The cache changes nothing: whatever the tables, a worker with a cache and one without give the
-//! same packets, on the same ports, in the same order, and count the same.
+//! same packets, on the same ports, in the same order, and count the same. So do several workers with
+//! caches, between which ports move.
 
 mod common;
 #[path = "fast_is_slow/plain.rs"]
@@ -18,13 +19,14 @@ use plain::plain_rule;
 use ports::mem::MemPort;
 use ports::{Caps, Mark, OuterSpec, Port, Shaping};
 use proptest::prelude::*;
-use worker::{Config, DropReason, PortOptions};
+use worker::{Config, DropReason, PortOptions, Reply};
 
 const PORTS: u32 = 4;
 /// The underlay, and the tunnel over it.
 const UPLINK: u32 = 5;
 const TUNNEL: u32 = 6;
 const GROUPS: u32 = 5;
+const MOST_WORKERS: usize = 3;
 
 /// One event of a run.
 #[derive(Clone, Debug)]
@@ -36,6 +38,8 @@ enum Event {
     Later(u64),
     DropFragments(bool),
     Link(u32, bool),
+    /// Another worker polls a port, if there are several.
+    Move(u32, usize),
     /// Packets in a tunnel whose outer headers have this TOS.
     Wrapped(u8, Vec<Vec<u8>>),
     /// All caches are emptied.
@@ -430,24 +434,27 @@ fn event() -> impl Strategy<Value = Event> {
         1 => small(&[1u64, 31, 200]).prop_map(Event::Later),
         1 => proptest::bool::ANY.prop_map(Event::DropFragments),
         1 => (2..=PORTS, proptest::bool::ANY).prop_map(|(port, up)| Event::Link(port, up)),
+        1 => (1..=UPLINK, 0..MOST_WORKERS).prop_map(|(port, to)| Event::Move(port, to)),
     ]
 }
 
-/// What the tables hold besides rules, and how many workers there are.
+/// What the tables hold besides rules.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Around {
     Groups,
     /// No groups: one that selects looks at nearly everything.
-    TwoWorkers,
+    Nothing,
 }
 
-fn rig(cache_entries: usize, around: Around, rules: &[(u8, u16, Match, Instructions)]) -> Rig {
+fn rig(
+    workers: usize,
+    cache_entries: usize,
+    around: Around,
+    rules: &[(u8, u16, Match, Instructions)],
+) -> Rig {
     let config = Config {
+        cpus: (0..workers).collect(),
         cache_entries,
-        cpus: match around {
-            Around::Groups => vec![],
-            Around::TwoWorkers => vec![0, 1],
-        },
         // Learnt addresses are to be found old in the same round.
         fdb_seed: Some([3, 4]),
         ..Config::default()
@@ -520,6 +527,19 @@ fn play(rig: &mut Rig, event: &Event) -> Vec<(u32, Vec<u8>)> {
         }
         Event::Later(seconds) => rig.advance(seconds * SECOND),
         Event::Link(port, up) => rig.link(*port, *up),
+        Event::Move(port, to) => {
+            if *to <= rig.others.len() {
+                let (reply, moved) = Reply::channel();
+                rig.workers
+                    .move_port(net::PortNo(*port), 0, *to, reply)
+                    .unwrap();
+                // Every worker has its word, one after the other.
+                assert!((0..4).any(|_| {
+                    rig.poll();
+                    moved.try_recv().is_ok()
+                }));
+            }
+        }
         Event::DropFragments(drop) => rig.workers.drop_fragments(*drop),
         Event::Wrapped(tos, frames) => {
             let frames: Vec<_> = frames.iter().map(|frame| wrapped(frame, *tos)).collect();
@@ -625,11 +645,13 @@ fn conversation() -> impl Strategy<Value = Vec<u8>> {
 }
 
 fn same(
+    workers: usize,
     around: Around,
     rules: &[(u8, u16, Match, Instructions)],
     events: &[Event],
 ) -> Result<(), TestCaseError> {
-    let (mut fast, mut slow) = (rig(1 << 10, around, rules), rig(0, around, rules));
+    let mut fast = rig(workers, 1 << 10, around, rules);
+    let mut slow = rig(1, 0, around, rules);
     for event in events {
         let (a, b) = (play(&mut fast, event), play(&mut slow, event));
         prop_assert_eq!(a, b, "after {:?}", event);
@@ -721,24 +743,27 @@ proptest! {
 
     #[test]
     fn with_and_without_a_cache_the_same_comes_out(
+        workers in 1..=MOST_WORKERS,
         rules in proptest::collection::vec(rule(), 1..12),
         events in proptest::collection::vec(event(), 1..60),
     ) {
-        same(Around::Groups, &rules, &events)?;
+        same(workers, Around::Groups, &rules, &events)?;
     }
 
     #[test]
     fn connections_are_followed_alike_with_and_without_a_cache(
+        workers in 1..=MOST_WORKERS,
         nat_to in proptest::option::of(2..4u8),
         events in proptest::collection::vec(
             prop_oneof![
                 20 => (1..=PORTS, proptest::collection::vec(conversation(), 1..8)).prop_map(|(port, frames)| Event::Packets(port, frames)),
                 1 => small(&[1u64, 31, 200]).prop_map(Event::Later),
+                1 => (1..=PORTS, 0..MOST_WORKERS).prop_map(|(port, to)| Event::Move(port, to)),
             ],
             1..60,
         ),
     ) {
-        same(Around::Groups, &tracked(nat_to), &events)?;
+        same(workers, Around::Groups, &tracked(nat_to), &events)?;
     }
 
 }
@@ -751,13 +776,13 @@ proptest! {
         rules in proptest::collection::vec(plain_rule(), 1..6),
         events in proptest::collection::vec(churn(plain_rule().boxed(), packet()), 1..60),
     ) {
-        same(Around::TwoWorkers, &rules, &events)?;
+        same(2, Around::Nothing, &rules, &events)?;
     }
 
     #[test]
     fn connections_that_share_a_program_are_translated_each_in_its_own_way(
         events in proptest::collection::vec(churn(plain_rule().boxed(), crowd()), 1..60),
     ) {
-        same(Around::TwoWorkers, &translated(), &events)?;
+        same(2, Around::Nothing, &translated(), &events)?;
     }
 }

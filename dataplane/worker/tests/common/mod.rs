@@ -1,4 +1,4 @@
-//! A bench for one worker: tables, ports made of queues, and a clock that the test moves.
+//! A bench for workers, mostly one: tables, ports made of queues, and a clock that the test moves.
 #![allow(dead_code)] // every test file uses a part of it
 
 use std::collections::BTreeMap;
@@ -26,13 +26,13 @@ use worker::{
 pub const SECOND: u64 = 1_000_000_000;
 pub const MILLISECOND: u64 = 1_000_000;
 
-/// One worker on the bench.
+/// Workers on the bench.
 pub struct Rig {
     pub tables: Tables,
     pub workers: Workers,
     pub worker: Worker,
-    /// More of them, if the configuration says so.
-    others: Vec<Worker>,
+    /// The other workers, of a rig with several.
+    pub others: Vec<Worker>,
     pub pool: Pool,
     pub now: u64,
     wires: BTreeMap<u32, MemWire>,
@@ -389,7 +389,9 @@ impl Rig {
     }
 
     pub fn count(&self, counter: Counter) -> u64 {
-        self.workers.shared().counters(0).get(counter)
+        let shared = self.workers.shared();
+        let workers = 0..shared.workers();
+        workers.map(|w| shared.counters(w).get(counter)).sum()
     }
 
     pub fn dropped(&self, reason: DropReason) -> u64 {
