@@ -31,7 +31,7 @@ pub struct Core {
     /// Packets in a burst, on average over the last minute.
     #[serde(default)]
     pub batch: f64,
-    /// Bursts of the last minute by size.
+    /// Bursts by size, of the rounds that were timed in the last minute.
     #[serde(default)]
     pub batches: Vec<Batches>,
     /// Cycles of the time stamp counter in a second.

@@ -170,8 +170,8 @@ pub enum PortError {
     /// There is no such worker.
     #[error("port {0}: no worker has that core; `sluicectl cores` shows those that have one")]
     NoWorker(String),
-    /// It is being moved.
-    #[error("port {0}: is being moved; try again")]
+    /// It is being moved, or another one is.
+    #[error("port {0}: a port is being moved just now, one at a time; try again")]
     Moving(String),
     /// The workers have ended.
     #[error("port {0}: the workers have stopped")]

@@ -1,9 +1,10 @@
 //! Where a worker's time goes, at a cost below one percent of it.
 //!
-//! Bursts are counted by size, each of them. Time is taken of one round in [`EVERY`] only: of each
-//! stage of that round, of each port's part in it, and of one packet of each of its bursts, from the
-//! return of the port's `rx` to the call of a port's `tx` (residence; if the packet is handed to
-//! another worker, that one's part included). Rounds without packets are not sampled.
+//! One round in [`EVERY`] is looked at, and in the others every place where something could be is one
+//! branch. Of such a round the time of each stage is taken and each port's part in it, the sizes of its
+//! bursts, and of one packet of each burst the time from the return of the port's `rx` to the call of a
+//! port's `tx` (residence; if the packet is handed to another worker, that one's part included). Rounds
+//! without packets are not sampled.
 //!
 //! Time is taken in ticks of the processor's time stamp counter, which costs some 20 cycles to read
 //! where the system's clock costs 60.
@@ -73,6 +74,7 @@ pub const BURST_SIZES: [u32; 6] = [1, 2, 4, 8, 16, 32];
 #[derive(Debug, Default)]
 pub struct Telemetry {
     bursts: [AtomicU64; BURST_SIZES.len()],
+    burst_packets: AtomicU64,
     stages: [AtomicU64; Stage::COUNT],
     sampled_rounds: AtomicU64,
     sampled_packets: AtomicU64,
@@ -80,13 +82,13 @@ pub struct Telemetry {
 }
 
 impl Telemetry {
-    /// Counts a burst of so many packets.
-    #[inline]
+    /// Counts a burst of so many packets, of a round that is timed.
     pub(crate) fn burst(&self, packets: usize) {
         let size = packets.clamp(1, 32).next_power_of_two().trailing_zeros();
         if let Some(count) = self.bursts.get(size as usize) {
             add(count, 1);
         }
+        add(&self.burst_packets, packets as u64);
     }
 
     /// Ticks in all stages, of the rounds that were sampled.
@@ -98,6 +100,7 @@ impl Telemetry {
     pub fn snapshot(&self) -> TelemetrySnapshot {
         TelemetrySnapshot {
             bursts: self.bursts.each_ref().map(|n| n.load(Relaxed)),
+            burst_packets: self.burst_packets.load(Relaxed),
             stages: self.stages.each_ref().map(|n| n.load(Relaxed)),
             sampled_rounds: self.sampled_rounds.load(Relaxed),
             sampled_packets: self.sampled_packets.load(Relaxed),
@@ -109,8 +112,10 @@ impl Telemetry {
 /// [`Telemetry`] at a moment.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct TelemetrySnapshot {
-    /// Bursts by their size; see [`BURST_SIZES`].
+    /// Bursts of the rounds that were sampled by their size; see [`BURST_SIZES`].
     pub bursts: [u64; BURST_SIZES.len()],
+    /// Packets of these bursts.
+    pub burst_packets: u64,
     /// Ticks in each stage, of the rounds that were sampled.
     pub stages: [u64; Stage::COUNT],
     /// Rounds that were sampled.
@@ -140,6 +145,7 @@ impl TelemetrySnapshot {
         for (now, before) in since.stages.iter_mut().zip(&earlier.stages) {
             *now = minus(now, before);
         }
+        since.burst_packets = minus(&self.burst_packets, &earlier.burst_packets);
         since.sampled_rounds = minus(&self.sampled_rounds, &earlier.sampled_rounds);
         since.sampled_packets = minus(&self.sampled_packets, &earlier.sampled_packets);
         since.residence = self.residence.since(&earlier.residence);

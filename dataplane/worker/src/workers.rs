@@ -159,7 +159,7 @@ impl Workers {
         self.link.shared.fdb.flush(Some(number));
         self.link.shared.publish_ports(ports.clone());
         // It does not move before all workers have their parts.
-        let arriving = self.moves.begin(slot).map(Arc::new);
+        let arriving = self.moves.arrive(slot).map(Arc::new);
         let attach = |worker: usize, part: Part, device: Box<dyn Port>| {
             let (device, arriving) = (Device(device), arriving.clone());
             let reply = Reply::to(move |()| drop(arriving));

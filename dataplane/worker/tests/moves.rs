@@ -168,8 +168,9 @@ fn carried(node: &Node, flows: &[Flow], count: u32, moves: &[(u32, u16, u16, usi
             // The test reads the tx queues of that port one after the other.
             received.sort_unstable();
         }
-        let expected: Vec<u32> = (0..count).collect();
-        assert_eq!(received, expected, "{flow:?}");
+        let wrong = (0..count).zip(&received).find(|(due, came)| due != *came);
+        assert_eq!(wrong, None, "{flow:?}");
+        assert_eq!(received.len(), count as usize, "{flow:?}");
     }
 }
 

@@ -67,15 +67,11 @@ pub(super) fn caches(switch: &Switch) -> Vec<Cache> {
     workers.iter().map(cache).collect()
 }
 
-/// Packets in a burst; within a size, the middle is taken.
 fn mean_burst(lately: &TelemetrySnapshot) -> f64 {
-    let (mut bursts, mut packets, mut below) = (0.0, 0.0, 0);
-    for (size, count) in BURST_SIZES.iter().zip(&lately.bursts) {
-        bursts += *count as f64;
-        packets += *count as f64 * f64::from(below + 1 + size) / 2.0;
-        below = *size;
+    match lately.bursts.iter().sum::<u64>() {
+        0 => 0.0,
+        bursts => lately.burst_packets as f64 / bursts as f64,
     }
-    if bursts == 0.0 { 0.0 } else { packets / bursts }
 }
 
 fn batches(lately: &TelemetrySnapshot) -> Vec<Batches> {
@@ -116,12 +112,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn bursts_have_the_size_between_the_bounds() {
+    fn the_mean_is_of_the_bursts_that_were_counted() {
         let mut lately = TelemetrySnapshot::default();
         assert_eq!(mean_burst(&lately), 0.0);
         lately.bursts = [10, 0, 0, 0, 0, 10];
-        // 1, and 17 to 32.
-        assert_eq!(mean_burst(&lately), (1.0 + 24.5) / 2.0);
+        lately.burst_packets = 250;
+        assert_eq!(mean_burst(&lately), 12.5);
     }
 
     #[test]

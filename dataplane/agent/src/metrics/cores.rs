@@ -69,8 +69,8 @@ pub(super) fn histograms(workers: &[(String, WorkerView)]) -> Vec<MetricFamily> 
         .iter()
         .map(|(cpu, worker)| metric(cpu, residence(&worker.telemetry.residence)));
     let bursts = workers.iter().map(|(cpu, worker)| {
-        let packets = worker.counters.get(worker::Counter::RxPackets);
-        metric(cpu, bursts(&worker.telemetry.bursts, packets))
+        let telemetry = &worker.telemetry;
+        metric(cpu, bursts(&telemetry.bursts, telemetry.burst_packets))
     });
     vec![
         family(
@@ -80,7 +80,7 @@ pub(super) fn histograms(workers: &[(String, WorkerView)]) -> Vec<MetricFamily> 
         ),
         family(
             "sluice_worker_burst_packets",
-            "Packets in a burst that a worker took from a port.",
+            "Packets in a burst that a worker took from a port, in the rounds that were timed.",
             bursts.collect(),
         ),
     ]

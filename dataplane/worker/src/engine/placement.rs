@@ -93,17 +93,16 @@ impl Worker {
         if taken == 0 {
             return 0;
         }
-        self.egress.probe.stamp(burst);
+        if self.egress.probe.is_on() {
+            self.egress.probe.stamp(burst);
+            self.shared.telemetry(self.index).burst(taken);
+        }
         let (slot, account) = (input.slot, &input.account);
         if let Some(queue) = account.placement.rx.get(usize::from(account.queue)) {
             queue.count(taken);
         }
         if account.placement.spread && self.spread.bursts.len() > 1 {
             self.spread(slot, burst);
-        }
-        if !burst.is_empty() {
-            let telemetry = self.shared.telemetry(self.index);
-            telemetry.burst(burst.len());
         }
         taken
     }
@@ -205,10 +204,7 @@ impl Worker {
             at = find(self);
         }
         match at {
-            Some(at) => {
-                self.shared.telemetry(self.index).burst(burst.len());
-                self.receive(at, burst, now);
-            }
+            Some(at) => self.receive(at, burst, now),
             None => {
                 let counters = self.shared.counters(self.index);
                 counters.drop(DropReason::NoPort, burst.len() as u64);

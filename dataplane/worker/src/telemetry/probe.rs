@@ -68,14 +68,6 @@ impl Probe {
         before
     }
 
-    /// A burst has come in: one packet of it is timed.
-    #[inline]
-    pub fn stamp(&mut self, burst: &mut Burst) {
-        if self.is_on {
-            self.stamp_one(burst);
-        }
-    }
-
     /// A packet has come from another worker.
     #[inline]
     pub fn arrived(&mut self, packet: &Packet) {
@@ -122,8 +114,9 @@ impl Probe {
         self.since = os::ticks();
     }
 
+    /// A burst has come in, in a round that is timed: so is one packet of it.
     #[cold]
-    fn stamp_one(&mut self, burst: &mut Burst) {
+    pub fn stamp(&mut self, burst: &mut Burst) {
         let at = self.next_random() as usize % burst.len().max(1);
         if let Some(packet) = burst.get_mut(at) {
             packet.meta_mut().stamp = os::ticks() as u32 | 1;

@@ -6,8 +6,8 @@ use std::sync::{Mutex, PoisonError};
 use net::PortNo;
 
 use super::Workers;
-use crate::balance::{Load, plan};
-use crate::{Counter, PortSlot, Reply};
+use crate::balance::{Load, Move, plan};
+use crate::{Counter, PortError, PortSlot, Reply};
 
 /// What was read last time.
 #[derive(Default)]
@@ -20,6 +20,8 @@ struct Reading {
     workers: Vec<(u64, u64)>,
     /// By rx queue: ticks, and the worker that polled it.
     queues: HashMap<(PortNo, PortSlot, u16), (u64, usize)>,
+    /// Moves that are still to be made, the next one last.
+    plan: Vec<Move>,
 }
 
 /// An rx queue that was moved.
@@ -47,26 +49,32 @@ impl Workers {
             .lock()
             .unwrap_or_else(PoisonError::into_inner);
         let now = shared.now();
-        if now.saturating_sub(last.at) < settings.interval {
-            return Vec::new();
+        if now.saturating_sub(last.at) >= settings.interval {
+            let new = self.read(now);
+            let old = std::mem::replace(&mut *last, new);
+            let (queues, busy) = loads(&old, &last);
+            last.plan = plan(&queues, &busy, &settings);
+            last.plan.reverse();
         }
-        let new = self.read(now);
-        let old = std::mem::replace(&mut *last, new);
-        let (queues, busy) = loads(&old, &last);
         let ports = shared.ports();
         let mut moved = Vec::new();
-        for step in plan(&queues, &busy, &settings) {
+        while let Some(step) = last.plan.pop() {
             let Some(port) = ports.at(step.slot) else {
                 continue;
             };
-            // One that is gone meanwhile, or is moved by hand, is left alone.
-            let done = self.move_port(port.number, step.queue, step.to, Reply::ignore());
-            if done.is_ok() {
-                moved.push(Moved {
+            match self.move_port(port.number, step.queue, step.to, Reply::ignore()) {
+                Ok(()) => moved.push(Moved {
                     port: port.name.clone(),
                     queue: step.queue,
                     to: step.to,
-                });
+                }),
+                // One at a time; the rest when this is called again.
+                Err(PortError::Moving(_)) => {
+                    last.plan.push(step);
+                    break;
+                }
+                // It is gone meanwhile.
+                Err(_) => {}
             }
         }
         moved
@@ -89,6 +97,7 @@ impl Workers {
             at: now,
             workers: (0..shared.workers()).map(worker).collect(),
             queues,
+            plan: Vec::new(),
         }
     }
 }

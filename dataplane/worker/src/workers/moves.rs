@@ -17,8 +17,22 @@ pub(super) struct Moves {
 }
 
 impl Moves {
-    /// A port begins to move; None if it moves already.
-    pub fn begin(self: &Arc<Self>, slot: PortSlot) -> Option<UnderWay> {
+    /// A port begins to move; None if any does already. One at a time: while a port that is sent to
+    /// moves, its packets from one worker are with the new one and from another still with the old
+    /// one, so no flow may change its worker.
+    fn begin(self: &Arc<Self>, slot: PortSlot) -> Option<UnderWay> {
+        let all = self
+            .under_way
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        let is_free = all.is_empty();
+        drop(all);
+        // Only whoever holds the port map begins anything.
+        is_free.then(|| self.arrive(slot))?
+    }
+
+    /// A new port is on its way to its workers.
+    pub fn arrive(self: &Arc<Self>, slot: PortSlot) -> Option<UnderWay> {
         let mut all = self
             .under_way
             .lock()
