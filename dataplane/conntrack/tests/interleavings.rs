@@ -117,7 +117,7 @@ fn a_reader_never_takes_words_of_two_connections_for_one() {
 }
 
 #[test]
-#[should_panic]
+#[should_panic = "left == right"]
 fn without_fences_it_would() {
     sync::WITHOUT_FENCES.set(true);
     check(reader_beside_reuse);

@@ -297,6 +297,62 @@ fn an_icmp_error_finds_its_connection_and_is_translated_back_inside_and_out() {
 }
 
 #[test]
+fn an_icmpv6_error_is_translated_back_inside_and_out_too() {
+    let [client, vip, backend] = [1u16, 0x60, 2].map(|last| {
+        let segments = [0xfd00, 0, 0, 0, 0, 0, 0, last];
+        std::net::Ipv6Addr::from(segments)
+    });
+    let mut rig = Rig::new(2);
+    let to_backend = Action::Nat(Nat {
+        kind: NatKind::Dst,
+        addresses: Some((backend.into(), backend.into())),
+        ports: Some((8080, 8080)),
+        persistent: false,
+        hash: false,
+        random: false,
+    });
+    rig.flow(0, 1, in_port(1), vec![commit(Some(2), vec![to_backend])]);
+    rig.flow(2, 1, any(), vec![output(2)]);
+    let back = Action::Ct(ct(Some(1), vec![nat(NatKind::Existing, None)]));
+    rig.flow(0, 1, in_port(2), vec![back]);
+    let related =
+        any()
+            .with(Field::EthType, 0x86dd_u16)
+            .with_masked(Field::CtState, TRK | REL, TRK | REL);
+    rig.flow(1, 1, related, vec![output(1)]);
+
+    let mut request = Vec::new();
+    etherparse::PacketBuilder::ethernet2(mac(1), mac(99))
+        .ipv6(client.octets(), vip.octets(), 64)
+        .udp(1234, 80)
+        .write(&mut request, b"request")
+        .unwrap();
+    rig.send(1, &request);
+    let forwarded = rig.only(2);
+    check_sums(&forwarded);
+    assert_eq!(forwarded[38..54], backend.octets());
+    let mut error = Vec::new();
+    etherparse::PacketBuilder::ethernet2(mac(2), mac(1))
+        .ipv6(backend.octets(), client.octets(), 64)
+        .icmpv6(etherparse::Icmpv6Type::DestinationUnreachable(
+            etherparse::icmpv6::DestUnreachableCode::Port,
+        ))
+        .write(&mut error, &forwarded[14..])
+        .unwrap();
+    rig.send(2, &error);
+    let out = rig.only(1);
+    assert_eq!(out[22..38], vip.octets(), "outer source");
+    let inner = &out[14 + 40 + 8..];
+    assert_eq!(inner[24..40], vip.octets(), "inner destination");
+    assert_eq!((port(inner, 40), port(inner, 42)), (1234, 80));
+    let sliced = etherparse::SlicedPacket::from_ethernet(&out).unwrap();
+    let Some(etherparse::TransportSlice::Icmpv6(icmp)) = sliced.transport else {
+        panic!("no ICMPv6: {sliced:?}");
+    };
+    assert!(icmp.is_checksum_valid(vip.octets(), client.octets()));
+}
+
+#[test]
 fn marks_are_written_by_exec_and_matched_in_the_tables_behind() {
     for mut rig in [Rig::new(3), Rig::slow(3)] {
         rig.flow(0, 1, ip(), vec![Action::Ct(ct(Some(1), vec![]))]);
