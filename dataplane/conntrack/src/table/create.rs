@@ -111,6 +111,10 @@ impl ConnTable {
             }
         }
         self.leave_room(&room);
+        // Who has the tuple may be the same connection, created by another worker meanwhile.
+        if let Some((conn, _)) = self.arena.find(&original, hash) {
+            return self.change(conn, commit).ok_or(CtError::Full);
+        }
         Err(CtError::NatExhausted)
     }
 
