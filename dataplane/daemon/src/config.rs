@@ -58,6 +58,10 @@ struct Flags {
     /// How workers wait for packets: adaptive or busy [default: adaptive]
     #[arg(long, value_name = "MODE")]
     poll: Option<String>,
+    /// Flows that each worker's cache holds, rounded up to a power of two; 0: every packet goes
+    /// through the tables [default: 1048576]
+    #[arg(long, value_name = "FLOWS")]
+    cache_entries: Option<usize>,
     /// Packet memory in MiB [default: 256]
     #[arg(long, value_name = "MiB")]
     memory: Option<u32>,
@@ -114,6 +118,7 @@ struct File {
     mac_table_size: Option<u32>,
     mac_aging_time: Option<u32>,
     poll: Option<String>,
+    cache_entries: Option<usize>,
     memory: Option<u32>,
     no_huge: Option<bool>,
     eal: Option<String>,
@@ -255,6 +260,8 @@ pub struct Config {
     pub mac_aging_time: u32,
     /// How workers wait.
     pub poll: Poll,
+    /// Flows that each worker's cache holds.
+    pub cache_entries: usize,
     /// Packet memory, MiB.
     pub memory: u32,
     /// No hugepages.
@@ -374,6 +381,14 @@ fn merge(flags: Flags, mut file: File) -> Result<Config, String> {
             "mac-aging-time {mac_aging_time}: 15 to 3600 seconds"
         ));
     }
+    let cache_entries = flags.cache_entries.or(file.cache_entries);
+    let cache_entries = cache_entries.unwrap_or_else(|| worker::Config::default().cache_entries);
+    if cache_entries > worker::MAX_CACHE_ENTRIES {
+        return Err(format!(
+            "cache-entries {cache_entries}: at most {}; one takes about 80 bytes per worker",
+            worker::MAX_CACHE_ENTRIES
+        ));
+    }
     let memory = flags.memory.or(file.memory).unwrap_or(DEFAULT_MEMORY);
     if memory < LEAST_MEMORY {
         return Err(format!("memory {memory}: at least {LEAST_MEMORY} MiB"));
@@ -396,6 +411,7 @@ fn merge(flags: Flags, mut file: File) -> Result<Config, String> {
         mac_table_size,
         mac_aging_time,
         poll,
+        cache_entries,
         memory,
         no_huge: flags.no_huge || file.no_huge.unwrap_or(false),
         eal: eal.split_whitespace().map(str::to_owned).collect(),
@@ -529,7 +545,7 @@ mod tests {
             "--dpid 0x1a --name n1 --port uplink0,ofport=1,dev=net_af_packet0,iface=eth1 \
              --port geneve0,ofport=2,tunnel=geneve --vtep 172.30.0.1/24,port=uplink0 \
              --listen ptcp:6653:127.0.0.1 --controller tcp:10.0.0.1:6653 --cpus 1-2 --poll busy \
-             --memory 128 --no-huge --eal --log-level=8 --admin /tmp/a.sock --metrics [::1]:9",
+             --cache-entries 4096 --memory 128 --no-huge --eal --log-level=8 --admin /tmp/a.sock --metrics [::1]:9",
         )
         .unwrap();
         assert_eq!((config.dpid, config.name.as_str()), (0x1a, "n1"));
@@ -537,6 +553,7 @@ mod tests {
         assert_eq!(config.targets.len(), 2);
         assert_eq!((config.cpus, config.poll), (vec![1, 2], Poll::Busy));
         assert_eq!((config.memory, config.no_huge), (128, true));
+        assert_eq!(config.cache_entries, 4096);
         assert_eq!(config.eal, ["--log-level=8"]);
         assert_eq!(config.metrics.as_deref(), Some("[::1]:9"));
         let plain = parse("--name n1").unwrap();
@@ -571,6 +588,7 @@ mod tests {
             ("--ct-max 0", "ct-max 0"),
             ("--ct-timeout udp=1", "no timeout 'udp'"),
             ("--poll lazy", "poll 'lazy'"),
+            ("--cache-entries 99999999", "at most 67108864"),
             ("--memory 1", "at least 64"),
             ("--metrics here", "HOST:PORT"),
             ("--config /nonexistent.toml", "/nonexistent.toml"),

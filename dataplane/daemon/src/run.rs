@@ -48,6 +48,7 @@ pub fn run(config: Config) -> Result<()> {
         worker::Config {
             cpus: config.cpus.clone(),
             poll: config.poll,
+            cache_entries: config.cache_entries,
             fdb_entries: config.mac_table_size as usize,
             balance: config.balance,
             fragments: config.fragments,

@@ -32,8 +32,10 @@ use programs::Programs;
 const DAMPING: u32 = 4;
 /// Out of so many of these, one is let in if packets came of all others in its bucket.
 const STRONG_DAMPING: u32 = 64;
-/// Fewest and most flows.
-const CAPACITY: std::ops::RangeInclusive<usize> = 64..=1 << 26;
+/// Fewest flows of a cache that is on.
+const LEAST: usize = 64;
+/// Most flows of a cache.
+pub const MAX_CACHE_ENTRIES: usize = 1 << 26;
 
 /// A flow's place. It may be reused once the flow is gone.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -77,9 +79,7 @@ impl FlowCache {
     pub fn new(capacity: usize) -> Self {
         let mut capacity = match capacity {
             0 => 0,
-            n => n
-                .clamp(*CAPACITY.start(), *CAPACITY.end())
-                .next_power_of_two(),
+            n => n.clamp(LEAST, MAX_CACHE_ENTRIES).next_power_of_two(),
         };
         loop {
             // At most three quarters full when all flows are in use.
@@ -98,7 +98,7 @@ impl FlowCache {
             }
             assert!(capacity != 0, "a page of memory is to be had");
             capacity = match capacity / 2 {
-                n if n < *CAPACITY.start() => 0,
+                n if n < LEAST => 0,
                 n => n,
             };
         }

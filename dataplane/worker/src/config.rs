@@ -111,7 +111,7 @@ impl Default for Config {
         Config {
             cpus: Vec::new(),
             poll: Poll::default(),
-            cache_entries: 1 << 17,
+            cache_entries: 1 << 20,
             queue_buffers: (1 << 14, 1 << 8),
             packet_in_queue: 1024,
             select_seed: 0x536c_7569_6365_4c42,

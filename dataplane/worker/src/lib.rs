@@ -40,6 +40,7 @@ mod tunnel;
 mod walk;
 mod workers;
 
+pub use cache::MAX_CACHE_ENTRIES;
 pub use command::{Command, Device, NeighborEntry, NeighborState, PacketOut, Reply};
 pub use config::{Balance, Config, FragmentLimits, Poll};
 pub use counters::{Counter, Counters, CountersSnapshot};
