@@ -19,7 +19,7 @@ use std::sync::Arc;
 use arrayvec::ArrayVec;
 use crossbeam_channel::Receiver;
 use net::FlowKey;
-use net::exact::{self, ExactKey, HashKey, KeyMask};
+use net::exact::{HashKey, KeyMask};
 use net::parse::Layout;
 use packet::{Packet, Pool};
 use ports::{BURST, Burst};
@@ -33,6 +33,7 @@ use crate::execute;
 use crate::program::{ANY_LENGTH, Operands, Program};
 use crate::shared::Shared;
 use crate::telemetry;
+use crate::tunnel::entropy::entropy;
 use crate::{Command, Counter, DropReason, PortMap, PortSlot};
 use classify::{Facts, Stage};
 use whole_port::WholePort;
@@ -302,8 +303,8 @@ impl Worker {
             );
         }
         let hash = match program.encapsulates {
-            true => spread(&self.hash_key, &self.mask, &packet, facts, lookup),
-            false => lookup.hash,
+            true => entropy(&self.hash_key, packet.head(), &facts.layout),
+            false => 0,
         };
         let operands = match program.checks.is_empty() {
             true => Operands::default(),
@@ -319,24 +320,6 @@ impl Worker {
             now,
         );
         true
-    }
-}
-
-/// Hash of all of a packet's key, by which tunnels spread flows, whatever the tables look at.
-fn spread(
-    hash_key: &HashKey,
-    mask: &KeyMask,
-    packet: &Packet,
-    facts: &Facts,
-    lookup: &Lookup,
-) -> u64 {
-    if !lookup.is_valid || *mask == KeyMask::ALL {
-        return lookup.hash;
-    }
-    let (head, len, mut key) = (packet.head(), packet.len(), ExactKey::default());
-    match exact::read(head, len, facts.in_port, facts.tunnel.as_ref(), &mut key) {
-        Ok(_) => hash_key.hash(&key),
-        Err(_) => lookup.hash,
     }
 }
 

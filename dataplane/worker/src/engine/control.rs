@@ -9,6 +9,7 @@ use packet::Packet;
 
 use super::{Facts, Worker, is_current};
 use crate::tunnel::endpoint;
+use crate::tunnel::entropy::entropy;
 use crate::walk::{self, Frame};
 use crate::{Command, Counter, DropReason, PacketOut, PortKind, PortSlot};
 
@@ -199,7 +200,10 @@ impl Worker {
                 let (verdict, facts) = ((&program, &binding), Facts::default());
                 self.fragment(verdict, packet, &layout, (&facts, now), now);
             }
-            None => self.run_once(&program, &binding, packet, &layout, now, now),
+            None => {
+                let hash = entropy(&self.hash_key, packet.head(), &layout);
+                self.run_once(&program, &binding, packet, &layout, hash, now);
+            }
         }
         self.egress.flush();
     }

@@ -3,9 +3,9 @@
 use net::parse::Layout;
 use packet::Packet;
 
+use super::Worker;
 use super::classify::Facts;
 use super::whole_port::WholePort;
-use super::{Worker, spread};
 use crate::cache::Lookup;
 use crate::connections;
 use crate::effects;
@@ -13,7 +13,7 @@ use crate::egress::Egress;
 use crate::execute;
 use crate::program::{Binding, Program};
 use crate::telemetry;
-use crate::tunnel::too_big;
+use crate::tunnel::{entropy::entropy, too_big};
 use crate::walk::{self, Frame, World};
 use crate::{Counter, DropReason, PortMap};
 
@@ -53,7 +53,7 @@ impl Worker {
             len: packet.len(),
             wire_len: execute::wire_len(&packet),
         };
-        let hash = spread(&self.hash_key, &self.mask, &packet, facts, lookup);
+        let hash = entropy(&self.hash_key, head, &layout);
         let (program, binding) = walk::walk(self.world(now), frame, &flow_key);
         if program.fragment.is_some() {
             let verdict = (&program, &binding);
