@@ -226,7 +226,12 @@ fn write_action(w: &mut Writer<'_>, action: &Action) -> Result<(), EncodeError> 
         Action::Meter(_) if w.describes => {}
         Action::Meter(_) => return w.unsupported("meter as an action"),
         Action::Load { dst, value } if w.version >= Version::V1_5 => {
-            write_set_field(w, loaded(*dst, *value))?;
+            let entry = loaded(*dst, *value);
+            // Bits that the field does not keep cannot be told by its mask.
+            if entry.mask & entry.field.info().slot.ones() == 0 {
+                return nicira::write(w, action);
+            }
+            write_set_field(w, entry)?;
         }
         Action::Move { src, dst } if w.version >= Version::V1_5 => {
             let start = w.len();
