@@ -146,11 +146,20 @@ impl FlowCache {
         if !self.is_on() {
             return;
         }
+        // Packets of a flow often come one behind the other.
+        let mut last = None;
         for lookup in lookups.iter_mut() {
+            if let Some((hash, place)) = last
+                && hash == lookup.hash
+            {
+                lookup.place = place;
+                continue;
+            }
             let bucket = &self.buckets[self.first(lookup.hash)];
             let slot = bucket.matches(signature(lookup.hash)).next();
             lookup.place = bucket.places[slot.unwrap_or(0)];
             self.flows.prefetch(lookup.place);
+            last = Some((lookup.hash, lookup.place));
         }
         // Long keys only.
         for lookup in lookups.iter() {
@@ -158,13 +167,15 @@ impl FlowCache {
                 self.flows.prefetch_tail(lookup.place);
             }
         }
+        let far = self.programs.are_far();
         for lookup in lookups {
             lookup.found = match self.flows.is(lookup.place, &lookup.key) {
                 _ if !lookup.is_valid => None,
                 true => Some(FlowId(lookup.place)),
                 false => self.find(&lookup.key, lookup.hash),
             };
-            if let Some(flow) = lookup.found
+            if far
+                && let Some(flow) = lookup.found
                 && let Some(program) = self.flows.program(flow.0)
             {
                 self.programs.prefetch(program);
@@ -335,7 +346,9 @@ impl FlowCache {
         pipeline: &Pipeline,
     ) -> Option<(usize, usize)> {
         let (a, b) = (self.buckets[first].room(), self.buckets[second].room());
-        let bucket = if b > a { second } else { first };
+        // The second one is not asked for in time: it is for what the first has no room for. One
+        // place is left in the first as long as there are more in the second, so that both fill up.
+        let bucket = if a > 1 || a >= b { first } else { second };
         if a.max(b) > 0 && self.flows.len() < self.flows.capacity() {
             let slot = self.buckets[bucket].free()?;
             return Some((bucket, slot));
@@ -411,6 +424,7 @@ mod tests {
             lengths: crate::program::ANY_LENGTH,
             inner_mtu: 0,
             encapsulates: false,
+            translates: false,
             cacheable: true,
             any_packet: false,
             fragment: None,

@@ -306,9 +306,9 @@ impl Worker {
             true => entropy(&self.hash_key, packet.head(), &facts.layout),
             false => 0,
         };
-        let operands = match program.checks.is_empty() {
-            true => Operands::default(),
-            false => bound.operands(),
+        let operands = match program.translates {
+            true => bound.operands(),
+            false => Operands::default(),
         };
         execute::run(
             program,

@@ -335,6 +335,8 @@ pub(crate) struct Program {
     pub inner_mtu: u32,
     /// It sends into a tunnel.
     pub encapsulates: bool,
+    /// It writes what a flow has of its own.
+    pub translates: bool,
     /// Holds for all packets with the same exact key (while `checks` and `deps` do).
     pub cacheable: bool,
     /// Holds for every packet of the port, whatever is in it: nothing was looked at but `in_port`.

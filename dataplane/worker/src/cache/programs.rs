@@ -56,13 +56,18 @@ impl Programs {
         self.list.get(id.0 as usize)?.as_deref()
     }
 
-    /// Asks for a program's lines. A few programs are in the nearest cache anyway.
+    /// True if they are to be asked for before they are used. A few programs are in the nearest
+    /// cache anyway.
+    #[inline]
+    pub fn are_far(&self) -> bool {
+        const NEAR: usize = 32;
+        self.list.len() > NEAR
+    }
+
+    /// Asks for a program's lines.
     #[inline]
     pub fn prefetch(&self, id: ProgramId) {
-        const NEAR: usize = 32;
-        if self.list.len() > NEAR
-            && let Some(Some(cached)) = self.list.get(id.0 as usize)
-        {
+        if let Some(Some(cached)) = self.list.get(id.0 as usize) {
             prefetch(&cached.program);
             prefetch(&cached.used);
         }

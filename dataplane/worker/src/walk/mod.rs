@@ -403,10 +403,12 @@ impl<'a> Walk<'a> {
             self.wanted,
             self.world.pipeline.looks_at()
         );
+        let translates = self.ops.iter().any(|op| matches!(op, Op::Translate(_)));
         let ops = fuse(self.ops);
         let encapsulates = ops.iter().any(|op| matches!(op, Op::Tunnel(_)));
         let program = Program {
             encapsulates,
+            translates,
             takes: Program::last_sender(&ops),
             ops: ops.into_boxed_slice(),
             checks,
