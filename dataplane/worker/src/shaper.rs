@@ -211,8 +211,10 @@ impl<T> Shaper<T> {
         }
         if let Some(class) = self.classes.get_mut(at) {
             let level = level(&mut self.levels, class);
-            if rank.above_floor {
-                // It had least of those whose turn it is.
+            let ahead = class.had.wrapping_sub(*level) as i64;
+            // It had least of those whose turn it is. One that its highest rate has held back is
+            // behind: it does not take the others back with it.
+            if rank.above_floor && ahead > 0 {
                 *level = class.had;
             }
             class.pay(size.bytes, *level, now);

@@ -259,6 +259,18 @@ fn queue() -> impl Strategy<Value = (u8, u16, Option<u64>, Option<u64>, u32)> {
     (0..3u8, 1..6u16, floor, prop::option::of(20..90u64), size)
 }
 
+#[test]
+fn a_queue_at_its_highest_rate_leaves_the_shares_of_others_alone() {
+    let text = "rate=100m,queues=0:min=7m+1:weight=2/max=29m+2";
+    let got = shares(&mut shaper(text), &[64, 64, 590], 1, 100_000);
+    for (got, expected) in got.iter().zip([355, 290, 355]) {
+        assert!(
+            got.abs_diff(expected * MEGABIT / 10) < MEGABIT,
+            "{got} of {expected}"
+        );
+    }
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(24))]
 
