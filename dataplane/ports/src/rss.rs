@@ -58,7 +58,9 @@ mod tests {
         let mut queues = [0; 4];
         for flow in 0..1000_u32 {
             let (a, b) = ([10, 0, (flow >> 8) as u8, flow as u8], [10, 9, 0, 1]);
-            let (p, q) = ((1000 + flow as u16).to_be_bytes(), 80_u16.to_be_bytes());
+            // Such a hash sees the sum of all 16-bit words only: the port must not follow the address.
+            let (p, q) = ((flow as u16).wrapping_mul(40_503), 80_u16);
+            let (p, q) = (p.to_be_bytes(), q.to_be_bytes());
             let there = [&a[..], &b, &p, &q].concat();
             let back = [&b[..], &a, &q, &p].concat();
             let hash = toeplitz(&key, &there);
