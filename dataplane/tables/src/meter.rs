@@ -6,8 +6,8 @@
 //! before it passes. So over any time a meter lets through its rate times that time, its burst and
 //! at most one lease for each worker and one for the bucket more. With one worker there is no lease, and no locked cycle.
 //!
-//! Packets and bytes are those of a wire: a large frame that segmentation offload carries whole
-//! counts as the segments that it stands for, each with its headers.
+//! A large frame that segmentation offload carries whole counts as the packets that it stands for,
+//! and as the bytes that it has, as Open vSwitch and the kernel's policer count it.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
@@ -151,7 +151,7 @@ impl Meter {
 
     /// Charges `packets` of together `bytes` at `now` nanoseconds. Of the bands whose rate is
     /// exceeded, the one with the highest rate decides. Bytes are those of frames without the check
-    /// sequence, of large frames those of their segments.
+    /// sequence.
     ///
     /// Each worker has a number and calls with that alone; the control thread, which charges nothing
     /// but the controllers' meter, calls with `usize::MAX`.

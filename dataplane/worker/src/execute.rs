@@ -253,7 +253,7 @@ fn cut(packet: &mut Packet, max_len: u32, layout: &mut Layout) {
 
 /// Charges a meter; false if the packet is to be dropped.
 fn passes(meter: &Meter, worker: usize, packet: &mut Packet, context: &Context<'_>) -> bool {
-    let (packets, bytes) = on_wire(packet);
+    let ((packets, _), bytes) = (on_wire(packet), packet.len() as u64);
     match meter.charge(worker, context.now, packets, bytes) {
         Verdict::Pass => true,
         Verdict::Drop => false,
