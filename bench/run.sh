@@ -8,7 +8,7 @@
 # PART: table        every case of the gate table: l2 vlan l3 policy ct service geneve whole (default)
 #       gates        connections services rules new latency zipf; each of them alone too
 #       attacks      six attacks, each beside 10,000 good connections
-#       all          everything; less than 25 minutes
+#       all          everything; meant to end within 25 minutes
 # Before the table is measured, the frames that both switches send are compared byte by byte.
 # Results: bench/results/*.json, *.md and *.svg. docs/benchmarks.md says what is measured, and how.
 # Needs two processors and about 1.5 GiB in hugepages, which it reserves and gives back.
