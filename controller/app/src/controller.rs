@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use ::watch::{Folder, Snapshot};
+use ::watch::{Snapshot, Source};
 use anyhow::Context as _;
 use cluster::{DesiredState, State};
 use session::{Event, Intent, Listener, Registry, Timing, Tls};
@@ -98,7 +98,7 @@ struct Controller {
 impl Controller {
     async fn run(
         &mut self,
-        mut source: Folder,
+        mut source: Box<dyn Source>,
         mut events: mpsc::UnboundedReceiver<Event>,
     ) -> anyhow::Result<()> {
         let mut terminate = signal(SignalKind::terminate())?;

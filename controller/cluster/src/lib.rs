@@ -7,6 +7,7 @@
 
 mod addr;
 mod annotations;
+mod changes;
 pub mod desired;
 mod hash;
 mod ipam;
@@ -23,6 +24,7 @@ mod subnets;
 mod text;
 pub mod view;
 
+pub use changes::Changes;
 pub use desired::DesiredState;
 pub use name::{Kind, NamespacedName, ObjectRef};
 pub use portname::{DEFAULT_INTERFACE, port_name};

@@ -41,7 +41,7 @@ impl Default for Settings {
 /// The same view and state give the same result; calling it again with the state it left changes
 /// nothing.
 pub fn resolve(view: &ClusterView, settings: &Settings, state: &mut State) -> DesiredState {
-    let mut problems = view.problems.clone();
+    let mut problems: Vec<Problem> = view.problems.values().flatten().cloned().collect();
     let nodes = nodes::nodes(view, &mut problems);
     let provider_networks = nodes::provider_networks(view, &mut problems);
     let plans = subnets::subnets(view, settings, &provider_networks, state, &mut problems);

@@ -7,7 +7,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::desired::Protocol;
-use crate::name::NamespacedName;
+use crate::name::{NamespacedName, ObjectRef};
 use crate::problem::Problem;
 
 /// Every object of the cluster that concerns the network.
@@ -29,8 +29,8 @@ pub struct ClusterView {
     pub vlans: BTreeMap<String, Vlan>,
     /// `kubeovn.io/v1` ProviderNetwork
     pub provider_networks: BTreeMap<String, ProviderNetwork>,
-    /// What reading found: fields of our own kinds that nobody knows, for instance.
-    pub problems: Vec<Problem>,
+    /// What reading found, by object: fields of our own kinds that nobody knows, for instance.
+    pub problems: BTreeMap<ObjectRef, Vec<Problem>>,
     /// False while something could not be read and has no earlier version to stand for it. What
     /// is absent from an incomplete view may still exist, so nothing is freed on its word.
     pub complete: bool,

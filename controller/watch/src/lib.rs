@@ -8,5 +8,6 @@ mod folder;
 mod object;
 mod source;
 
+pub use cluster::Changes;
 pub use folder::{Folder, OpenError};
-pub use source::{ParseSourceError, Snapshot, SourceProblem, SourceSpec};
+pub use source::{ParseSourceError, Snapshot, Source, SourceProblem, SourceSpec};

@@ -2,11 +2,20 @@
 
 use std::fmt;
 use std::path::PathBuf;
+use std::pin::Pin;
 use std::str::FromStr;
+use std::sync::Arc;
 
-use cluster::ClusterView;
+use cluster::{Changes, ClusterView};
 
 use crate::folder::{Folder, OpenError};
+
+/// Where the cluster is read from.
+pub trait Source: Send {
+    /// The first picture as soon as there is one, then another whenever something has changed.
+    /// The future can be dropped and asked for again without missing anything.
+    fn next(&mut self) -> Pin<Box<dyn Future<Output = Snapshot> + Send + '_>>;
+}
 
 /// The value of `--source`.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -36,9 +45,9 @@ impl FromStr for SourceSpec {
 
 impl SourceSpec {
     /// Begins to watch the source.
-    pub fn open(&self) -> Result<Folder, OpenError> {
+    pub fn open(&self) -> Result<Box<dyn Source>, OpenError> {
         match self {
-            SourceSpec::Dir(path) => Folder::open(path),
+            SourceSpec::Dir(path) => Ok(Box::new(Folder::open(path)?)),
             SourceSpec::Kube => Err(OpenError::NoApiServer),
         }
     }
@@ -54,12 +63,17 @@ impl fmt::Display for SourceSpec {
 }
 
 /// The cluster as it was at one moment.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Snapshot {
     /// Every object that could be read, or the last good version of it.
-    pub view: ClusterView,
+    ///
+    /// A source that changes it in place has to copy all of it while somebody else still holds
+    /// it: let go of it before asking for the next.
+    pub view: Arc<ClusterView>,
     /// What could not be read.
     pub problems: Vec<SourceProblem>,
+    /// What differs from the snapshot before; everything in the first.
+    pub changed: Changes,
 }
 
 /// Something that could not be read.

@@ -181,7 +181,7 @@ status:
         let snapshot = dir.open().next().await;
         assert_eq!(told(&snapshot), [""; 0]);
         let view = &snapshot.view;
-        assert_eq!(view.problems, []);
+        assert_eq!(view.problems, [].into());
         assert!(view.complete);
         assert_eq!(view.nodes["node1"].internal_ips, ["10.0.0.1"]);
         assert_eq!(
@@ -529,7 +529,8 @@ spec: {nodname: node1, containers: [{name: a, ports: [{containerPort: 80, hostPo
         let mut told: Vec<_> = snapshot
             .view
             .problems
-            .iter()
+            .values()
+            .flatten()
             .map(|p| format!("{} {}", p.object, p.field))
             .collect();
         told.sort();

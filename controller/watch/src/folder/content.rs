@@ -4,9 +4,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, Metadata};
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use cluster::{ClusterView, ObjectRef};
+use cluster::{Changes, ClusterView, ObjectRef};
 use tracing::{info, warn};
 
 use super::document::{self, Document};
@@ -260,7 +261,11 @@ impl Content {
                 });
             }
         }
-        Snapshot { view, problems }
+        Snapshot {
+            view: Arc::new(view),
+            problems,
+            changed: Changes::Everything,
+        }
     }
 }
 

@@ -7,6 +7,7 @@ mod content;
 mod document;
 
 use std::path::{Path, PathBuf};
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -16,7 +17,7 @@ use tokio::sync::Notify;
 use tokio::time::{Instant, sleep_until, timeout_at};
 use tracing::warn;
 
-use crate::source::Snapshot;
+use crate::source::{Snapshot, Source};
 use content::Content;
 
 /// Files are read when nothing has happened for this long, since few programs write a file at one
@@ -179,6 +180,12 @@ impl Folder {
         self.keep_watching();
         self.next_rescan = Instant::now() + self.rescan;
         self.content.refresh()
+    }
+}
+
+impl Source for Folder {
+    fn next(&mut self) -> Pin<Box<dyn Future<Output = Snapshot> + Send + '_>> {
+        Box::pin(Folder::next(self))
     }
 }
 

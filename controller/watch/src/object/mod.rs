@@ -6,10 +6,10 @@ mod kubeovn;
 mod typed;
 mod unknown;
 
-use cluster::view::{
-    self, EndpointSlice, Namespace, Node, Pod, ProviderNetwork, Service, Subnet, Vlan,
-};
-use cluster::{Kind, NamespacedName, ObjectRef, Problem};
+use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
+
+use cluster::{ClusterView, Kind, NamespacedName, ObjectRef, Problem, view};
 use serde_json::Value;
 
 /// An object that we use.
@@ -21,17 +21,50 @@ pub(crate) struct Object {
     pub(crate) problems: Vec<Problem>,
 }
 
-/// What an object says, by kind.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Content {
-    Node(Node),
-    Namespace(Namespace),
-    Pod(Pod),
-    Service(Service),
-    EndpointSlice(EndpointSlice),
-    Subnet(Subnet),
-    Vlan(Vlan),
-    ProviderNetwork(ProviderNetwork),
+/// Every kind with where the view keeps it and what reads it: the whole of what a new kind needs
+/// here.
+macro_rules! kinds {
+    ($($kind:ident: $map:ident, $content:ty, $read:path;)*) => {
+        /// What an object says, by kind.
+        #[derive(Clone, Debug, PartialEq, Eq)]
+        pub(crate) enum Content {
+            $($kind($content),)*
+        }
+
+        fn content(
+            value: &Value,
+            id: &ObjectRef,
+            problems: &mut Vec<Problem>,
+        ) -> Result<Content, FieldError> {
+            match id.kind {
+                $(Kind::$kind => $read(value, id, problems).map(Content::$kind),)*
+            }
+        }
+
+        impl Object {
+            /// Puts the object into the view unless one of that name is there; true if it was put.
+            pub(crate) fn add_to(&self, view: &mut ClusterView) -> bool {
+                let added = match &self.content {
+                    $(Content::$kind(content) => add(&mut view.$map, &self.id, content),)*
+                };
+                if added && !self.problems.is_empty() {
+                    view.problems.insert(self.id.clone(), self.problems.clone());
+                }
+                added
+            }
+        }
+    };
+}
+
+kinds! {
+    Node: nodes, view::Node, core::node;
+    Namespace: namespaces, view::Namespace, core::namespace;
+    Pod: pods, view::Pod, core::pod;
+    Service: services, view::Service, core::service;
+    EndpointSlice: endpoint_slices, view::EndpointSlice, core::endpoint_slice;
+    Subnet: subnets, view::Subnet, kubeovn::subnet;
+    Vlan: vlans, view::Vlan, kubeovn::vlan;
+    ProviderNetwork: provider_networks, view::ProviderNetwork, kubeovn::provider_network;
 }
 
 /// What a tree of values is.
@@ -118,20 +151,7 @@ pub(crate) fn read(value: &Value) -> Reading {
         }
     };
     let mut problems = Vec::new();
-    let content = match kind {
-        Kind::Node => core::node(value, &id, &mut problems).map(Content::Node),
-        Kind::Namespace => core::namespace(value, &id, &mut problems).map(Content::Namespace),
-        Kind::Pod => core::pod(value, &id, &mut problems).map(Content::Pod),
-        Kind::Service => core::service(value, &id, &mut problems).map(Content::Service),
-        Kind::EndpointSlice => {
-            core::endpoint_slice(value, &id, &mut problems).map(Content::EndpointSlice)
-        }
-        Kind::Subnet => kubeovn::subnet(value, &id, &mut problems).map(Content::Subnet),
-        Kind::Vlan => kubeovn::vlan(value, &id, &mut problems).map(Content::Vlan),
-        Kind::ProviderNetwork => {
-            kubeovn::provider_network(value, &id, &mut problems).map(Content::ProviderNetwork)
-        }
-    };
+    let content = content(value, &id, &mut problems);
     match content {
         Ok(content) => Reading::Object(Box::new(Object {
             id,
@@ -203,37 +223,29 @@ fn is_name(text: &str) -> bool {
         && text.bytes().last().is_some_and(alphanumeric)
 }
 
-impl Object {
-    /// Puts the object into the view; false if one of that name is there already.
-    pub(crate) fn add_to(&self, view: &mut view::ClusterView) -> bool {
-        let name = self.id.name.clone();
-        let namespace = self.id.namespace.clone().unwrap_or_default();
-        let full = NamespacedName { namespace, name };
-        let added = match &self.content {
-            Content::Node(node) => add(&mut view.nodes, full.name, node),
-            Content::Namespace(namespace) => add(&mut view.namespaces, full.name, namespace),
-            Content::Pod(pod) => add(&mut view.pods, full, pod),
-            Content::Service(service) => add(&mut view.services, full, service),
-            Content::EndpointSlice(slice) => add(&mut view.endpoint_slices, full, slice),
-            Content::Subnet(subnet) => add(&mut view.subnets, full.name, subnet),
-            Content::Vlan(vlan) => add(&mut view.vlans, full.name, vlan),
-            Content::ProviderNetwork(network) => {
-                add(&mut view.provider_networks, full.name, network)
-            }
-        };
-        if added {
-            view.problems.extend(self.problems.iter().cloned());
-        }
-        added
+/// How the view calls an object within its kind.
+trait Key: Ord + Sized {
+    fn of(id: &ObjectRef) -> Self;
+}
+
+impl Key for String {
+    fn of(id: &ObjectRef) -> Self {
+        id.name.clone()
     }
 }
 
-fn add<K: Ord, V: Clone>(map: &mut std::collections::BTreeMap<K, V>, key: K, value: &V) -> bool {
-    match map.entry(key) {
-        std::collections::btree_map::Entry::Vacant(entry) => {
+impl Key for NamespacedName {
+    fn of(id: &ObjectRef) -> Self {
+        NamespacedName::new(id.namespace.clone().unwrap_or_default(), &id.name)
+    }
+}
+
+fn add<K: Key, V: Clone>(map: &mut BTreeMap<K, V>, id: &ObjectRef, value: &V) -> bool {
+    match map.entry(K::of(id)) {
+        Entry::Vacant(entry) => {
             entry.insert(value.clone());
             true
         }
-        std::collections::btree_map::Entry::Occupied(_) => false,
+        Entry::Occupied(_) => false,
     }
 }
