@@ -9,6 +9,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use net::{MacAddr, VlanId, Vni};
 
+use crate::addr::Family;
 use crate::name::NamespacedName;
 use crate::problem::Problem;
 
@@ -31,6 +32,12 @@ pub struct DesiredState {
     pub problems: Vec<Problem>,
     /// How full each subnet is, one entry for each of its ranges.
     pub usage: BTreeMap<String, Vec<Usage>>,
+    /// How full each IPPool is, one entry for each family it has addresses of.
+    pub ip_pools: BTreeMap<String, Vec<Usage>>,
+    /// What is kept for pods that are away and will come back, or are to come.
+    pub kept: BTreeMap<NamespacedName, Kept>,
+    /// What Vips have.
+    pub vips: BTreeMap<String, Kept>,
 }
 
 /// How full a range of a subnet is.
@@ -44,6 +51,19 @@ pub struct Usage {
     pub available: u128,
 }
 
+/// Addresses that somebody has who has no port.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Kept {
+    /// The subnet.
+    pub subnet: String,
+    /// The IPv4 address.
+    pub v4: Option<Ipv4Addr>,
+    /// The IPv6 address.
+    pub v6: Option<Ipv6Addr>,
+    /// The Ethernet address.
+    pub mac: MacAddr,
+}
+
 /// One node.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Node {
@@ -51,6 +71,8 @@ pub struct Node {
     pub name: String,
     /// Its tunnel endpoint; without one it takes no part in overlays.
     pub vtep: Option<IpAddr>,
+    /// Its internal addresses, in order.
+    pub addresses: Vec<IpAddr>,
     /// `topology.kubernetes.io/zone`
     pub zone: Option<String>,
 }
@@ -81,6 +103,70 @@ pub struct Subnet {
     pub router_mac: MacAddr,
     /// Bytes of L3 payload.
     pub mtu: u16,
+    /// Who may begin connections with its pods, and with whom they may; the highest priority
+    /// first, and what no rule speaks of is allowed.
+    pub rules: Vec<Rule>,
+    /// On an underlay: the gateway's address is nobody's on the VLAN, the switch routes.
+    pub logical_gateway: bool,
+    /// On an underlay: its pods and those of overlays reach each other.
+    pub interconnected: bool,
+}
+
+/// A rule about connections of a subnet's pods.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Rule {
+    /// Higher wins; at most [`Rule::MAX_PRIORITY`].
+    pub priority: u16,
+    /// Whose side of the connection it speaks of.
+    pub direction: Direction,
+    /// What becomes of the connection.
+    pub verdict: Verdict,
+    /// Any of these has to hold.
+    pub terms: Vec<Term>,
+}
+
+impl Rule {
+    /// The highest priority (OVN's `ACL` table: 0 to 32767).
+    pub const MAX_PRIORITY: u16 = 32_767;
+}
+
+/// Whose side of a connection a rule speaks of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Direction {
+    /// What the subnet's pods begin, seen before a Service chooses an endpoint.
+    FromPod,
+    /// What reaches the subnet's pods, seen after a Service has chosen.
+    ToPod,
+    /// What passes the subnet's edge either way, seen after a Service has chosen.
+    Either,
+}
+
+/// What becomes of a connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Verdict {
+    /// It passes, and so do its replies.
+    Allow,
+    /// Its packets pass; replies are judged by themselves.
+    AllowStateless,
+    /// It does not come about.
+    Drop,
+}
+
+/// What has to hold of a packet, all of it.
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Term {
+    /// IP of which family; `None`: either.
+    pub family: Option<Family>,
+    /// From one of these; empty: from anywhere.
+    pub sources: Vec<IpNet>,
+    /// To one of these; empty: to anywhere.
+    pub destinations: Vec<IpNet>,
+    /// The protocol of the IP header.
+    pub protocol: Option<u8>,
+    /// First and last source port, of TCP, UDP and SCTP only; empty: any.
+    pub source_ports: Vec<(u16, u16)>,
+    /// First and last destination port.
+    pub destination_ports: Vec<(u16, u16)>,
 }
 
 /// An IPv4 range and its gateway.
@@ -149,6 +235,8 @@ pub struct Pod {
     pub v4: Option<Ipv4Addr>,
     /// Its IPv6 address, in `subnet.v6`.
     pub v6: Option<Ipv6Addr>,
+    /// Further addresses of the subnet that it may use, which others may use too.
+    pub allowed: Vec<IpAddr>,
     /// Bandwidth limits.
     pub qos: Qos,
 }

@@ -24,6 +24,7 @@ mod subnets;
 mod text;
 pub mod view;
 
+pub use addr::Family;
 pub use changes::Changes;
 pub use desired::DesiredState;
 pub use name::{Kind, NamespacedName, ObjectRef};

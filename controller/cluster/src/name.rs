@@ -84,11 +84,19 @@ pub enum Kind {
     Vlan,
     /// `kubeovn.io/v1`
     ProviderNetwork,
+    /// `kubeovn.io/v1`
+    IpPool,
+    /// `kubeovn.io/v1`
+    Ip,
+    /// `kubeovn.io/v1`
+    Vip,
+    /// `apps/v1`
+    StatefulSet,
 }
 
 impl Kind {
     /// Every kind.
-    pub const ALL: [Kind; 8] = [
+    pub const ALL: [Kind; 12] = [
         Kind::Node,
         Kind::Namespace,
         Kind::Pod,
@@ -97,6 +105,10 @@ impl Kind {
         Kind::Subnet,
         Kind::Vlan,
         Kind::ProviderNetwork,
+        Kind::IpPool,
+        Kind::Ip,
+        Kind::Vip,
+        Kind::StatefulSet,
     ];
 
     /// The name as written in `kind:`.
@@ -110,6 +122,10 @@ impl Kind {
             Kind::Subnet => "Subnet",
             Kind::Vlan => "Vlan",
             Kind::ProviderNetwork => "ProviderNetwork",
+            Kind::IpPool => "IPPool",
+            Kind::Ip => "IP",
+            Kind::Vip => "Vip",
+            Kind::StatefulSet => "StatefulSet",
         }
     }
 
@@ -118,13 +134,22 @@ impl Kind {
         match self {
             Kind::Node | Kind::Namespace | Kind::Pod | Kind::Service => "v1",
             Kind::EndpointSlice => "discovery.k8s.io/v1",
-            Kind::Subnet | Kind::Vlan | Kind::ProviderNetwork => "kubeovn.io/v1",
+            Kind::Subnet
+            | Kind::Vlan
+            | Kind::ProviderNetwork
+            | Kind::IpPool
+            | Kind::Ip
+            | Kind::Vip => "kubeovn.io/v1",
+            Kind::StatefulSet => "apps/v1",
         }
     }
 
     /// True for kinds that live in a namespace.
     pub const fn is_namespaced(self) -> bool {
-        matches!(self, Kind::Pod | Kind::Service | Kind::EndpointSlice)
+        matches!(
+            self,
+            Kind::Pod | Kind::Service | Kind::EndpointSlice | Kind::StatefulSet
+        )
     }
 }
 

@@ -49,9 +49,14 @@ pub(crate) fn nodes(
                 None
             }
         };
-        let zone = node.meta.labels.get(ZONE).cloned();
-        let name = name.to_string();
-        nodes.insert(name.clone(), desired::Node { name, vtep, zone });
+        let addresses = node.internal_ips.iter().filter_map(|ip| ip.parse().ok());
+        let wanted = desired::Node {
+            name: name.to_string(),
+            vtep,
+            addresses: addresses.collect(),
+            zone: node.meta.labels.get(ZONE).cloned(),
+        };
+        nodes.insert(name.to_string(), wanted);
     }
     nodes
 }

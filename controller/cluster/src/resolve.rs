@@ -307,6 +307,7 @@ fn add_pods(
             mac: held.mac,
             v4: held.v4,
             v6: held.v6,
+            allowed: Vec::new(),
             qos,
         };
         desired.pods.insert(name.clone(), port);

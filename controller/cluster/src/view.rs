@@ -29,6 +29,14 @@ pub struct ClusterView {
     pub vlans: BTreeMap<String, Vlan>,
     /// `kubeovn.io/v1` ProviderNetwork
     pub provider_networks: BTreeMap<String, ProviderNetwork>,
+    /// `kubeovn.io/v1` IPPool
+    pub ip_pools: BTreeMap<String, IpPool>,
+    /// `kubeovn.io/v1` IP
+    pub ips: BTreeMap<String, Ip>,
+    /// `kubeovn.io/v1` Vip
+    pub vips: BTreeMap<String, Vip>,
+    /// `apps/v1` StatefulSet
+    pub stateful_sets: BTreeMap<NamespacedName, StatefulSet>,
     /// What reading found, by object: fields of our own kinds that nobody knows, for instance.
     pub problems: BTreeMap<ObjectRef, Vec<Problem>>,
     /// False while something could not be read and has no earlier version to stand for it. What
@@ -49,6 +57,21 @@ pub struct Meta {
     pub labels: BTreeMap<String, String>,
     /// `metadata.annotations`
     pub annotations: BTreeMap<String, String>,
+    /// `metadata.ownerReferences`
+    pub owners: Vec<Owner>,
+}
+
+/// An entry of `metadata.ownerReferences`.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Owner {
+    /// `apiVersion`
+    pub api_version: String,
+    /// `kind`
+    pub kind: String,
+    /// `name`, in the namespace of what it owns
+    pub name: String,
+    /// `uid`
+    pub uid: String,
 }
 
 /// A machine.
@@ -196,6 +219,110 @@ pub struct Subnet {
     pub vlan: String,
     /// `spec.mtu`
     pub mtu: Option<u32>,
+    /// `spec.protocol`: `IPv4`, `IPv6` or `Dual`; empty: whatever the prefixes are.
+    pub protocol: String,
+    /// `spec.private`: closed to others.
+    pub private: bool,
+    /// `spec.allowSubnets`: prefixes that a private subnet is open to.
+    pub allow_subnets: Vec<String>,
+    /// `spec.acls`
+    pub acls: Vec<Acl>,
+    /// `spec.allowEWTraffic`: inside the subnet the rules of `acls` below priority 1900 do not hold.
+    pub allow_ew_traffic: bool,
+    /// `spec.logicalGateway`: no machine of the VLAN is the gateway, the switch is.
+    pub logical_gateway: bool,
+    /// `spec.u2oInterconnection`: an underlay whose pods and those of overlays reach each other.
+    pub u2o_interconnection: bool,
+    /// `spec.u2oInterconnectionIP`
+    pub u2o_interconnection_ip: String,
+}
+
+/// An entry of `spec.acls` of a Subnet.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Acl {
+    /// `direction`: `from-lport` or `to-lport`.
+    pub direction: String,
+    /// `priority`: 0 to 32767, higher wins.
+    pub priority: i64,
+    /// `match`: an expression of OVN's language.
+    pub expression: String,
+    /// `action`: `allow`, `allow-related`, `allow-stateless`, `drop` or `reject`.
+    pub action: String,
+}
+
+/// `kubeovn.io/v1` IPPool: a part of a subnet that is given to some only.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct IpPool {
+    /// Labels and annotations.
+    pub meta: Meta,
+    /// `spec.subnet`
+    pub subnet: String,
+    /// `spec.ips`: addresses, prefixes and ranges `first..last`.
+    pub ips: Vec<String>,
+    /// `spec.namespaces`: their pods have their addresses from here only.
+    pub namespaces: BTreeSet<String>,
+}
+
+/// `kubeovn.io/v1` IP: who has which address. Written by the controller, and by hand to keep an
+/// address for a pod that is to come.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Ip {
+    /// Labels and annotations.
+    pub meta: Meta,
+    /// `spec.subnet`
+    pub subnet: String,
+    /// `spec.namespace`
+    pub namespace: String,
+    /// `spec.podName`
+    pub pod: String,
+    /// `spec.podType`: `StatefulSet`, or empty.
+    pub pod_type: String,
+    /// `spec.nodeName`
+    pub node: String,
+    /// `spec.v4IpAddress`
+    pub v4: String,
+    /// `spec.v6IpAddress`
+    pub v6: String,
+    /// `spec.macAddress`
+    pub mac: String,
+}
+
+/// `kubeovn.io/v1` Vip: an address kept out of the pools, which pods may use beside their own.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Vip {
+    /// Labels and annotations.
+    pub meta: Meta,
+    /// `spec.subnet`
+    pub subnet: String,
+    /// `spec.namespace`: where the pods are that may use it.
+    pub namespace: String,
+    /// `spec.type`
+    pub kind: String,
+    /// `spec.selector`: labels of the pods that may use it, each `key: value`.
+    pub selector: Vec<String>,
+    /// `spec.v4ip`; empty: any.
+    pub v4: String,
+    /// `spec.v6ip`
+    pub v6: String,
+    /// `spec.macAddress`
+    pub mac: String,
+    /// `status.v4ip`: what it was given.
+    pub given_v4: String,
+    /// `status.v6ip`
+    pub given_v6: String,
+    /// `status.mac`
+    pub given_mac: String,
+}
+
+/// `apps/v1` StatefulSet: whose pods keep their addresses.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct StatefulSet {
+    /// Labels and annotations.
+    pub meta: Meta,
+    /// `spec.replicas`, 1 if it is not there.
+    pub replicas: i64,
+    /// `spec.ordinals.start`
+    pub start: i64,
 }
 
 /// `kubeovn.io/v1` Vlan.

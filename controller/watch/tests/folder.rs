@@ -541,7 +541,6 @@ spec: {nodname: node1, containers: [{name: a, ports: [{containerPort: 80, hostPo
                 "Pod bank/p spec.nodname",
                 "Service bank/web spec.sessionAffinity",
                 "Service bank/web spec.type",
-                "Subnet s spec.acls",
                 "Subnet s spec.gatewayTpye",
                 "Subnet s spec.natOutgoing",
             ]

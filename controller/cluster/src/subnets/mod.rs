@@ -75,6 +75,7 @@ pub(crate) fn subnets(
             annotations::SUBNET_OURS,
             problems,
         );
+        report_not_done(&object, subnet, problems);
         let spec = spec_of(subnet);
         let known = state.subnets.get(name).cloned();
         let known_vni = known.as_ref().and_then(|k| k.vni);
@@ -96,6 +97,20 @@ pub(crate) fn subnets(
         }
     }
     context.accepted
+}
+
+fn report_not_done(object: &ObjectRef, subnet: &Subnet, problems: &mut Vec<Problem>) {
+    for (field, asked) in [
+        ("spec.private", subnet.private),
+        ("spec.acls", !subnet.acls.is_empty()),
+        ("spec.logicalGateway", subnet.logical_gateway),
+        ("spec.u2oInterconnection", subnet.u2o_interconnection),
+    ] {
+        if asked {
+            let why = "this is not supported and has no effect";
+            problems.push(Problem::ignored(object.clone(), field, why, "remove it"));
+        }
+    }
 }
 
 fn accept(context: &mut Context<'_>, state: &mut State, planned: SubnetPlan, spec: SubnetSpec) {

@@ -144,6 +144,9 @@ impl Context<'_> {
             kind,
             router_mac: router_mac(name),
             mtu,
+            rules: Vec::new(),
+            logical_gateway: false,
+            interconnected: false,
         };
         for pool in &pools {
             match (pool.cidr, pool.gateway) {

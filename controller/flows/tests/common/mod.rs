@@ -21,6 +21,7 @@ pub fn bank() -> DesiredState {
         let node = Node {
             name: name.into(),
             vtep: Some(vtep.parse().unwrap()),
+            addresses: vec![vtep.parse().unwrap()],
             zone: None,
         };
         state.nodes.insert(name.into(), node);
@@ -151,6 +152,9 @@ fn subnet(
         kind,
         router_mac: MacAddr([0x02, 0x5c, 0xff, 0, 0, number]),
         mtu: 1400,
+        rules: Vec::new(),
+        logical_gateway: false,
+        interconnected: false,
     };
     state.subnets.insert(name.into(), subnet);
 }
@@ -173,6 +177,7 @@ pub fn pod(
         mac: MacAddr([0x02, 0x5c, a, b, c, d]),
         v4: Some(v4),
         v6: v6.map(|text| text.parse().unwrap()),
+        allowed: Vec::new(),
         qos: Qos::default(),
     };
     state.pods.insert(pod.name.clone(), pod);

@@ -4,10 +4,11 @@ use std::collections::BTreeMap;
 
 use cluster::desired::Protocol;
 use cluster::view::{
-    ContainerPort, EndpointSlice, LabelSelector, Meta, Namespace, Node, Operator, Pod, Requirement,
-    Service, ServicePort, SliceEndpoint, SlicePort, TargetPort,
+    ContainerPort, EndpointSlice, LabelSelector, Meta, Namespace, Node, Operator, Owner, Pod,
+    Requirement, Service, ServicePort, SliceEndpoint, SlicePort, StatefulSet, TargetPort,
 };
 use cluster::{ObjectRef, Problem};
+use k8s_openapi::api::apps::v1 as apps;
 use k8s_openapi::api::core::v1 as api;
 use k8s_openapi::api::discovery::v1 as discovery;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1 as meta;
@@ -221,6 +222,21 @@ pub(super) fn endpoint_slice(
     })
 }
 
+/// How many pods it has and where their numbers begin; its template is read as pods are.
+pub(super) fn stateful_set(
+    value: &Value,
+    id: &ObjectRef,
+    problems: &mut Vec<Problem>,
+) -> Result<StatefulSet, FieldError> {
+    let set: apps::StatefulSet = typed::read(value, id, nothing_neutral, problems)?;
+    let spec = set.spec.unwrap_or_default();
+    Ok(StatefulSet {
+        meta: meta_of(set.metadata),
+        replicas: spec.replicas.map_or(1, i64::from),
+        start: spec.ordinals.and_then(|o| o.start).map_or(0, i64::from),
+    })
+}
+
 /// What every object has.
 pub(super) fn meta_of(meta: meta::ObjectMeta) -> Meta {
     Meta {
@@ -229,6 +245,17 @@ pub(super) fn meta_of(meta: meta::ObjectMeta) -> Meta {
         deleting: meta.deletion_timestamp.is_some(),
         labels: meta.labels.unwrap_or_default(),
         annotations: meta.annotations.unwrap_or_default(),
+        owners: meta
+            .owner_references
+            .into_iter()
+            .flatten()
+            .map(|owner| Owner {
+                api_version: owner.api_version,
+                kind: owner.kind,
+                name: owner.name,
+                uid: owner.uid,
+            })
+            .collect(),
     }
 }
 

@@ -36,6 +36,83 @@ pub(super) struct SubnetSpec {
     pub(super) vlan: String,
     #[serde(default)]
     pub(super) mtu: Option<u32>,
+    #[serde(default)]
+    pub(super) protocol: String,
+    #[serde(default)]
+    pub(super) private: bool,
+    #[serde(default)]
+    pub(super) allow_subnets: Vec<String>,
+    #[serde(default)]
+    pub(super) acls: Vec<Acl>,
+    #[serde(default, rename = "allowEWTraffic")]
+    pub(super) allow_ew_traffic: bool,
+    #[serde(default)]
+    pub(super) logical_gateway: bool,
+    #[serde(default, rename = "u2oInterconnection")]
+    pub(super) u2o_interconnection: bool,
+    #[serde(default, rename = "u2oInterconnectionIP")]
+    pub(super) u2o_interconnection_ip: String,
+}
+
+#[derive(Debug, Deserialize, Serialize)]
+pub(super) struct Acl {
+    #[serde(default)]
+    pub(super) direction: String,
+    #[serde(default)]
+    pub(super) priority: i64,
+    #[serde(default, rename = "match")]
+    pub(super) expression: String,
+    #[serde(default)]
+    pub(super) action: String,
+}
+
+#[derive(Debug, Deserialize, Serialize)]
+pub(super) struct IpPoolSpec {
+    pub(super) subnet: String,
+    pub(super) ips: Vec<String>,
+    #[serde(default)]
+    pub(super) namespaces: Vec<String>,
+}
+
+#[derive(Debug, Deserialize, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct IpSpec {
+    pub(super) subnet: String,
+    #[serde(default)]
+    pub(super) namespace: String,
+    #[serde(default)]
+    pub(super) pod_name: String,
+    #[serde(default)]
+    pub(super) pod_type: String,
+    #[serde(default)]
+    pub(super) node_name: String,
+    /// Both families in one text; what counts are the two fields that follow.
+    #[serde(default)]
+    pub(super) ip_address: String,
+    #[serde(default)]
+    pub(super) v4_ip_address: String,
+    #[serde(default)]
+    pub(super) v6_ip_address: String,
+    #[serde(default)]
+    pub(super) mac_address: String,
+}
+
+#[derive(Debug, Deserialize, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct VipSpec {
+    pub(super) subnet: String,
+    #[serde(default)]
+    pub(super) namespace: String,
+    #[serde(default, rename = "type")]
+    pub(super) kind: String,
+    #[serde(default)]
+    pub(super) selector: Vec<String>,
+    #[serde(default)]
+    pub(super) v4ip: String,
+    #[serde(default)]
+    pub(super) v6ip: String,
+    #[serde(default)]
+    pub(super) mac_address: String,
 }
 
 #[derive(Debug, Deserialize, Serialize)]
@@ -130,7 +207,30 @@ mod tests {
             json!({
                 "default": true, "cidrBlock": "10.0.0.0/24", "gateway": "10.0.0.1",
                 "excludeIps": ["10.0.0.2"], "namespaces": ["a"], "namespaceSelectors": [selector],
-                "vlan": "v", "mtu": 1400,
+                "vlan": "v", "mtu": 1400, "protocol": "Dual", "private": true,
+                "allowSubnets": ["10.1.0.0/16"], "allowEWTraffic": true,
+                "acls": [{"direction": "to-lport", "priority": 1, "match": "ip", "action": "drop"}],
+                "logicalGateway": true, "u2oInterconnection": true,
+                "u2oInterconnectionIP": "10.0.0.9",
+            }),
+        );
+        assert_schema_is_what_is_read::<IpPoolSpec>(
+            "ip-pools.yaml",
+            json!({"subnet": "s", "ips": ["10.0.0.1"], "namespaces": ["a"]}),
+        );
+        assert_schema_is_what_is_read::<IpSpec>(
+            "ips.yaml",
+            json!({
+                "subnet": "s", "namespace": "a", "podName": "p", "podType": "StatefulSet",
+                "nodeName": "n", "ipAddress": "10.0.0.1", "v4IpAddress": "10.0.0.1",
+                "v6IpAddress": "fd00::1", "macAddress": "02:00:00:00:00:01",
+            }),
+        );
+        assert_schema_is_what_is_read::<VipSpec>(
+            "vips.yaml",
+            json!({
+                "subnet": "s", "namespace": "a", "type": "t", "selector": ["app: a"],
+                "v4ip": "10.0.0.1", "v6ip": "fd00::1", "macAddress": "02:00:00:00:00:01",
             }),
         );
         assert_schema_is_what_is_read::<VlanSpec>("vlans.yaml", json!({"id": 1, "provider": "p"}));

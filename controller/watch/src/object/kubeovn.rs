@@ -1,17 +1,19 @@
 //! Kube-OVN's kinds to the view.
 
-use cluster::view::{self, ProviderNetwork, Subnet, Vlan};
+use cluster::view::{self, Ip, IpPool, ProviderNetwork, Subnet, Vip, Vlan};
 use cluster::{ObjectRef, Problem};
 use serde_json::Value;
 
 use super::core::{meta_of, selector};
-use super::crd::{ProviderNetworkSpec, Resource, SubnetSpec, VlanSpec};
+use super::crd::{
+    IpPoolSpec, IpSpec, ProviderNetworkSpec, Resource, SubnetSpec, VipSpec, VlanSpec,
+};
 use super::{FieldError, typed};
 
 /// Fields of Subnets that manifests commonly carry with the value that is how it is here anyway.
 const AS_IT_IS: [(&str, &[&str]); 5] = [
-    // The families are those of cidrBlock; Kube-OVN's controller writes this field by itself.
-    ("spec.protocol", &["IPv4", "IPv6", "Dual"]),
+    // Nothing waits for a gateway to answer before a pod is served.
+    ("spec.disableGatewayCheck", &["true"]),
     ("spec.provider", &["ovn"]),
     ("spec.vpc", &["ovn-cluster"]),
     ("spec.gatewayType", &["distributed"]),
@@ -50,6 +52,89 @@ pub(super) fn subnet(
         namespace_selectors,
         vlan: spec.vlan,
         mtu: spec.mtu,
+        protocol: spec.protocol,
+        private: spec.private,
+        allow_subnets: spec.allow_subnets,
+        acls: spec
+            .acls
+            .into_iter()
+            .map(|acl| view::Acl {
+                direction: acl.direction,
+                priority: acl.priority,
+                expression: acl.expression,
+                action: acl.action,
+            })
+            .collect(),
+        allow_ew_traffic: spec.allow_ew_traffic,
+        logical_gateway: spec.logical_gateway,
+        u2o_interconnection: spec.u2o_interconnection,
+        u2o_interconnection_ip: spec.u2o_interconnection_ip,
+    })
+}
+
+pub(super) fn ip_pool(
+    value: &Value,
+    id: &ObjectRef,
+    problems: &mut Vec<Problem>,
+) -> Result<IpPool, FieldError> {
+    let pool: Resource<IpPoolSpec> = typed::read(value, id, |_, _| false, problems)?;
+    Ok(IpPool {
+        meta: meta_of(pool.metadata),
+        subnet: pool.spec.subnet,
+        ips: pool.spec.ips,
+        namespaces: pool.spec.namespaces.into_iter().collect(),
+    })
+}
+
+/// Of further interfaces, which Kube-OVN's own objects name with empty lists, and what tells one
+/// container of a pod from its successor.
+fn is_of_the_writer(field: &str, _: &Value) -> bool {
+    field == "spec.containerID"
+}
+
+pub(super) fn ip(
+    value: &Value,
+    id: &ObjectRef,
+    problems: &mut Vec<Problem>,
+) -> Result<Ip, FieldError> {
+    let ip: Resource<IpSpec> = typed::read(value, id, is_of_the_writer, problems)?;
+    let spec = ip.spec;
+    Ok(Ip {
+        meta: meta_of(ip.metadata),
+        subnet: spec.subnet,
+        namespace: spec.namespace,
+        pod: spec.pod_name,
+        pod_type: spec.pod_type,
+        node: spec.node_name,
+        v4: spec.v4_ip_address,
+        v6: spec.v6_ip_address,
+        mac: spec.mac_address,
+    })
+}
+
+pub(super) fn vip(
+    value: &Value,
+    id: &ObjectRef,
+    problems: &mut Vec<Problem>,
+) -> Result<Vip, FieldError> {
+    let vip: Resource<VipSpec> = typed::read(value, id, |_, _| false, problems)?;
+    let (spec, status) = (vip.spec, vip.status);
+    let given = |field: &str| {
+        let text = status.get(field).and_then(Value::as_str);
+        text.unwrap_or_default().to_string()
+    };
+    Ok(Vip {
+        meta: meta_of(vip.metadata),
+        subnet: spec.subnet,
+        namespace: spec.namespace,
+        kind: spec.kind,
+        selector: spec.selector,
+        v4: spec.v4ip,
+        v6: spec.v6ip,
+        mac: spec.mac_address,
+        given_v4: given("v4ip"),
+        given_v6: given("v6ip"),
+        given_mac: given("mac"),
     })
 }
 

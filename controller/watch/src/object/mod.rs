@@ -65,6 +65,10 @@ kinds! {
     Subnet: subnets, view::Subnet, kubeovn::subnet;
     Vlan: vlans, view::Vlan, kubeovn::vlan;
     ProviderNetwork: provider_networks, view::ProviderNetwork, kubeovn::provider_network;
+    IpPool: ip_pools, view::IpPool, kubeovn::ip_pool;
+    Ip: ips, view::Ip, kubeovn::ip;
+    Vip: vips, view::Vip, kubeovn::vip;
+    StatefulSet: stateful_sets, view::StatefulSet, core::stateful_set;
 }
 
 /// What a tree of values is.
