@@ -80,6 +80,10 @@ pub const FROM_UPLINK: u32 = 2;
 /// [`FROM`]: a tunnel from another node.
 pub const FROM_TUNNEL: u32 = 3;
 
+/// [`OUT_PORT`]: the tunnel's port, whichever number it has on this node (no port has this one:
+/// OpenFlow 1.3.5, 7.2.1, OFPP_MAX).
+pub const OUT_TUNNEL: u32 = 0xffff_ff01;
+
 named! {
     /// Where the packet comes from.
     FROM = Reg0[0, 3] [(1, "pod"), (2, "uplink"), (3, "tunnel")];
@@ -92,9 +96,11 @@ named! {
     /// The network the packet is in: a VNI, or 0x80000000 and up for a VLAN of a provider network.
     NET = Reg1[0, 32] [];
     /// The local port it will leave by.
-    OUT_PORT = Reg2[0, 32] [];
+    OUT_PORT = Reg2[0, 32] [(0xffff_ff01, "tunnel")];
     /// The node it will be tunnelled to, by a hash of its name.
     NODE = Reg3[0, 32] [];
+    /// The address that was asked for, while its answer is written.
+    ASKED = Reg13[0, 32] [];
     /// The connection goes to a Service, and its destination was translated.
     CT_SERVICE = CtMark[0, 1] [(0, "no"), (1, "yes")];
     /// Replies of the connection are routed, whatever MAC address they are sent to.

@@ -192,6 +192,14 @@ pub fn copy(from: Field, to: Field) -> Action {
     }
 }
 
+/// Copies low bits of a field to the same bits of another.
+pub fn copy_low(from: SubField, to: Field) -> Action {
+    Action::Move {
+        src: from,
+        dst: SubField::range(to, from.shift, from.shift + from.bits - 1),
+    }
+}
+
 /// Ethertype of IPv4 (IANA, IEEE 802 numbers).
 pub const IPV4: u16 = 0x0800;
 /// Ethertype of ARP.

@@ -1,14 +1,14 @@
 //! The desired state as one node sees it: which pods are here, which elsewhere, and which networks
 //! this node takes part in.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use cluster::desired::{DesiredState, Node, Pod, Subnet, SubnetKind};
 use cluster::{Kind, ObjectRef, Problem};
 use net::{PortNo, VlanId, Vni};
 
 use crate::flow::{FlowSet, PodPort};
-use crate::ids;
+use crate::network::Network;
 
 /// The ports a switch has: name to OpenFlow number.
 pub type Ports = BTreeMap<String, PortNo>;
@@ -16,12 +16,7 @@ pub type Ports = BTreeMap<String, PortNo>;
 /// Names of tunnel ports begin so.
 pub const TUNNEL_PREFIX: &str = "geneve";
 
-/// VNIs from here to the last are for pods of underlay subnets, when a Service's connection brings
-/// overlay traffic to them; overlay subnets get theirs from below.
-pub const TRANSIT_VNI_FIRST: u32 = 0x00f0_0000;
-
-/// Networks that are VLANs have this bit; the low 12 bits are the tag, 0 for untagged.
-pub const SEGMENT: u32 = 0x8000_0000;
+pub use crate::network::{SEGMENT, TRANSIT_VNI_FIRST};
 
 /// A subnet as this node sees it.
 #[derive(Debug)]
@@ -56,18 +51,16 @@ pub struct Segment<'a> {
     pub pods: Vec<PortNo>,
 }
 
-/// Where a pod is, seen from this node.
+/// Where a pod of this node is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Place {
-    /// Here, at this port.
+    /// At this port.
     Local(PortNo),
-    /// Here, but its port has not come yet.
+    /// Its port has not come yet.
     Awaited,
-    /// On another node, by the hash of its name.
-    Remote(u32),
 }
 
-/// A pod as this node sees it.
+/// A pod of this node.
 #[derive(Debug)]
 pub struct PodView<'a> {
     /// The pod.
@@ -90,6 +83,8 @@ impl PodView<'_> {
 pub struct View<'a> {
     /// The whole state.
     pub state: &'a DesiredState,
+    /// What every node sees alike.
+    pub network: &'a Network,
     /// This node.
     pub node: &'a Node,
     /// The tunnel port, if there is one.
@@ -98,44 +93,39 @@ pub struct View<'a> {
     pub subnets: BTreeMap<&'a str, SubnetView<'a>>,
     /// VLANs that have a pod here, by network number.
     pub segments: BTreeMap<u32, Segment<'a>>,
-    /// Every pod.
+    /// Every pod of this node. Those of other nodes are reached by blocks ([`crate::blocks`]).
     pub pods: Vec<PodView<'a>>,
-    /// Other nodes that can be tunnelled to: name, hash.
-    pub remotes: BTreeMap<&'a str, u32>,
 }
 
 impl<'a> View<'a> {
     /// None for a node that the state does not know. Ports to open and problems go to `set`.
     pub fn new(
         state: &'a DesiredState,
+        network: &'a Network,
         node: &str,
         ports: &Ports,
         set: &mut FlowSet,
     ) -> Option<Self> {
         let node = state.nodes.get(node)?;
-        let names = state.nodes.keys().map(String::as_str);
-        let nodes = ids::number(names, 1, u32::MAX, BTreeSet::new());
         let mut view = View {
             state,
+            network,
             node,
             tunnel: tunnel_port(ports),
-            subnets: subnets(state),
+            subnets: subnets(state, network),
             segments: BTreeMap::new(),
-            pods: Vec::with_capacity(state.pods.len()),
-            remotes: BTreeMap::new(),
+            pods: Vec::new(),
         };
-        for pod in state.pods.values() {
+        let here = network.pods_of.get(&node.name).into_iter().flatten();
+        for pod in here.filter_map(|name| state.pods.get(name)) {
             let Some((name, subnet)) = view.subnets.get_key_value(pod.subnet.as_str()) else {
                 continue; // the state promises that the subnet is there
             };
             let name: &'a str = name;
             let net = subnet.net;
-            let place = if pod.node != node.name {
-                Place::Remote(nodes.get(pod.node.as_str()).copied().unwrap_or(0))
-            } else if let Some(port) = ports.get(&pod.port) {
-                Place::Local(*port)
-            } else {
-                Place::Awaited
+            let place = match ports.get(&pod.port) {
+                Some(port) => Place::Local(*port),
+                None => Place::Awaited,
             };
             if let Place::Local(port) = place {
                 view.subnets.entry(name).and_modify(|s| s.here = true);
@@ -149,11 +139,6 @@ impl<'a> View<'a> {
                 place,
             });
         }
-        let others = state.nodes.values().filter(|other| other.name != node.name);
-        let reachable = others.filter(|other| other.vtep.is_some());
-        view.remotes = reachable
-            .filter_map(|other| Some((other.name.as_str(), *nodes.get(other.name.as_str())?)))
-            .collect();
         view.report(set);
         Some(view)
     }
@@ -167,7 +152,7 @@ impl<'a> View<'a> {
     pub fn local_pods(&self) -> impl Iterator<Item = (&PodView<'a>, PortNo)> {
         self.pods.iter().filter_map(|pod| match pod.place {
             Place::Local(port) => Some((pod, port)),
-            Place::Awaited | Place::Remote(_) => None,
+            Place::Awaited => None,
         })
     }
 
@@ -258,46 +243,17 @@ fn tunnel_port(ports: &Ports) -> Option<PortNo> {
     tunnels.next().map(|(_, port)| *port)
 }
 
-fn subnets(state: &DesiredState) -> BTreeMap<&str, SubnetView<'_>> {
-    let underlay = |s: &&Subnet| matches!(s.kind, SubnetKind::Underlay { .. });
-    let names = state.subnets.values().filter(underlay);
-    let taken = state.subnets.values().filter_map(|s| match s.kind {
-        SubnetKind::Overlay { vni } => Some(vni.get()),
-        SubnetKind::Underlay { .. } => None,
-    });
-    let transit = ids::number(
-        names.map(|s| s.name.as_str()),
-        TRANSIT_VNI_FIRST,
-        Vni::MAX,
-        taken.collect(),
-    );
-    let providers = state.subnets.values().filter_map(|s| match &s.kind {
-        SubnetKind::Underlay { provider, .. } => Some(provider.as_str()),
-        SubnetKind::Overlay { .. } => None,
-    });
-    // 19 bits between the marking bit and the tag.
-    let providers = ids::number(providers, 0, (1 << 19) - 1, BTreeSet::new());
-    let mut views = BTreeMap::new();
-    for subnet in state.subnets.values() {
-        let (net, vni, underlay) = match &subnet.kind {
-            SubnetKind::Overlay { vni } => (vni.get(), *vni, false),
-            SubnetKind::Underlay { provider, vlan } => {
-                let tag = vlan.map_or(0, |id| u32::from(id.get()));
-                let provider = providers.get(provider.as_str()).copied().unwrap_or(0);
-                let transit = transit.get(subnet.name.as_str()).copied();
-                let vni = transit.and_then(|number| Vni::new(number).ok());
-                let Some(vni) = vni else { continue }; // more than 2^20 underlay subnets
-                (SEGMENT | provider << 12 | tag, vni, true)
-            }
-        };
+fn subnets<'a>(state: &'a DesiredState, network: &Network) -> BTreeMap<&'a str, SubnetView<'a>> {
+    let view = |subnet: &'a Subnet| {
+        let numbers = network.subnets.get(&subnet.name)?;
         let view = SubnetView {
             subnet,
-            net,
-            vni,
-            underlay,
+            net: numbers.net,
+            vni: numbers.vni,
+            underlay: numbers.underlay,
             here: false,
         };
-        views.insert(subnet.name.as_str(), view);
-    }
-    views
+        Some((subnet.name.as_str(), view))
+    };
+    state.subnets.values().filter_map(view).collect()
 }

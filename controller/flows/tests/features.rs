@@ -8,6 +8,7 @@ use std::net::IpAddr;
 use cluster::NamespacedName;
 use cluster::desired::{DesiredState, Protocol};
 use common::{bank, pod, ports, service};
+use flows::flow::{FlowId, Installed};
 use flows::{FlowSet, compile, text};
 use openflow::action::{Ct, Nat};
 use openflow::{Action, Field};
@@ -81,32 +82,68 @@ fn only_ready_endpoints_serve_and_terminating_ones_if_there_is_no_other() {
     assert_eq!(dropping.count(), 2, "web over IPv4, and idle");
 }
 
-#[test]
-fn a_pod_elsewhere_changes_no_flow_but_its_own() {
-    let mut state = bank();
-    let before = node1(&state);
-    pod(
-        &mut state,
-        "web-9",
-        "node2",
-        "apps",
-        "10.16.0.99",
-        Some("fd00:10:16::99"),
-    );
-    let after = node1(&state);
-    let new = after
+/// Flows that are in `after` and were not in `before`, as `object: intent`, and how many are gone.
+fn difference(before: &FlowSet, after: &FlowSet) -> (BTreeSet<String>, usize) {
+    let is_new = |(id, flow): &(&FlowId, &Installed)| before.flows.get(*id) != Some(*flow);
+    let new = after.flows.iter().filter(is_new);
+    let told = new.map(|(_, flow)| format!("{}: {}", after.labels[&flow.cookie], flow.intent));
+    let gone = before
         .flows
-        .iter()
-        .filter(|(id, flow)| before.flows.get(*id) != Some(*flow));
-    let labels: BTreeSet<_> = new
-        .map(|(_, flow)| after.labels[&flow.cookie].as_str())
-        .collect();
-    assert_eq!(labels, BTreeSet::from(["Pod bank/web-9"]));
-    assert!(before.flows.keys().all(|id| after.flows.contains_key(id)));
-    assert_eq!(
-        (&before.groups, &before.meters),
-        (&after.groups, &after.meters)
-    );
+        .keys()
+        .filter(|id| !after.flows.contains_key(id));
+    (told.collect(), gone.count())
+}
+
+#[test]
+fn a_pod_elsewhere_whose_block_is_known_changes_nothing_here() {
+    let mut state = bank();
+    pod(&mut state, "web-8", "node2", "apps", "10.16.0.80", None);
+    let before = node1(&state);
+    for (number, name) in [(81, "web-9"), (127, "web-10")] {
+        let v4 = format!("10.16.0.{number}");
+        pod(&mut state, name, "node2", "apps", &v4, None);
+    }
+    assert_eq!(before, node1(&state));
+}
+
+#[test]
+fn a_pod_that_differs_from_its_block_has_flows_of_its_own_everywhere() {
+    let mut state = bank();
+    for (number, name) in [(80, "web-8"), (81, "web-9"), (82, "web-10")] {
+        let v4 = format!("10.16.0.{number}");
+        pod(&mut state, name, "node2", "apps", &v4, None);
+    }
+    let before = node1(&state);
+    let elsewhere = state.pods.get_mut(&name("web-9")).unwrap();
+    elsewhere.mac = net::MacAddr([2, 0, 0, 0, 0, 7]);
+    let own_mac = node1(&state);
+    let of_its_own = [
+        "Pod bank/web-9: A routed packet for this pod enters the pod's network.",
+        "Pod bank/web-9: The switch answers ARP for a pod of the subnet, wherever it runs.",
+        "Subnet apps: The MAC addresses of a block of pods are behind the tunnel to their node.",
+    ];
+    let of_its_own = of_its_own.map(str::to_string);
+    assert_eq!(difference(&before, &own_mac), (of_its_own.into(), 0));
+
+    // It runs elsewhere than the rest of its block: seen from a third node, which has neither.
+    let mut state = bank();
+    let third = cluster::desired::Node {
+        name: "node3".into(),
+        vtep: Some("172.30.0.3".parse().unwrap()),
+        zone: None,
+        addresses: Vec::new(),
+    };
+    state.nodes.insert("node3".into(), third);
+    for (number, name) in [(80, "web-8"), (81, "web-9")] {
+        let v4 = format!("10.16.0.{number}");
+        pod(&mut state, name, "node2", "apps", &v4, None);
+    }
+    let node3 = |state: &DesiredState| compile(state, "node3", &ports(state, "node3"));
+    let before = node3(&state);
+    pod(&mut state, "web-10", "node1", "apps", "10.16.0.82", None);
+    let of_its_own = "Pod bank/web-10: The pod's MAC address is behind the tunnel to its node.";
+    let of_its_own = BTreeSet::from([of_its_own.to_string()]);
+    assert_eq!(difference(&before, &node3(&state)), (of_its_own, 0));
 }
 
 #[test]

@@ -6,16 +6,19 @@ use std::net::Ipv4Addr;
 
 use cluster::{Kind, ObjectRef};
 use net::{MacAddr, PortNo};
-use openflow::Field;
+use openflow::{Field, SubField};
 
-use crate::fields::{FROM, FROM_POD, FROM_UPLINK, NET, OUT_PORT};
-use crate::flow::{ARP, Flow, FlowSet, copy};
+use super::shared::{Place, object};
+use crate::blocks::Space;
+use crate::fields::{ASKED, FROM, FROM_POD, NET, OUT_PORT};
+use crate::flow::{ARP, Flow, FlowSet, copy, copy_low};
 use crate::origin::{Feature, Origin};
 use crate::tables::Table;
-use crate::view::{Place, SubnetView, View};
+use crate::view::{self, SubnetView, View};
 
 const OWN: u16 = 220;
 const KNOWN: u16 = 200;
+const BLOCK: u16 = 190;
 const REST: u16 = 100;
 
 const REQUEST: u8 = 1;
@@ -32,7 +35,7 @@ pub fn flows(view: &View<'_>, set: &mut FlowSet) {
         set.add(
             &origin,
             answer(
-                subnet,
+                subnet.net,
                 prefix.gateway,
                 subnet.subnet.router_mac,
                 "The router answers for the gateway's address.",
@@ -54,27 +57,11 @@ pub fn flows(view: &View<'_>, set: &mut FlowSet) {
             continue;
         };
         let origin = Origin::object(Feature::Arp, &pod.object());
-        if let Place::Local(port) = pod.place {
+        if let view::Place::Local(port) = pod.place {
             set.add(&origin, own_address(subnet, address, port));
             if subnet.underlay {
                 set.add(&origin, bring(subnet, address, port));
             }
-        }
-        if subnet.here && subnet.underlay && matches!(pod.place, Place::Remote(_)) {
-            set.add(
-                &origin,
-                request(
-                    subnet,
-                    address,
-                    KNOWN,
-                    "What the VLAN asks for a pod of another node is that node's to answer.",
-                )
-                .is(&FROM, FROM_UPLINK),
-            );
-        }
-        if subnet.here && !subnet.underlay {
-            let intent = "The switch answers ARP for a pod of the subnet, wherever it runs.";
-            set.add(&origin, answer(subnet, address, pod.pod.mac, intent));
         }
     }
     for segment in view.segments.values() {
@@ -89,22 +76,58 @@ pub fn flows(view: &View<'_>, set: &mut FlowSet) {
     }
 }
 
-fn request(
-    subnet: &SubnetView<'_>,
-    address: Ipv4Addr,
-    priority: u16,
-    intent: &'static str,
-) -> Flow {
+/// The switch answers for the pods of an overlay's block, wherever they run.
+pub fn block(place: &Place<'_>, set: &mut FlowSet) {
+    if place.numbers.underlay || place.key.space != Space::V4 {
+        return;
+    }
+    let net = place.numbers.net;
+    if let Some(base) = place.block.common {
+        let (first, mask) = (place.key.first, place.key.mask(32));
+        let low = SubField::range(Field::ArpTpa, 0, place.key.bits.max(1) - 1);
+        let intent =
+            "The switch answers ARP for a block of pods, whose MACs end like their addresses.";
+        let mut flow = Flow::new(Table::ArpNd, BLOCK, intent)
+            .is(&NET, net)
+            .ether(ARP)
+            .when(Field::ArpOp, REQUEST)
+            .when_masked(Field::ArpTpa, first, mask)
+            .is(&FROM, FROM_POD)
+            .act(copy(Field::EthSrc, Field::EthDst))
+            .set(Field::EthSrc, base)
+            .set(Field::ArpOp, REPLY)
+            .act(copy(Field::ArpSha, Field::ArpTha))
+            .set(Field::ArpSha, base);
+        if place.key.bits > 0 {
+            flow = flow.act(copy_low(low, Field::EthSrc));
+            flow = flow.act(copy_low(low, Field::ArpSha));
+        }
+        flow = flow
+            .act(copy(Field::ArpTpa, ASKED.field))
+            .act(copy(Field::ArpSpa, Field::ArpTpa))
+            .act(copy(ASKED.field, Field::ArpSpa))
+            .output(PortNo::IN_PORT);
+        set.add(&place.origin(Feature::Arp), flow);
+    }
+    for (address, mac, pod) in &place.block.exceptions {
+        let intent = "The switch answers ARP for a pod of the subnet, wherever it runs.";
+        let address = Ipv4Addr::from_bits(*address as u32);
+        let flow = answer(net, address, MacAddr::from_u64(*mac), intent);
+        set.add(&Origin::object(Feature::Arp, &object(pod)), flow);
+    }
+}
+
+fn request(net: u32, address: Ipv4Addr, priority: u16, intent: &'static str) -> Flow {
     Flow::new(Table::ArpNd, priority, intent)
-        .is(&NET, subnet.net)
+        .is(&NET, net)
         .ether(ARP)
         .when(Field::ArpOp, REQUEST)
         .when(Field::ArpTpa, address.to_bits())
 }
 
 /// Turns the request into its reply and sends it back (RFC 826).
-fn answer(subnet: &SubnetView<'_>, address: Ipv4Addr, mac: MacAddr, intent: &'static str) -> Flow {
-    request(subnet, address, KNOWN, intent)
+fn answer(net: u32, address: Ipv4Addr, mac: MacAddr, intent: &'static str) -> Flow {
+    request(net, address, KNOWN, intent)
         .is(&FROM, FROM_POD)
         .act(copy(Field::EthSrc, Field::EthDst))
         .set(Field::EthSrc, mac.to_u64())
@@ -120,7 +143,7 @@ fn answer(subnet: &SubnetView<'_>, address: Ipv4Addr, mac: MacAddr, intent: &'st
 /// say that somebody else has it.
 fn own_address(subnet: &SubnetView<'_>, address: Ipv4Addr, port: PortNo) -> Flow {
     let intent = "A pod that asks for its own address gets no answer; a VLAN hears it.";
-    let flow = request(subnet, address, OWN, intent).when(Field::InPort, port.0);
+    let flow = request(subnet.net, address, OWN, intent).when(Field::InPort, port.0);
     if subnet.underlay {
         flow.goto(Table::L2Forward)
     } else {
@@ -130,7 +153,7 @@ fn own_address(subnet: &SubnetView<'_>, address: Ipv4Addr, port: PortNo) -> Flow
 
 fn bring(subnet: &SubnetView<'_>, address: Ipv4Addr, port: PortNo) -> Flow {
     let intent = "ARP for a pod here goes to that pod only, which answers itself.";
-    request(subnet, address, KNOWN, intent)
+    request(subnet.net, address, KNOWN, intent)
         .load(&OUT_PORT, port.0)
         .goto(Table::Output)
 }

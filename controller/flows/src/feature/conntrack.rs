@@ -14,8 +14,8 @@ const ROUTED: u16 = 200;
 const REMEMBER: u16 = 150;
 const KNOWN: u16 = 100;
 
-/// Flows of [`Table::ConntrackState`].
-pub fn flows(view: &View<'_>, set: &mut FlowSet) {
+/// Flows of [`Table::ConntrackState`] that every node has.
+pub fn everywhere(set: &mut FlowSet) {
     let origin = Origin::table(Feature::Conntrack, Table::ConntrackState);
     // New ones too: the next packets of a connection that was not answered yet find its translation.
     for state in [EST, REL, NEW] {
@@ -46,13 +46,14 @@ pub fn flows(view: &View<'_>, set: &mut FlowSet) {
             .goto(Table::Routing),
         );
     }
-    remember_crossing(view, set);
 }
 
+/// Flows of [`Table::ConntrackState`] for the subnets that are here.
+///
 /// A Service brings overlay pods to underlay endpoints and back. The node of the endpoint has to
 /// remember such connections, since the replies are addressed to the physical gateway, or come from
 /// an overlay that may not send to that underlay on its own account.
-fn remember_crossing(view: &View<'_>, set: &mut FlowSet) {
+pub fn flows(view: &View<'_>, set: &mut FlowSet) {
     let remember = |flow: Flow| {
         flow.is(&FROM, FROM_TUNNEL).ct_state(TRK | NEW, 0).act(ct(
             ZONE_PODS,

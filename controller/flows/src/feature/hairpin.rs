@@ -1,7 +1,6 @@
 //! A pod that reaches itself through a Service. Its own address as the source would be refused by
 //! its own network stack, so it sees a link-local one instead, whose packets come back here.
 
-use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use net::key::ct_state::{NEW, TRK};
@@ -20,19 +19,13 @@ pub const HAIRPIN_V4: Ipv4Addr = Ipv4Addr::new(169, 254, 83, 76);
 /// The same, IPv6: a unique local address (RFC 4193) of our own.
 pub const HAIRPIN_V6: Ipv6Addr = Ipv6Addr::new(0xfd53, 0x4c43, 0, 0, 0, 0, 0, 1);
 
-/// Flows of [`Table::L3Classify`] and [`Table::Gateway`].
+/// Flows of [`Table::Gateway`]. Every pod has them, endpoint or not: then they do not depend on
+/// Services.
 pub fn flows(view: &View<'_>, set: &mut FlowSet) {
-    let endpoints: BTreeSet<IpAddr> = view
-        .state
-        .services
-        .values()
-        .flat_map(|service| &service.ports)
-        .flat_map(|port| port.endpoints.iter().map(|endpoint| endpoint.ip))
-        .collect();
     for (pod, _) in view.local_pods() {
         let origin = Origin::object(Feature::Hairpin, &pod.object());
         let router = view.subnet(pod).subnet.router_mac;
-        for own in pod.pod.addresses().filter(|own| endpoints.contains(own)) {
+        for own in pod.pod.addresses() {
             let to_itself = |priority, intent| {
                 Flow::new(Table::Gateway, priority, intent)
                     .is(&FROM, FROM_POD)
@@ -64,6 +57,10 @@ pub fn flows(view: &View<'_>, set: &mut FlowSet) {
             );
         }
     }
+}
+
+/// Flows of [`Table::L3Classify`].
+pub fn everywhere(set: &mut FlowSet) {
     for hairpin in [IpAddr::V4(HAIRPIN_V4), IpAddr::V6(HAIRPIN_V6)] {
         set.add(
             &Origin::table(Feature::Hairpin, Table::L3Classify),

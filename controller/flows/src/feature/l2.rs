@@ -1,38 +1,49 @@
 //! Forwarding by MAC address inside a network.
 
+use cluster::desired::DesiredState;
 use cluster::{Kind, ObjectRef};
+use net::PortNo;
 use openflow::model::GroupType;
 use openflow::{Action, Field};
 
 use super::classify::TAGGED;
 use super::pipeline::MULTICAST;
+use super::shared::{Place, object};
+use crate::blocks::Space;
 use crate::fields::{FROM, FROM_POD, NET, NODE, OUT_PORT};
 use crate::flow::{Flow, FlowSet, bucket, output, set_field};
+use crate::network::Network;
 use crate::origin::{Feature, Origin};
 use crate::tables::Table;
-use crate::view::{Place, PodView, Segment, View};
+use crate::view::{PodView, Segment, View};
 
 const KNOWN: u16 = 200;
+const ELSEWHERE: u16 = 190;
+const BLOCK: u16 = 180;
 const GROUP: u16 = 150;
 const VLAN: u16 = 100;
 const UNKNOWN: u16 = 50;
 
-/// Flows of [`Table::L2Forward`] and the groups that flood a VLAN.
+/// Flows of [`Table::L2Forward`] for what is here, and the groups that flood a VLAN.
 pub fn flows(view: &View<'_>, set: &mut FlowSet) {
-    if view.local_pods().next().is_none() {
-        return;
-    }
-    for pod in &view.pods {
-        to_pod(view, pod, set);
+    for (pod, port) in view.local_pods() {
+        to_pod(view, pod, port, set);
     }
     for segment in view.segments.values() {
         to_vlan(segment, set);
     }
-    for subnet in view.subnets.values() {
-        let object = ObjectRef::cluster(Kind::Subnet, &subnet.subnet.name);
+}
+
+/// What an overlay does not carry.
+pub fn everywhere(state: &DesiredState, network: &Network, set: &mut FlowSet) {
+    for subnet in state.subnets.values() {
+        let Some(numbers) = network.subnets.get(&subnet.name) else {
+            continue;
+        };
+        let object = ObjectRef::cluster(Kind::Subnet, &subnet.name);
         let origin = Origin::object(Feature::L2, &object);
         let in_overlay = |priority, intent| {
-            Flow::new(Table::L2Forward, priority, intent).is(&NET, subnet.vni.get())
+            Flow::new(Table::L2Forward, priority, intent).is(&NET, numbers.vni.get())
         };
         set.add(
             &origin,
@@ -52,38 +63,53 @@ pub fn flows(view: &View<'_>, set: &mut FlowSet) {
     }
 }
 
-fn to_pod(view: &View<'_>, pod: &PodView<'_>, set: &mut FlowSet) {
+/// The node that has the pods of a block; pods that are here have flows above these.
+pub fn block(place: &Place<'_>, set: &mut FlowSet) {
+    if place.key.space != Space::Mac {
+        return;
+    }
+    let vni = place.numbers.vni.get();
+    let behind = |priority, intent, mac: u128, mask: u128, node: u64| {
+        Flow::new(Table::L2Forward, priority, intent)
+            .is(&NET, vni)
+            .when_masked(Field::EthDst, mac, mask)
+            .is(&FROM, FROM_POD)
+            .load(&NODE, node as u32)
+            .set(Field::TunId, vni)
+            .goto(Table::TunnelOut)
+    };
+    if let Some(node) = place.block.common {
+        let intent = "The MAC addresses of a block of pods are behind the tunnel to their node.";
+        let flow = behind(BLOCK, intent, place.key.first, place.key.mask(48), node);
+        set.add(&place.origin(Feature::L2), flow);
+    }
+    for (mac, node, pod) in &place.block.exceptions {
+        let intent = "The pod's MAC address is behind the tunnel to its node.";
+        let flow = behind(
+            ELSEWHERE,
+            intent,
+            *mac,
+            Field::EthDst.info().slot.ones(),
+            *node,
+        );
+        set.add(&Origin::object(Feature::L2, &object(pod)), flow);
+    }
+}
+
+fn to_pod(view: &View<'_>, pod: &PodView<'_>, port: PortNo, set: &mut FlowSet) {
     let subnet = view.subnet(pod);
     let origin = Origin::object(Feature::L2, &pod.object());
-    let in_net = |net, intent| {
+    let here = |net| {
+        let intent = "The pod's MAC address is at its port.";
         Flow::new(Table::L2Forward, KNOWN, intent)
             .is(&NET, net)
             .when(Field::EthDst, pod.pod.mac.to_u64())
+            .load(&OUT_PORT, port.0)
+            .goto(Table::QosToPod)
     };
-    match pod.place {
-        Place::Local(port) => {
-            let here = |net| {
-                in_net(net, "The pod's MAC address is at its port.")
-                    .load(&OUT_PORT, port.0)
-                    .goto(Table::QosToPod)
-            };
-            set.add(&origin, here(subnet.vni.get()));
-            if subnet.underlay {
-                set.add(&origin, here(subnet.net));
-            }
-        }
-        Place::Remote(node) => set.add(
-            &origin,
-            in_net(
-                subnet.vni.get(),
-                "The pod's MAC address is behind the tunnel to its node.",
-            )
-            .is(&FROM, FROM_POD)
-            .load(&NODE, node)
-            .set(Field::TunId, subnet.vni.get())
-            .goto(Table::TunnelOut),
-        ),
-        Place::Awaited => {}
+    set.add(&origin, here(subnet.vni.get()));
+    if subnet.underlay {
+        set.add(&origin, here(subnet.net));
     }
 }
 

@@ -1,4 +1,5 @@
-//! One file per feature, each a pure function from what a node sees to flows.
+//! One file per feature, each with pure functions: from what a node sees to the flows that are its
+//! own, and from an object to the flows that every node has for it ([`shared`]).
 
 pub mod arp;
 pub mod classify;
@@ -11,6 +12,7 @@ pub mod pipeline;
 pub mod qos;
 pub mod routing;
 pub mod service;
+pub mod shared;
 pub mod spoof_guard;
 pub mod tunnel;
 
@@ -20,14 +22,14 @@ use crate::view::View;
 /// What a feature is: it adds its flows, groups and meters to the set.
 pub type Compile = fn(&View<'_>, &mut FlowSet);
 
-/// Every feature that depends on the cluster.
+/// Every feature that depends on the node. They are run anew when one of its pods or ports changes,
+/// so each costs as much as the node's pods, never as much as the cluster.
 pub const ALL: &[Compile] = &[
     classify::flows,
     spoof_guard::flows,
     arp::flows,
     nd::flows,
     conntrack::flows,
-    service::flows,
     routing::flows,
     hairpin::flows,
     qos::flows,

@@ -1,22 +1,28 @@
 //! The router between subnets, the same on every node: it knows each pod's network and MAC address,
 //! so one hop leads from any pod to any other.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
+use cluster::desired::{DesiredState, Subnet};
 use cluster::{Kind, ObjectRef};
+use ipnet::IpNet;
 use net::PortNo;
-use openflow::{Action, Field};
+use openflow::{Action, Field, SubField};
 
+use super::shared::{Place, object};
 use crate::fields::{CROSS, FROM, FROM_POD, NET, ROUTE};
-use crate::flow::{Flow, FlowSet, bits, copy, family};
+use crate::flow::{Flow, FlowSet, bits, copy, copy_low, family};
+use crate::network::{Network, SubnetNumbers};
 use crate::origin::{Feature, Origin};
 use crate::tables::Table;
-use crate::view::{PodView, SubnetView, View};
+use crate::view::{SubnetView, View};
 
 const GATEWAY: u16 = 230;
 const GATEWAY_REST: u16 = 220;
 const SAME_VLAN: u16 = 210;
 const POD: u16 = 200;
+const SAME_VLAN_BLOCK: u16 = 160;
+const BLOCK: u16 = 150;
 const NOT_CONNECTED: u16 = 110;
 const UNKNOWN: u16 = 100;
 const VLAN_GATEWAY: u16 = 50;
@@ -24,18 +30,9 @@ const NO_ROUTE: u16 = 10;
 
 /// Flows of [`Table::L3Classify`] that find the router's packets, and of [`Table::Routing`].
 pub fn flows(view: &View<'_>, set: &mut FlowSet) {
-    if view.local_pods().next().is_none() {
-        return;
-    }
     for subnet in view.overlays_here() {
         to_router(subnet, set);
         gateway(subnet, set);
-    }
-    for pod in &view.pods {
-        to_pod(view, pod, set);
-    }
-    for subnet in view.subnets.values() {
-        unknown_destination(subnet, set);
     }
     for segment in view.segments.values() {
         let provider = ObjectRef::cluster(Kind::ProviderNetwork, segment.provider);
@@ -49,12 +46,93 @@ pub fn flows(view: &View<'_>, set: &mut FlowSet) {
             .goto(Table::Gateway),
         );
     }
+}
+
+/// What no pod has.
+pub fn everywhere(state: &DesiredState, network: &Network, set: &mut FlowSet) {
+    for subnet in state.subnets.values() {
+        if let Some(numbers) = network.subnets.get(&subnet.name) {
+            unknown_destination(subnet, *numbers, set);
+        }
+    }
     set.add(
         &Origin::table(Feature::Routing, Table::Routing),
         routed(
             NO_ROUTE,
             "No subnet of the cluster has that destination: no route, dropped.",
         ),
+    );
+}
+
+/// A routed packet for a pod of the block enters the network of the pods.
+pub fn block(place: &Place<'_>, set: &mut FlowSet) {
+    let Some(prefix) = place.key.prefix() else {
+        return;
+    };
+    if let Some(base) = place.block.common {
+        let (_, _, destination) = family(prefix.addr());
+        let mac = |flow: Flow| {
+            let flow = flow.ip_dst_in(prefix).set(Field::EthDst, base);
+            match place.key.bits {
+                0 => flow,
+                bits => flow.act(copy_low(
+                    SubField::range(destination, 0, bits - 1),
+                    Field::EthDst,
+                )),
+            }
+        };
+        let intents = (
+            "A Service's packet for a block of pods of the same VLAN goes there directly.",
+            "A routed packet for a block of pods, whose MACs end like their addresses.",
+        );
+        let priorities = (SAME_VLAN_BLOCK, BLOCK);
+        enter(
+            place,
+            &place.origin(Feature::Routing),
+            priorities,
+            intents,
+            mac,
+            set,
+        );
+    }
+    for (address, mac, pod) in &place.block.exceptions {
+        let address = match prefix {
+            IpNet::V4(_) => IpAddr::V4(Ipv4Addr::from_bits(*address as u32)),
+            IpNet::V6(_) => IpAddr::V6(Ipv6Addr::from_bits(*address)),
+        };
+        let to = |flow: Flow| flow.ip_dst(address).set(Field::EthDst, *mac);
+        let intents = (
+            "A Service's packet for a pod of the same VLAN goes there directly.",
+            "A routed packet for this pod enters the pod's network.",
+        );
+        let origin = Origin::object(Feature::Routing, &object(pod));
+        enter(place, &origin, (SAME_VLAN, POD), intents, to, set);
+    }
+}
+
+/// `to` adds the destination and its MAC address.
+fn enter(
+    place: &Place<'_>,
+    origin: &Origin,
+    (same_vlan, other): (u16, u16),
+    intents: (&'static str, &'static str),
+    to: impl Fn(Flow) -> Flow,
+    set: &mut FlowSet,
+) {
+    let mut flow = routed(other, intents.1);
+    if place.numbers.underlay {
+        flow = flow.is(&CROSS, 1);
+        // The source stays: on a physical VLAN only the pod itself may use a MAC address.
+        let direct = routed(same_vlan, intents.0).is(&NET, place.numbers.net);
+        set.add(origin, to(direct).goto(Table::Gateway));
+    }
+    set.add(
+        origin,
+        to(flow)
+            .set(Field::EthSrc, place.subnet.router_mac.to_u64())
+            .act(Action::DecNwTtl)
+            .load(&NET, place.numbers.vni.get())
+            .goto(Table::Gateway),
     );
 }
 
@@ -112,47 +190,11 @@ fn gateway(subnet: &SubnetView<'_>, set: &mut FlowSet) {
     }
 }
 
-fn to_pod(view: &View<'_>, pod: &PodView<'_>, set: &mut FlowSet) {
-    let subnet = view.subnet(pod);
-    let origin = Origin::object(Feature::Routing, &pod.object());
-    let mac = pod.pod.mac.to_u64();
-    for address in pod.pod.addresses() {
-        let mut flow = routed(
-            POD,
-            "A routed packet for this pod enters the pod's network.",
-        );
-        if subnet.underlay {
-            flow = flow.is(&CROSS, 1);
-            set.add(
-                &origin,
-                // The source stays: on a physical VLAN only the pod itself may use a MAC address.
-                routed(
-                    SAME_VLAN,
-                    "A Service's packet for a pod of the same VLAN goes there directly.",
-                )
-                .is(&NET, subnet.net)
-                .ip_dst(address)
-                .set(Field::EthDst, mac)
-                .goto(Table::Gateway),
-            );
-        }
-        set.add(
-            &origin,
-            flow.ip_dst(address)
-                .set(Field::EthSrc, subnet.subnet.router_mac.to_u64())
-                .set(Field::EthDst, mac)
-                .act(Action::DecNwTtl)
-                .load(&NET, subnet.vni.get())
-                .goto(Table::Gateway),
-        );
-    }
-}
-
-fn unknown_destination(subnet: &SubnetView<'_>, set: &mut FlowSet) {
-    let object = ObjectRef::cluster(Kind::Subnet, &subnet.subnet.name);
+fn unknown_destination(subnet: &Subnet, numbers: SubnetNumbers, set: &mut FlowSet) {
+    let object = ObjectRef::cluster(Kind::Subnet, &subnet.name);
     let origin = Origin::object(Feature::Routing, &object);
-    for (range, _) in subnet.subnet.prefixes() {
-        if subnet.underlay {
+    for (range, _) in subnet.prefixes() {
+        if numbers.underlay {
             let intent = "An overlay and an underlay are not connected, but by Services: dropped.";
             let flow = routed(NOT_CONNECTED, intent);
             set.add(&origin, flow.is(&CROSS, 0).ip_dst_in(range));

@@ -14,34 +14,28 @@ use crate::fields::{CROSS, CT_ROUTED, CT_SERVICE, FROM, FROM_POD, ROUTE, ZONE_PO
 use crate::flow::{Flow, FlowSet, bucket, ct, load};
 use crate::origin::{Feature, Origin};
 use crate::tables::Table;
-use crate::view::View;
 
 const PORT: u16 = 200;
 const ADDRESS: u16 = 100;
 
-/// Flows of [`Table::Service`] and their groups.
-pub fn flows(view: &View<'_>, set: &mut FlowSet) {
-    if view.local_pods().next().is_none() {
-        return;
-    }
-    for service in view.state.services.values() {
-        let object = ObjectRef::namespaced(Kind::Service, &service.name);
-        let origin = Origin::object(Feature::Service, &object);
-        for vip in &service.cluster_ips {
-            for port in &service.ports {
-                port_flow(service, *vip, port, &origin, set);
-            }
-            set.add(
-                &origin,
-                Flow::new(
-                    Table::Service,
-                    ADDRESS,
-                    "The Service has no such port, or the packet begins no connection: dropped.",
-                )
-                .is(&FROM, FROM_POD)
-                .ip_dst(*vip),
-            );
+/// Flows of [`Table::Service`] and their groups, of one Service: the same on every node.
+pub fn everywhere(service: &Service, set: &mut FlowSet) {
+    let object = ObjectRef::namespaced(Kind::Service, &service.name);
+    let origin = Origin::object(Feature::Service, &object);
+    for vip in &service.cluster_ips {
+        for port in &service.ports {
+            port_flow(service, *vip, port, &origin, set);
         }
+        set.add(
+            &origin,
+            Flow::new(
+                Table::Service,
+                ADDRESS,
+                "The Service has no such port, or the packet begins no connection: dropped.",
+            )
+            .is(&FROM, FROM_POD)
+            .ip_dst(*vip),
+        );
     }
 }
 

@@ -1,21 +1,54 @@
-//! Tunnels to other nodes: one flow each, so that a node's new address changes one flow.
+//! Tunnels to other nodes: one flow each, the same everywhere, so that a node's new address changes
+//! one flow. What is a node's own is the tunnel's port, and that it tunnels nothing to itself.
 
 use std::net::IpAddr;
 
+use cluster::desired::DesiredState;
 use cluster::{Kind, ObjectRef};
 use openflow::Field;
 
-use crate::fields::NODE;
+use crate::fields::{NODE, OUT_PORT, OUT_TUNNEL};
 use crate::flow::{Flow, FlowSet, bits};
+use crate::network::Network;
 use crate::origin::{Feature, Origin};
 use crate::tables::Table;
 use crate::view::View;
 
-/// Flows of [`Table::TunnelOut`].
+/// Flows of [`Table::TunnelOut`] and [`Table::Output`] that depend on this node.
 pub fn flows(view: &View<'_>, set: &mut FlowSet) {
-    let Some(tunnel) = view.tunnel else { return };
-    for (name, node) in &view.remotes {
-        let Some(vtep) = view.state.nodes.get(*name).and_then(|n| n.vtep) else {
+    let origin = Origin::object(
+        Feature::Tunnel,
+        &ObjectRef::cluster(Kind::Node, &view.node.name),
+    );
+    if let Some(own) = view.network.nodes.get(&view.node.name) {
+        set.add(
+            &origin,
+            Flow::new(
+                Table::TunnelOut,
+                200,
+                "For a pod of this node whose port is not there: dropped.",
+            )
+            .is(&NODE, *own),
+        );
+    }
+    if let Some(tunnel) = view.tunnel {
+        set.add(
+            &origin,
+            Flow::new(
+                Table::Output,
+                150,
+                "To another node, through the tunnel's port.",
+            )
+            .is(&OUT_PORT, OUT_TUNNEL)
+            .output(tunnel),
+        );
+    }
+}
+
+/// Flows of [`Table::TunnelOut`] that every node has.
+pub fn everywhere(state: &DesiredState, network: &Network, set: &mut FlowSet) {
+    for (name, node) in &network.nodes {
+        let Some(vtep) = state.nodes.get(name).and_then(|n| n.vtep) else {
             continue;
         };
         let destination = match vtep {
@@ -23,7 +56,7 @@ pub fn flows(view: &View<'_>, set: &mut FlowSet) {
             IpAddr::V6(_) => Field::TunIpv6Dst,
         };
         set.add(
-            &Origin::object(Feature::Tunnel, &ObjectRef::cluster(Kind::Node, *name)),
+            &Origin::object(Feature::Tunnel, &ObjectRef::cluster(Kind::Node, name)),
             Flow::new(
                 Table::TunnelOut,
                 100,
@@ -31,7 +64,8 @@ pub fn flows(view: &View<'_>, set: &mut FlowSet) {
             )
             .is(&NODE, *node)
             .set(destination, bits(vtep))
-            .output(tunnel),
+            .load(&OUT_PORT, OUT_TUNNEL)
+            .goto(Table::Output),
         );
     }
 }

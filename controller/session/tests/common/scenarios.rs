@@ -380,7 +380,8 @@ pub fn a_pod_on_a_vlan_is_a_station_like_any_other(rig: &mut Rig) {
         ip(&rig.gets("feed-1")),
         (LEGACY.ip, feed1.ip, 64, (1, 8, 0))
     );
-    // ARP from the VLAN reaches the pod it is for, and no other.
+    // ARP from the VLAN reaches the pod it is for; the others on the VLAN hear it, as they must hear
+    // of a station that moves.
     rig.world
         .send_on_vlan(100, &LEGACY.arp(true, BROADCAST, ([0; 6], feed2.ip)));
     let asked = rig.gets("feed-2");
@@ -388,6 +389,7 @@ pub fn a_pod_on_a_vlan_is_a_station_like_any_other(rig: &mut Rig) {
         matches!(asked.what, What::Arp { request: true, .. }),
         "{asked:?}"
     );
+    assert_eq!(rig.gets("feed-1").what, asked.what);
     // Another VLAN, another MAC address: not for us. And the overlay is not reached.
     rig.world
         .send_on_vlan(101, &LEGACY.ping(feed1.mac, feed1.ip));

@@ -1,0 +1,130 @@
+//! What every node sees alike: numbers of nodes and networks, which pods a node has, and pods by
+//! blocks. Built once, kept up to date pod by pod.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use cluster::NamespacedName;
+use cluster::desired::{DesiredState, Pod, Subnet, SubnetKind};
+use net::Vni;
+
+use crate::blocks::{BlockKey, Blocks};
+use crate::ids;
+
+/// VNIs from here to the last are for pods of underlay subnets, when a Service's connection brings
+/// overlay traffic to them; overlay subnets get theirs from below.
+pub const TRANSIT_VNI_FIRST: u32 = 0x00f0_0000;
+
+/// Networks that are VLANs have this bit; the low 12 bits are the tag, 0 for untagged.
+pub const SEGMENT: u32 = 0x8000_0000;
+
+/// The numbers of a subnet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SubnetNumbers {
+    /// The network its pods send in.
+    pub net: u32,
+    /// The network, and VNI, in which routed traffic comes to its pods from other nodes: the same
+    /// for an overlay, one of its own for an underlay.
+    pub vni: Vni,
+    /// True for an underlay.
+    pub underlay: bool,
+}
+
+/// What every node sees alike.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Network {
+    /// Numbers of nodes, by name.
+    pub nodes: BTreeMap<String, u32>,
+    /// Numbers of subnets, by name.
+    pub subnets: BTreeMap<String, SubnetNumbers>,
+    /// The pods of each node, in order.
+    pub pods_of: BTreeMap<String, BTreeSet<NamespacedName>>,
+    /// Pods by blocks.
+    pub blocks: Blocks,
+}
+
+impl Network {
+    /// Of a whole state.
+    pub fn new(state: &DesiredState) -> Self {
+        let names = state.nodes.keys().map(String::as_str);
+        let nodes = ids::number(names, 1, u32::MAX, BTreeSet::new());
+        let mut network = Network {
+            nodes: nodes.iter().map(|(n, id)| (n.to_string(), *id)).collect(),
+            subnets: subnets(state),
+            ..Network::default()
+        };
+        for pod in state.pods.values() {
+            network.enter(state, pod);
+        }
+        network
+    }
+
+    /// Enters a pod; gives the blocks that it is in.
+    pub fn enter(&mut self, state: &DesiredState, pod: &Pod) -> Vec<BlockKey> {
+        let pods = self.pods_of.entry(pod.node.clone()).or_default();
+        pods.insert(pod.name.clone());
+        let node = self.nodes.get(&pod.node).copied().unwrap_or(0);
+        match state.subnets.get(&pod.subnet) {
+            Some(subnet) => self.blocks.enter(pod, subnet, node),
+            None => Vec::new(), // the state promises that the subnet is there
+        }
+    }
+
+    /// Takes a pod out as it was entered; gives the blocks that it was in.
+    pub fn remove(&mut self, state: &DesiredState, pod: &Pod) -> Vec<BlockKey> {
+        if let Some(pods) = self.pods_of.get_mut(&pod.node) {
+            pods.remove(&pod.name);
+            if pods.is_empty() {
+                self.pods_of.remove(&pod.node);
+            }
+        }
+        match state.subnets.get(&pod.subnet) {
+            Some(subnet) => self.blocks.remove(pod, subnet),
+            None => Vec::new(),
+        }
+    }
+}
+
+fn subnets(state: &DesiredState) -> BTreeMap<String, SubnetNumbers> {
+    let underlay = |s: &&Subnet| matches!(s.kind, SubnetKind::Underlay { .. });
+    let names = state.subnets.values().filter(underlay);
+    let taken = state.subnets.values().filter_map(|s| match s.kind {
+        SubnetKind::Overlay { vni } => Some(vni.get()),
+        SubnetKind::Underlay { .. } => None,
+    });
+    let transit = ids::number(
+        names.map(|s| s.name.as_str()),
+        TRANSIT_VNI_FIRST,
+        Vni::MAX,
+        taken.collect(),
+    );
+    let providers = state.subnets.values().filter_map(|s| match &s.kind {
+        SubnetKind::Underlay { provider, .. } => Some(provider.as_str()),
+        SubnetKind::Overlay { .. } => None,
+    });
+    // 19 bits between the marking bit and the tag.
+    let providers = ids::number(providers, 0, (1 << 19) - 1, BTreeSet::new());
+    let mut subnets = BTreeMap::new();
+    for subnet in state.subnets.values() {
+        let numbers = match &subnet.kind {
+            SubnetKind::Overlay { vni } => SubnetNumbers {
+                net: vni.get(),
+                vni: *vni,
+                underlay: false,
+            },
+            SubnetKind::Underlay { provider, vlan } => {
+                let tag = vlan.map_or(0, |id| u32::from(id.get()));
+                let provider = providers.get(provider.as_str()).copied().unwrap_or(0);
+                let transit = transit.get(subnet.name.as_str()).copied();
+                let vni = transit.and_then(|number| Vni::new(number).ok());
+                let Some(vni) = vni else { continue }; // more than 2^20 underlay subnets
+                SubnetNumbers {
+                    net: SEGMENT | provider << 12 | tag,
+                    vni,
+                    underlay: true,
+                }
+            }
+        };
+        subnets.insert(subnet.name.clone(), numbers);
+    }
+    subnets
+}
