@@ -137,6 +137,7 @@ impl Flags {
         let underlay_mtu = given.underlay_mtu.or(file.underlay_mtu);
         let socket = given.socket.or(file.socket);
         let state = given.state.or(file.state);
+        let written_first = source == SourceSpec::Kube;
         Ok(Config {
             source,
             listen,
@@ -147,6 +148,7 @@ impl Flags {
             settings: cluster::Settings {
                 overlay_mtu: mtu("overlay-mtu", overlay_mtu.unwrap_or(default.overlay_mtu))?,
                 underlay_mtu: mtu("underlay-mtu", underlay_mtu.unwrap_or(default.underlay_mtu))?,
+                written_first,
             },
             log: given.log.or(file.log).unwrap_or_else(|| "info".into()),
         })

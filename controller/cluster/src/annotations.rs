@@ -2,15 +2,15 @@
 
 use std::fmt;
 
-use crate::name::ObjectRef;
+use crate::name::{Kind, ObjectRef};
 use crate::problem::Problem;
 use crate::view::Meta;
 
 /// Kube-OVN's prefix, and the one older write-ups use.
-const KUBE_OVN: [&str; 2] = ["ovn.kubernetes.io/", "kube-ovn.io/"];
+pub const KUBE_OVN: [&str; 2] = ["ovn.kubernetes.io/", "kube-ovn.io/"];
 
 /// The prefix of what Kube-OVN has no word for.
-const OURS: &str = "sluice.io/";
+pub const OURS: &str = "sluice.io/";
 
 /// What Kube-OVN writes on objects to say what it did; manifests exported from its clusters carry
 /// these, and they ask for nothing.
@@ -41,6 +41,47 @@ const NODE_STATUS: [&str; 3] = ["ip_address", "logical_switch", "mac_address"];
 /// with its own prefix there.
 const FURTHER_INTERFACES: [&str; 4] = ["ip_address", "ip_pool", "logical_switch", "mac_address"];
 
+/// The annotations of one kind, by their names without the prefix. `docs/kubernetes.md` has a row
+/// for each; a test compares the two.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Known {
+    /// Read under Kube-OVN's prefixes.
+    pub kube_ovn: &'static [&'static str],
+    /// Read under [`OURS`].
+    pub ours: &'static [&'static str],
+    /// Written by us under [`OURS`]; read by nobody but people and `sluice-cni`.
+    pub written: &'static [&'static str],
+}
+
+/// The annotations of a kind.
+pub const fn of(kind: Kind) -> Known {
+    let none = Known {
+        kube_ovn: &[],
+        ours: &[],
+        written: &[],
+    };
+    match kind {
+        Kind::Pod => Known {
+            kube_ovn: POD,
+            written: POD_WRITTEN,
+            ..none
+        },
+        Kind::Namespace => Known {
+            kube_ovn: NAMESPACE,
+            ..none
+        },
+        Kind::Node => Known {
+            ours: NODE_OURS,
+            ..none
+        },
+        Kind::Subnet => Known {
+            ours: SUBNET_OURS,
+            ..none
+        },
+        _ => none,
+    }
+}
+
 /// What is read from Pods.
 pub(crate) const POD: &[&str] = &[
     "egress_burst",
@@ -51,6 +92,9 @@ pub(crate) const POD: &[&str] = &[
     "logical_switch",
     "mac_address",
 ];
+
+/// What is written on Pods under our own prefix, beside what Kube-OVN writes.
+pub(crate) const POD_WRITTEN: &[&str] = &["mtu"];
 
 /// What is read from Namespaces.
 pub(crate) const NAMESPACE: &[&str] = &["logical_switch"];
@@ -99,21 +143,16 @@ fn get<'a>(meta: &'a Meta, key: &str) -> Option<Annotation<'a>> {
 
 /// Reports every annotation that speaks to us and is not read: unknown ones, those not supported,
 /// and the second spelling of one that is there twice.
-pub(crate) fn report_unread(
-    object: &ObjectRef,
-    meta: &Meta,
-    kube_ovn_read: &[&str],
-    ours_read: &[&str],
-    problems: &mut Vec<Problem>,
-) {
+pub(crate) fn report_unread(object: &ObjectRef, meta: &Meta, problems: &mut Vec<Problem>) {
+    let of_kind = of(object.kind);
     for key in meta.annotations.keys() {
         let known = if let Some(name) = key.strip_prefix(OURS) {
-            ours_read.contains(&name)
+            of_kind.ours.contains(&name) || of_kind.written.contains(&name)
         } else if let Some(name) = key.strip_prefix(KUBE_OVN[0]) {
-            kube_ovn_read.contains(&name) || is_status(object, name)
+            of_kind.kube_ovn.contains(&name) || is_status(object, name)
         } else if let Some(name) = key.strip_prefix(KUBE_OVN[1]) {
             report_contradiction(object, meta, name, problems);
-            kube_ovn_read.contains(&name) || is_status(object, name)
+            of_kind.kube_ovn.contains(&name) || is_status(object, name)
         } else {
             !is_of_further_interface(key)
         };
@@ -139,7 +178,7 @@ fn is_of_further_interface(key: &str) -> bool {
 }
 
 fn is_status(object: &ObjectRef, name: &str) -> bool {
-    STATUS.contains(&name) || object.kind == crate::name::Kind::Node && NODE_STATUS.contains(&name)
+    STATUS.contains(&name) || object.kind == Kind::Node && NODE_STATUS.contains(&name)
 }
 
 fn report_contradiction(object: &ObjectRef, meta: &Meta, name: &str, problems: &mut Vec<Problem>) {
@@ -162,7 +201,7 @@ fn report_contradiction(object: &ObjectRef, meta: &Meta, name: &str, problems: &
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::name::{Kind, NamespacedName};
+    use crate::name::NamespacedName;
 
     fn meta(pairs: &[(&str, &str)]) -> Meta {
         Meta {
@@ -177,7 +216,7 @@ mod tests {
     fn unread(pairs: &[(&str, &str)]) -> Vec<String> {
         let pod = ObjectRef::namespaced(Kind::Pod, &NamespacedName::new("bank", "web-1"));
         let mut problems = Vec::new();
-        report_unread(&pod, &meta(pairs), POD, &[], &mut problems);
+        report_unread(&pod, &meta(pairs), &mut problems);
         problems.iter().map(|p| p.field.clone()).collect()
     }
 

@@ -6,7 +6,8 @@
 //! the remedy; it stops nothing else.
 
 mod addr;
-mod annotations;
+mod adopt;
+pub mod annotations;
 mod changes;
 pub mod desired;
 mod hash;
@@ -23,6 +24,7 @@ mod state;
 mod subnets;
 mod text;
 pub mod view;
+pub mod writes;
 
 pub use addr::Family;
 pub use changes::Changes;

@@ -22,7 +22,7 @@ pub(crate) fn nodes(
     let mut nodes = BTreeMap::new();
     for (name, node) in by_age(&view.nodes, |node| node.meta.created) {
         let object = ObjectRef::cluster(Kind::Node, name);
-        annotations::report_unread(&object, &node.meta, &[], annotations::NODE_OURS, problems);
+        annotations::report_unread(&object, &node.meta, problems);
         let vtep = match vtep(node) {
             Ok((address, field)) => match taken.get(&address) {
                 Some(other) => {
@@ -93,7 +93,7 @@ pub(crate) fn provider_networks(
     let mut networks = BTreeMap::new();
     for (name, network) in &view.provider_networks {
         let object = ObjectRef::cluster(Kind::ProviderNetwork, name);
-        annotations::report_unread(&object, &network.meta, &[], &[], problems);
+        annotations::report_unread(&object, &network.meta, problems);
         if network.default_interface.is_empty() && network.custom_interfaces.is_empty() {
             problems.push(Problem::refused(
                 object.clone(),

@@ -60,13 +60,17 @@ impl Problem {
     }
 }
 
+impl Problem {
+    /// The text where the object is known anyway: on the object itself.
+    pub fn without_object(&self) -> String {
+        let colon = if self.field.is_empty() { "" } else { ": " };
+        format!("{}{colon}{}; {}", self.field, self.message, self.remedy)
+    }
+}
+
 impl fmt::Display for Problem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}: ", self.object)?;
-        if !self.field.is_empty() {
-            write!(f, "{}: ", self.field)?;
-        }
-        write!(f, "{}; {}", self.message, self.remedy)
+        write!(f, "{}: {}", self.object, self.without_object())
     }
 }
 

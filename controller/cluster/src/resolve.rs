@@ -24,6 +24,9 @@ pub struct Settings {
     pub overlay_mtu: u16,
     /// MTU of underlay subnets, bytes of L3 payload.
     pub underlay_mtu: u16,
+    /// A pod is told to switches only when its addresses stand on its Pod: whoever comes after us
+    /// reads there who holds what.
+    pub written_first: bool,
 }
 
 impl Default for Settings {
@@ -31,6 +34,7 @@ impl Default for Settings {
         Settings {
             overlay_mtu: 1400,
             underlay_mtu: 1500,
+            written_first: false,
         }
     }
 }
@@ -51,7 +55,7 @@ pub fn resolve(view: &ClusterView, settings: &Settings, state: &mut State) -> De
     let mut wants = Vec::new();
     for (name, pod) in &view.pods {
         let object = ObjectRef::namespaced(Kind::Pod, name);
-        annotations::report_unread(&object, &pod.meta, annotations::POD, &[], &mut problems);
+        annotations::report_unread(&object, &pod.meta, &mut problems);
         if !takes_part(pod) {
             continue;
         }
@@ -84,7 +88,7 @@ pub fn resolve(view: &ClusterView, settings: &Settings, state: &mut State) -> De
         usage: usage(&plans, state),
         ..DesiredState::default()
     };
-    add_pods(view, state, &mut desired, &mut problems);
+    add_pods(view, settings, state, &mut desired, &mut problems);
     desired.services = services::services(view, &desired, &mut problems);
     problems.sort();
     problems.dedup();
@@ -144,8 +148,7 @@ impl<'a> Bindings<'a> {
         let default = subnets::default_subnet(view, plans, problems);
         for (name, namespace) in &view.namespaces {
             let object = ObjectRef::cluster(Kind::Namespace, name);
-            let known = annotations::NAMESPACE;
-            annotations::report_unread(&object, &namespace.meta, known, &[], problems);
+            annotations::report_unread(&object, &namespace.meta, problems);
             if let Some(annotation) = annotations::kube_ovn(&namespace.meta, "logical_switch") {
                 for subnet in names(annotation.value) {
                     if !view.subnets.contains_key(subnet) {
@@ -260,6 +263,7 @@ fn names(text: &str) -> impl Iterator<Item = &str> {
 /// Adds the pods that have everything; the others wait for what they lack.
 fn add_pods(
     view: &ClusterView,
+    settings: &Settings,
     state: &State,
     desired: &mut DesiredState,
     problems: &mut Vec<Problem>,
@@ -281,6 +285,11 @@ fn add_pods(
         };
         if !desired.nodes.contains_key(node) {
             let what = format!("Node {node}, which Pod {name} is on");
+            desired.waiting.insert(name.clone(), Waiting::For(what));
+            continue;
+        }
+        if settings.written_first && !held.written.0 {
+            let what = format!("the addresses of Pod {name} to stand on it");
             desired.waiting.insert(name.clone(), Waiting::For(what));
             continue;
         }

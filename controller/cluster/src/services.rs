@@ -26,7 +26,7 @@ pub(crate) fn services(
     let mut services = BTreeMap::new();
     for (name, service) in by_age(&view.services, |s| s.meta.created) {
         let object = ObjectRef::namespaced(Kind::Service, name);
-        annotations::report_unread(&object, &service.meta, &[], &[], problems);
+        annotations::report_unread(&object, &service.meta, problems);
         if service.external_name || is_headless(service) {
             continue;
         }

@@ -85,6 +85,9 @@ pub struct Allocation {
     /// Seen by this process; not kept.
     #[serde(skip)]
     pub(crate) seen: Seen,
+    /// Stands on the Pod, as far as this process has seen.
+    #[serde(skip)]
+    pub(crate) written: Seen,
 }
 
 impl Allocation {
@@ -175,6 +178,18 @@ impl State {
         self.pods.iter()
     }
 
+    /// What one pod holds.
+    pub fn allocation(&self, pod: &NamespacedName) -> Option<&Allocation> {
+        self.pods.get(pod)
+    }
+
+    /// The version of a Subnet that is in force with what it was given, to be read again by
+    /// [`State::adopt`].
+    pub fn subnet_in_force(&self, name: &str) -> Option<serde_json::Value> {
+        let subnet = self.subnets.get(name)?;
+        serde_json::to_value(&subnet.spec).ok()
+    }
+
     /// Frees what a pod holds, and remembers it for when it comes back.
     pub(crate) fn release(&mut self, pod: &NamespacedName) {
         let Some(allocation) = self.pods.remove(pod) else {
@@ -216,6 +231,7 @@ mod tests {
             mac: MacAddr([2, 0x5c, 10, 0, 0, last]),
             uid: None,
             seen: Seen(true),
+            written: Seen(false),
         }
     }
 

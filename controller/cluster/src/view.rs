@@ -235,6 +235,10 @@ pub struct Subnet {
     pub u2o_interconnection: bool,
     /// `spec.u2oInterconnectionIP`
     pub u2o_interconnection_ip: String,
+    /// `status.inForce`: the version that was in force, as we wrote it.
+    pub in_force: Option<serde_json::Value>,
+    /// `status.tunnelKey`: the network identifier that it was given.
+    pub tunnel_key: Option<u32>,
 }
 
 /// An entry of `spec.acls` of a Subnet.

@@ -45,6 +45,7 @@ impl Round<'_> {
             mac: MacAddr::ZERO,
             uid: want.uid.map(str::to_string),
             seen: Seen(true),
+            written: Seen(false),
         };
         for pool in &plan.pools {
             let family = pool.family();

@@ -86,6 +86,8 @@ impl<'a> Round<'a> {
 
     pub(super) fn confirm(&mut self, want: &Want<'_>) {
         if let Some(held) = self.state.pods.get_mut(want.name) {
+            // Another pod of that name: nothing stands on it yet.
+            held.written.0 &= held.uid.as_deref() == want.uid;
             held.uid = want.uid.map(str::to_string);
         }
     }

@@ -31,7 +31,7 @@ impl<'a> Endpoints<'a> {
         let mut slices: BTreeMap<_, Vec<_>> = BTreeMap::new();
         for (name, slice) in &view.endpoint_slices {
             let object = ObjectRef::namespaced(Kind::EndpointSlice, name);
-            annotations::report_unread(&object, &slice.meta, &[], &[], problems);
+            annotations::report_unread(&object, &slice.meta, problems);
             let Some(service) = &slice.service else {
                 problems.push(Problem::ignored(
                     object,

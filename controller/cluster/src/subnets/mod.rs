@@ -68,13 +68,7 @@ pub(crate) fn subnets(
     };
     for (name, subnet) in in_order_of_claim(view, state) {
         let object = ObjectRef::cluster(Kind::Subnet, name);
-        annotations::report_unread(
-            &object,
-            &subnet.meta,
-            &[],
-            annotations::SUBNET_OURS,
-            problems,
-        );
+        annotations::report_unread(&object, &subnet.meta, problems);
         report_not_done(&object, subnet, problems);
         let spec = spec_of(subnet);
         let known = state.subnets.get(name).cloned();

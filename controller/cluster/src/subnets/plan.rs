@@ -70,7 +70,7 @@ pub(super) fn vlans(
     let mut usable = BTreeMap::new();
     for (name, vlan) in by_age(&view.vlans, |v| v.meta.created) {
         let object = ObjectRef::cluster(Kind::Vlan, name);
-        annotations::report_unread(&object, &vlan.meta, &[], &[], problems);
+        annotations::report_unread(&object, &vlan.meta, problems);
         let id = match u16::try_from(vlan.id).map(|id| (id, VlanId::new(id))) {
             Ok((0, _)) => None,
             Ok((_, Ok(id))) => Some(id),

@@ -69,6 +69,11 @@ pub(super) fn subnet(
         logical_gateway: spec.logical_gateway,
         u2o_interconnection: spec.u2o_interconnection,
         u2o_interconnection_ip: spec.u2o_interconnection_ip,
+        in_force: subnet.status.get("inForce").cloned(),
+        tunnel_key: subnet
+            .status
+            .get("tunnelKey")
+            .and_then(|key| key.as_u64()?.try_into().ok()),
     })
 }
 

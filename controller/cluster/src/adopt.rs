@@ -1,0 +1,113 @@
+//! The state, from what stands on objects: what was written there is what must outlive a process.
+
+use std::collections::BTreeSet;
+use std::net::IpAddr;
+
+use net::MacAddr;
+
+use crate::annotations;
+use crate::changes::Changes;
+use crate::name::{Kind, NamespacedName};
+use crate::nodes::by_age;
+use crate::state::{Allocation, Seen, State, SubnetState};
+use crate::view::{ClusterView, Pod};
+
+impl State {
+    /// What the objects of a cluster say of who holds what, and nothing else. Where two pods say
+    /// that they hold the same address (somebody copied a Pod), the older one does; the other's
+    /// annotations are a claim like any.
+    pub fn from_objects(view: &ClusterView) -> State {
+        let mut state = State::default();
+        for (name, subnet) in &view.subnets {
+            let spec = subnet.in_force.clone();
+            let Some(spec) = spec.and_then(|spec| serde_json::from_value(spec).ok()) else {
+                continue;
+            };
+            let known = SubnetState {
+                spec,
+                vni: subnet.tunnel_key,
+                cursor_v4: None,
+                cursor_v6: None,
+                seen: Seen(true),
+            };
+            state.subnets.insert(name.clone(), known);
+        }
+        let mut addresses: BTreeSet<(String, IpAddr)> = BTreeSet::new();
+        let mut macs: BTreeSet<(String, MacAddr)> = BTreeSet::new();
+        for (name, pod) in by_age(&view.pods, |pod| pod.meta.created) {
+            let Some(held) = held(pod) else {
+                continue;
+            };
+            let subnet = &held.subnet;
+            let taken = held
+                .addresses()
+                .any(|address| addresses.contains(&(subnet.clone(), address)));
+            if taken || !macs.insert((subnet.clone(), held.mac)) {
+                continue;
+            }
+            addresses.extend(held.addresses().map(|address| (subnet.clone(), address)));
+            state.hold(name, held);
+        }
+        state
+    }
+
+    /// Notes which of the pods' allocations stand on their Pods.
+    pub fn confirm_written(&mut self, view: &ClusterView, changed: &Changes) {
+        let confirm = |name: &NamespacedName, held: &mut Allocation| {
+            if held.written.0 {
+                return;
+            }
+            let pod = view.pods.get(name);
+            let stands = pod.and_then(self::held);
+            // All but the uid is compared: a Pod of the same name is given the same.
+            held.written.0 = stands.is_some_and(|stands| {
+                stands.uid == held.uid
+                    && stands.subnet == held.subnet
+                    && (stands.v4, stands.v6, stands.mac) == (held.v4, held.v6, held.mac)
+            });
+        };
+        match changed {
+            Changes::Everything => {
+                for (name, held) in &mut self.pods {
+                    confirm(name, held);
+                }
+            }
+            Changes::Objects(objects) => {
+                for object in objects.iter().filter(|object| object.kind == Kind::Pod) {
+                    let namespace = object.namespace.clone().unwrap_or_default();
+                    let name = NamespacedName::new(namespace, &object.name);
+                    if let Some(held) = self.pods.get_mut(&name) {
+                        confirm(&name, held);
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// What a Pod says that it holds.
+fn held(pod: &Pod) -> Option<Allocation> {
+    if pod.host_network || pod.finished {
+        return None;
+    }
+    let get = |name: &str| annotations::kube_ovn(&pod.meta, name).map(|found| found.value);
+    if get("allocated") != Some("true") {
+        return None;
+    }
+    let (mut v4, mut v6) = (None, None);
+    for part in get("ip_address")?.split(',') {
+        match part.trim().parse().ok()? {
+            IpAddr::V4(address) => v4 = Some(address),
+            IpAddr::V6(address) => v6 = Some(address),
+        }
+    }
+    Some(Allocation {
+        subnet: get("logical_switch")?.to_string(),
+        v4,
+        v6,
+        mac: get("mac_address")?.parse().ok()?,
+        uid: pod.meta.uid.clone(),
+        seen: Seen(true),
+        written: Seen(true),
+    })
+}

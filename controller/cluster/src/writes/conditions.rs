@@ -1,0 +1,115 @@
+//! Conditions: whether an object could be accepted, and whether it is in force on all nodes.
+
+use super::{Condition, Picture, Reached, Wanted};
+use crate::annotations::OURS;
+use crate::name::{Kind, ObjectRef};
+use crate::problem::{Effect, Problem};
+
+/// Longest message; more problems than fit are counted.
+const LONGEST: usize = 1024;
+
+/// How the two conditions of a kind are called.
+struct Names {
+    accepted: &'static str,
+    in_force: Option<&'static str>,
+    /// Written although nothing is wrong.
+    always: bool,
+}
+
+/// Kube-OVN's own kinds have the condition types that Kube-OVN gives them; Kubernetes' kinds have
+/// ours, with our prefix, since others write conditions there too.
+fn names(kind: Kind) -> Option<Names> {
+    match kind {
+        // Others' objects that have no status, or none that is anybody's: Events tell.
+        Kind::EndpointSlice | Kind::StatefulSet | Kind::Ip => None,
+        Kind::Node | Kind::Namespace | Kind::Pod => Some(Names {
+            accepted: "sluice.io/Accepted",
+            in_force: None,
+            always: false,
+        }),
+        Kind::Service => Some(Names {
+            accepted: "sluice.io/Accepted",
+            in_force: Some("sluice.io/InForce"),
+            always: true,
+        }),
+        _ => Some(Names {
+            accepted: "Validated",
+            in_force: Some("Ready"),
+            always: true,
+        }),
+    }
+}
+
+/// True for a condition type that we write, and nobody else, on objects of this kind.
+pub fn is_our_condition(kind: Kind, type_: &str) -> bool {
+    match kind.api_version() {
+        "kubeovn.io/v1" => matches!(type_, "Validated" | "Ready"),
+        _ => type_.starts_with(OURS),
+    }
+}
+
+/// Adds an object's conditions to what shall stand on it.
+pub(super) fn add(picture: &Picture<'_>, object: &ObjectRef, wanted: &mut Wanted) {
+    let Some(names) = names(object.kind) else {
+        return;
+    };
+    let problems = picture.problems(object);
+    if problems.is_empty() && !names.always {
+        return;
+    }
+    let mut set = |name: &str, condition| wanted.conditions.insert(name.into(), condition);
+    set(names.accepted, accepted(problems));
+    if let Some(name) = names.in_force {
+        let refused = problems.iter().any(|p| p.effect == Effect::Refused);
+        set(name, in_force(&picture.reach.of(object), refused));
+    }
+}
+
+fn accepted(problems: &[Problem]) -> Condition {
+    let refused = problems.iter().any(|p| p.effect == Effect::Refused);
+    let (status, reason) = match (problems.is_empty(), refused) {
+        (true, _) => (true, "Accepted"),
+        (false, true) => (false, "Refused"),
+        (false, false) => (false, "PartlyIgnored"),
+    };
+    Condition {
+        status,
+        reason: reason.into(),
+        message: message(problems),
+    }
+}
+
+fn in_force(reached: &Reached<'_>, refused: bool) -> Condition {
+    let (status, reason, message) = match reached {
+        // Whether a former version is in force instead, the problem says.
+        _ if refused => (false, "Refused", String::new()),
+        Reached::All => (true, "InForce", "on all nodes".to_string()),
+        Reached::NotYet { nodes, example } => (
+            false,
+            "Pending",
+            format!("not yet on {nodes} nodes, {example} for one"),
+        ),
+    };
+    Condition {
+        status,
+        reason: reason.into(),
+        message,
+    }
+}
+
+/// Every problem, without the object's name, as far as there is room.
+fn message(problems: &[Problem]) -> String {
+    let mut text = String::new();
+    for (index, problem) in problems.iter().enumerate() {
+        let one = problem.without_object();
+        if !text.is_empty() && text.len() + one.len() > LONGEST {
+            text += &format!(" (and {} more)", problems.len() - index);
+            break;
+        }
+        if !text.is_empty() {
+            text += " | ";
+        }
+        text += &one;
+    }
+    super::notices::shortened(&text, LONGEST + 32)
+}

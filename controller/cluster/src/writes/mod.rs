@@ -1,0 +1,98 @@
+//! What shall stand on the cluster's objects: annotations, status, conditions, and what is told
+//! about them as Events.
+//!
+//! All of it is a function of one object and a [`Picture`]; who writes it compares it with what
+//! stands there and sends the difference. Times are not part of it: a condition's time is when its
+//! status last changed, which only who writes it knows.
+
+mod conditions;
+mod notices;
+mod pod;
+mod reach;
+mod subnet;
+
+use std::collections::BTreeMap;
+
+use serde_json::{Map, Value};
+
+use crate::desired::DesiredState;
+use crate::name::{Kind, NamespacedName, ObjectRef};
+use crate::problem::Problem;
+use crate::state::State;
+use crate::view::ClusterView;
+
+pub use conditions::is_our_condition;
+pub use notices::{Notice, notices};
+pub use pod::interface;
+pub use reach::{Reach, Reached};
+
+/// The name under which we write (`metadata.managedFields[].manager`), and of who reports Events.
+pub const MANAGER: &str = "sluice-controller";
+
+/// Everything that what is written derives from.
+#[derive(Clone, Copy, Debug)]
+pub struct Picture<'a> {
+    /// The cluster as read.
+    pub view: &'a ClusterView,
+    /// What the network shall be.
+    pub desired: &'a DesiredState,
+    /// Who holds what.
+    pub state: &'a State,
+    /// What switches have acknowledged.
+    pub reach: &'a Reach,
+}
+
+/// What of ours shall stand on one object. What we once wrote and is not in here shall not stand
+/// there any longer; what others wrote is not ours to remove.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Wanted {
+    /// `metadata.labels`
+    pub labels: BTreeMap<String, String>,
+    /// `metadata.annotations`
+    pub annotations: BTreeMap<String, String>,
+    /// `spec`, of objects that are ours as a whole and made by us.
+    pub spec: Option<Value>,
+    /// `status`, without conditions.
+    pub status: Map<String, Value>,
+    /// `status.conditions`, by type.
+    pub conditions: BTreeMap<String, Condition>,
+}
+
+/// A condition, without its times.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Condition {
+    /// `True` or `False`.
+    pub status: bool,
+    /// One word, in CamelCase.
+    pub reason: String,
+    /// For people.
+    pub message: String,
+}
+
+impl Picture<'_> {
+    /// What shall stand on one object; `None` leaves it as it is.
+    pub fn on(&self, object: &ObjectRef) -> Option<Wanted> {
+        let mut wanted = match object.kind {
+            Kind::Pod => pod::wanted(self, &full_name(object))?,
+            Kind::Subnet => subnet::wanted(self, &object.name),
+            _ => Wanted::default(),
+        };
+        conditions::add(self, object, &mut wanted);
+        Some(wanted)
+    }
+
+    /// What is wrong with one object.
+    pub fn problems(&self, object: &ObjectRef) -> &[Problem] {
+        // They are sorted, by object first.
+        let all = &self.desired.problems;
+        let first = all.partition_point(|problem| problem.object < *object);
+        let rest = all.get(first..).unwrap_or_default();
+        let count = rest.partition_point(|problem| problem.object == *object);
+        rest.get(..count).unwrap_or_default()
+    }
+}
+
+fn full_name(object: &ObjectRef) -> NamespacedName {
+    let namespace = object.namespace.clone().unwrap_or_default();
+    NamespacedName::new(namespace, &object.name)
+}
