@@ -326,7 +326,12 @@ pub struct FlowSet {
     pub problems: Vec<Problem>,
     /// Flows that two objects want differently; the first one stands.
     pub conflicts: Vec<String>,
+    /// Groups that are added are a node's own.
+    pub(crate) own: bool,
 }
+
+/// Numbers up to this are of groups that every node has, above of a node's own.
+const SHARED_GROUPS: u64 = 0x7fff_ffff;
 
 impl FlowSet {
     /// Adds a flow of an origin. The first of two different flows with one identity stands.
@@ -359,12 +364,16 @@ impl FlowSet {
     /// Adds a group under a name of its own and gives its number: the name's hash, or the next
     /// free number where two names hash alike.
     pub fn add_group(&mut self, kind: GroupType, label: String, buckets: Vec<Bucket>) -> GroupId {
-        let count = u64::from(GroupId::MAX.0); // 1..=MAX
+        let (first, last) = match self.own {
+            false => (1, SHARED_GROUPS),
+            true => (SHARED_GROUPS + 1, u64::from(GroupId::MAX.0)),
+        };
+        let count = last - first + 1;
         let mut number = hash64(label.as_bytes()) % count;
-        while self.groups.contains_key(&GroupId(number as u32 + 1)) {
+        while self.groups.contains_key(&GroupId((first + number) as u32)) {
             number = (number + 1) % count;
         }
-        let id = GroupId(number as u32 + 1);
+        let id = GroupId((first + number) as u32);
         let group = Group {
             kind,
             buckets,

@@ -5,6 +5,7 @@
 //! file per feature, and every flow carries a sentence of intent and the object it comes from.
 
 pub mod blocks;
+mod compiler;
 pub mod doc;
 pub mod feature;
 pub mod fields;
@@ -19,6 +20,7 @@ pub mod view;
 use cluster::DesiredState;
 
 pub use cluster::Problem;
+pub use compiler::{Changes, Compiler, Nodes};
 pub use feature::shared;
 pub use flow::{Flow, FlowSet, Group, Meter};
 pub use network::Network;
@@ -48,8 +50,10 @@ pub fn compile(state: &DesiredState, node: &str, ports: &Ports) -> FlowSet {
 /// ([`feature::shared`]).
 pub fn own(state: &DesiredState, network: &Network, node: &str, ports: &Ports, set: &mut FlowSet) {
     if let Some(view) = view::View::new(state, network, node, ports, set) {
+        set.own = true;
         for feature in feature::ALL {
             feature(&view, set);
         }
+        set.own = false;
     }
 }
