@@ -92,11 +92,19 @@ pub enum Kind {
     Vip,
     /// `apps/v1`
     StatefulSet,
+    /// `networking.k8s.io/v1`
+    NetworkPolicy,
+    /// `policy.networking.k8s.io/v1alpha1`
+    AdminNetworkPolicy,
+    /// `policy.networking.k8s.io/v1alpha1`
+    BaselineAdminNetworkPolicy,
+    /// `policy.networking.k8s.io/v1alpha2`
+    ClusterNetworkPolicy,
 }
 
 impl Kind {
     /// Every kind.
-    pub const ALL: [Kind; 12] = [
+    pub const ALL: [Kind; 16] = [
         Kind::Node,
         Kind::Namespace,
         Kind::Pod,
@@ -109,6 +117,10 @@ impl Kind {
         Kind::Ip,
         Kind::Vip,
         Kind::StatefulSet,
+        Kind::NetworkPolicy,
+        Kind::AdminNetworkPolicy,
+        Kind::BaselineAdminNetworkPolicy,
+        Kind::ClusterNetworkPolicy,
     ];
 
     /// The name as written in `kind:`.
@@ -126,6 +138,10 @@ impl Kind {
             Kind::Ip => "IP",
             Kind::Vip => "Vip",
             Kind::StatefulSet => "StatefulSet",
+            Kind::NetworkPolicy => "NetworkPolicy",
+            Kind::AdminNetworkPolicy => "AdminNetworkPolicy",
+            Kind::BaselineAdminNetworkPolicy => "BaselineAdminNetworkPolicy",
+            Kind::ClusterNetworkPolicy => "ClusterNetworkPolicy",
         }
     }
 
@@ -141,6 +157,11 @@ impl Kind {
             | Kind::Ip
             | Kind::Vip => "kubeovn.io/v1",
             Kind::StatefulSet => "apps/v1",
+            Kind::NetworkPolicy => "networking.k8s.io/v1",
+            Kind::AdminNetworkPolicy | Kind::BaselineAdminNetworkPolicy => {
+                "policy.networking.k8s.io/v1alpha1"
+            }
+            Kind::ClusterNetworkPolicy => "policy.networking.k8s.io/v1alpha2",
         }
     }
 
@@ -148,7 +169,11 @@ impl Kind {
     pub const fn is_namespaced(self) -> bool {
         matches!(
             self,
-            Kind::Pod | Kind::Service | Kind::EndpointSlice | Kind::StatefulSet
+            Kind::Pod
+                | Kind::Service
+                | Kind::EndpointSlice
+                | Kind::StatefulSet
+                | Kind::NetworkPolicy
         )
     }
 }

@@ -4,7 +4,13 @@
 //! Texts stay texts here (addresses, prefixes): whether they make sense is decided, and reported
 //! on the object, where the desired state is computed.
 
+mod policy;
+
 use std::collections::{BTreeMap, BTreeSet};
+
+pub use policy::{
+    Action, ClusterPolicy, ClusterTier, NetworkPolicy, Peer, PolicyPort, PolicyRule, Subject,
+};
 
 use crate::desired::Protocol;
 use crate::name::{NamespacedName, ObjectRef};
@@ -37,6 +43,14 @@ pub struct ClusterView {
     pub vips: BTreeMap<String, Vip>,
     /// `apps/v1` StatefulSet
     pub stateful_sets: BTreeMap<NamespacedName, StatefulSet>,
+    /// `networking.k8s.io/v1` NetworkPolicy
+    pub network_policies: BTreeMap<NamespacedName, NetworkPolicy>,
+    /// `policy.networking.k8s.io/v1alpha1` AdminNetworkPolicy
+    pub admin_network_policies: BTreeMap<String, ClusterPolicy>,
+    /// `policy.networking.k8s.io/v1alpha1` BaselineAdminNetworkPolicy
+    pub baseline_admin_network_policies: BTreeMap<String, ClusterPolicy>,
+    /// `policy.networking.k8s.io/v1alpha2` ClusterNetworkPolicy
+    pub cluster_network_policies: BTreeMap<String, ClusterPolicy>,
     /// What reading found, by object: fields of our own kinds that nobody knows, for instance.
     pub problems: BTreeMap<ObjectRef, Vec<Problem>>,
     /// False while something could not be read and has no earlier version to stand for it. What
@@ -365,7 +379,7 @@ pub struct CustomInterface {
 }
 
 /// A label selector (`metav1.LabelSelector`): every part must match, and an empty one matches all.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct LabelSelector {
     /// `matchLabels`
     pub match_labels: BTreeMap<String, String>,
@@ -374,7 +388,7 @@ pub struct LabelSelector {
 }
 
 /// An entry of `matchExpressions`.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Requirement {
     /// The label.
     pub key: String,
@@ -383,7 +397,7 @@ pub struct Requirement {
 }
 
 /// What must hold of a label.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Operator {
     /// Its value is one of these.
     In(BTreeSet<String>),

@@ -290,7 +290,8 @@ pub(super) fn selector(
     })
 }
 
-fn protocol(name: Option<&str>, field: &str) -> Result<Protocol, FieldError> {
+/// A protocol that has ports.
+pub(super) fn protocol(name: Option<&str>, field: &str) -> Result<Protocol, FieldError> {
     match name.unwrap_or("TCP") {
         "TCP" => Ok(Protocol::Tcp),
         "UDP" => Ok(Protocol::Udp),
@@ -302,7 +303,8 @@ fn protocol(name: Option<&str>, field: &str) -> Result<Protocol, FieldError> {
     }
 }
 
-fn number(port: i32, field: &str) -> Result<u16, FieldError> {
+/// A port number.
+pub(super) fn number(port: i32, field: &str) -> Result<u16, FieldError> {
     match u16::try_from(port) {
         Ok(number) if number > 0 => Ok(number),
         _ => Err(FieldError::new(

@@ -3,6 +3,8 @@
 mod core;
 mod crd;
 mod kubeovn;
+mod policy;
+mod policy_crd;
 mod typed;
 mod unknown;
 
@@ -69,6 +71,11 @@ kinds! {
     Ip: ips, view::Ip, kubeovn::ip;
     Vip: vips, view::Vip, kubeovn::vip;
     StatefulSet: stateful_sets, view::StatefulSet, core::stateful_set;
+    NetworkPolicy: network_policies, view::NetworkPolicy, policy::network_policy;
+    AdminNetworkPolicy: admin_network_policies, view::ClusterPolicy, policy::admin;
+    BaselineAdminNetworkPolicy:
+        baseline_admin_network_policies, view::ClusterPolicy, policy::baseline;
+    ClusterNetworkPolicy: cluster_network_policies, view::ClusterPolicy, policy::cluster;
 }
 
 /// What a tree of values is.
