@@ -63,11 +63,13 @@ pub const fn of(kind: Kind) -> Known {
     match kind {
         Kind::Pod => Known {
             kube_ovn: POD,
+            ours: POD_OURS,
             written: POD_WRITTEN,
             ..none
         },
         Kind::Namespace => Known {
             kube_ovn: NAMESPACE,
+            ours: NAMESPACE_OURS,
             ..none
         },
         Kind::Node => Known {
@@ -98,6 +100,24 @@ pub(crate) const POD_WRITTEN: &[&str] = &["mtu"];
 
 /// What is read from Namespaces.
 pub(crate) const NAMESPACE: &[&str] = &["logical_switch"];
+
+/// What is read from Pods, under our own prefix.
+pub(crate) const POD_OURS: &[&str] = &[
+    "dscp",
+    "egress_packet_burst",
+    "egress_packet_rate",
+    "ingress_packet_burst",
+    "ingress_packet_rate",
+    "priority",
+];
+
+/// What is read from Namespaces, under our own prefix.
+pub(crate) const NAMESPACE_OURS: &[&str] = &[
+    "egress_burst",
+    "egress_rate",
+    "ingress_burst",
+    "ingress_rate",
+];
 
 /// What is read from Nodes, under our own prefix.
 pub(crate) const NODE_OURS: &[&str] = &["vtep"];

@@ -28,6 +28,8 @@ pub struct DesiredState {
     pub services: BTreeMap<NamespacedName, Service>,
     /// Pods that cannot have a port yet, and what each waits for or why it is refused.
     pub waiting: BTreeMap<NamespacedName, Waiting>,
+    /// What the pods of a namespace share on each node, by namespace; only those with a limit.
+    pub namespace_limits: BTreeMap<String, Limits>,
     /// Everything that was asked for and not done, by object and field.
     pub problems: Vec<Problem>,
     /// How full each subnet is, one entry for each of its ranges.
@@ -249,12 +251,29 @@ impl Pod {
     }
 }
 
-/// Bandwidth limits of a pod; `None` is no limit.
+/// What a pod may send and get, and how it is treated beside others; `None` is no limit.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Qos {
     /// To the pod (`ingress_rate`, `ingress_burst`).
     pub ingress: Option<Rate>,
     /// From the pod (`egress_rate`, `egress_burst`).
+    pub egress: Option<Rate>,
+    /// To the pod (`ingress_packet_rate`, `ingress_packet_burst`).
+    pub ingress_packets: Option<PacketRate>,
+    /// From the pod (`egress_packet_rate`, `egress_packet_burst`).
+    pub egress_packets: Option<PacketRate>,
+    /// Which queue what it sends waits in, wherever a port has queues (`priority`).
+    pub priority: Priority,
+    /// The code point that IP packets leave it with, 0..=63 (RFC 2474); `None`: the pod's own.
+    pub dscp: Option<u8>,
+}
+
+/// Limits of several pods together.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Limits {
+    /// To the pods.
+    pub ingress: Option<Rate>,
+    /// From the pods.
     pub egress: Option<Rate>,
 }
 
@@ -265,6 +284,38 @@ pub struct Rate {
     pub kbps: u32,
     /// 1,000 bits.
     pub burst_kbit: u32,
+}
+
+/// A rate of packets with its burst (OpenFlow 1.3.5, 7.3.4.4, OFPMF_PKTPS).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PacketRate {
+    /// Packets a second; a frame that is to be split counts as its segments.
+    pub pps: u32,
+    /// Packets.
+    pub burst: u32,
+}
+
+/// A class of traffic: the number of the queue of the port that it leaves by.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Priority {
+    /// Queue 0, what is not said otherwise.
+    #[default]
+    Normal,
+    /// Queue 1.
+    High,
+    /// Queue 2.
+    Low,
+}
+
+impl Priority {
+    /// The queue's number.
+    pub const fn queue(self) -> u32 {
+        match self {
+            Priority::Normal => 0,
+            Priority::High => 1,
+            Priority::Low => 2,
+        }
+    }
 }
 
 /// The protocol of a Service port.

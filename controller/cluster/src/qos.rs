@@ -1,8 +1,8 @@
-//! Bandwidth annotations to rates, with Kube-OVN's units and directions: `ingress` is to the pod,
-//! `egress` from it; rates are Mbit/s, bursts Mbit, 1 Mbit = 1,000,000 bits.
+//! Annotations to limits. Bandwidth has Kube-OVN's units and directions: `ingress` is to the pod,
+//! `egress` from it; rates are Mbit/s, bursts Mbit, 1 Mbit = 1,000,000 bits. Packets are packets.
 
-use crate::annotations;
-use crate::desired::{Qos, Rate};
+use crate::annotations::{self, Annotation};
+use crate::desired::{Limits, PacketRate, Priority, Qos, Rate};
 use crate::name::ObjectRef;
 use crate::problem::Problem;
 use crate::view::Meta;
@@ -13,60 +13,146 @@ const KBIT: u32 = 1000;
 /// The largest value whose kbit fit in the 32 bits of a meter band.
 const MAX: u32 = u32::MAX / KBIT;
 
+/// Where an annotation is looked for: Kube-OVN's prefixes, or ours.
+type Lookup = for<'a> fn(&'a Meta, &str) -> Option<Annotation<'a>>;
+
 /// Reads the limits of a pod. A value that cannot be read is reported and leaves that direction
 /// without the limit.
 pub(crate) fn read(object: &ObjectRef, meta: &Meta, problems: &mut Vec<Problem>) -> Qos {
-    let mut direction = |rate_name: &str, burst_name: &str| {
-        let rate = value(object, meta, rate_name, problems);
-        let burst = value(object, meta, burst_name, problems);
-        match (rate, burst) {
-            (Some(rate), Some(burst)) => Some(Rate {
-                kbps: rate * KBIT,
-                burst_kbit: burst * KBIT,
-            }),
-            // Kube-OVN's default: what the rate carries in 0.8 s.
-            (Some(rate), None) => Some(Rate {
-                kbps: rate * KBIT,
-                burst_kbit: rate * (KBIT * 4 / 5),
-            }),
-            (None, Some(_)) => {
-                if let Some(burst) = annotations::kube_ovn(meta, burst_name) {
-                    problems.push(Problem::ignored(
-                        object.clone(),
-                        burst.field(),
-                        format!("a burst without {rate_name} has no effect"),
-                        format!("add {rate_name}, or remove the burst"),
-                    ));
-                }
-                None
-            }
-            (None, None) => None,
-        }
+    let mut read = Reader {
+        object,
+        meta,
+        problems,
     };
     Qos {
-        ingress: direction("ingress_rate", "ingress_burst"),
-        egress: direction("egress_rate", "egress_burst"),
+        ingress: read.rate(annotations::kube_ovn, "ingress_rate", "ingress_burst"),
+        egress: read.rate(annotations::kube_ovn, "egress_rate", "egress_burst"),
+        ingress_packets: read.packets("ingress_packet_rate", "ingress_packet_burst"),
+        egress_packets: read.packets("egress_packet_rate", "egress_packet_burst"),
+        priority: read.priority(),
+        dscp: read.dscp(),
     }
 }
 
-/// One value; `0` is "no limit", as in Kube-OVN.
-fn value(object: &ObjectRef, meta: &Meta, name: &str, problems: &mut Vec<Problem>) -> Option<u32> {
-    let annotation = annotations::kube_ovn(meta, name)?;
-    match annotation.value.parse::<u32>() {
-        Ok(0) => None,
-        Ok(value) if value <= MAX => Some(value),
-        _ => {
-            problems.push(Problem::refused(
-                object.clone(),
-                annotation.field(),
-                format!(
-                    "{:?} is not a whole number of Mbit between 0 and {MAX}: there is no such limit",
-                    annotation.value
-                ),
-                "write it like \"50\"",
+/// Reads what the pods of a namespace share on each node; `None`: nothing.
+pub(crate) fn of_namespace(
+    object: &ObjectRef,
+    meta: &Meta,
+    problems: &mut Vec<Problem>,
+) -> Option<Limits> {
+    let mut read = Reader {
+        object,
+        meta,
+        problems,
+    };
+    let limits = Limits {
+        ingress: read.rate(annotations::ours, "ingress_rate", "ingress_burst"),
+        egress: read.rate(annotations::ours, "egress_rate", "egress_burst"),
+    };
+    (limits != Limits::default()).then_some(limits)
+}
+
+struct Reader<'a> {
+    object: &'a ObjectRef,
+    meta: &'a Meta,
+    problems: &'a mut Vec<Problem>,
+}
+
+impl Reader<'_> {
+    /// A rate and its burst; Kube-OVN's default is what the rate carries in 0.8 s.
+    fn rate(&mut self, of: Lookup, rate: &str, burst: &str) -> Option<Rate> {
+        let (rate, burst) = self.pair(of, rate, burst, "Mbit", MAX)?;
+        Some(Rate {
+            kbps: rate * KBIT,
+            burst_kbit: burst.map_or(rate * (KBIT * 4 / 5), |burst| burst * KBIT),
+        })
+    }
+
+    /// A rate of packets and its burst; without one, a tenth of a second's packets.
+    fn packets(&mut self, rate: &str, burst: &str) -> Option<PacketRate> {
+        let (pps, burst) = self.pair(annotations::ours, rate, burst, "packets", u32::MAX)?;
+        Some(PacketRate {
+            pps,
+            burst: burst.unwrap_or((pps / 10).max(1)),
+        })
+    }
+
+    fn pair(
+        &mut self,
+        of: Lookup,
+        rate: &str,
+        burst: &str,
+        unit: &str,
+        most: u32,
+    ) -> Option<(u32, Option<u32>)> {
+        let value = self.number(of, rate, unit, most);
+        let allowance = self.number(of, burst, unit, most);
+        if value.is_none()
+            && allowance.is_some()
+            && let Some(found) = of(self.meta, burst)
+        {
+            self.problems.push(Problem::ignored(
+                self.object.clone(),
+                found.field(),
+                format!("a burst without {rate} has no effect"),
+                format!("add {rate}, or remove the burst"),
             ));
-            None
         }
+        Some((value?, allowance))
+    }
+
+    /// One value; `0` is "no limit", as in Kube-OVN.
+    fn number(&mut self, of: Lookup, name: &str, unit: &str, most: u32) -> Option<u32> {
+        let annotation = of(self.meta, name)?;
+        match annotation.value.parse::<u32>() {
+            Ok(0) => None,
+            Ok(value) if value <= most => Some(value),
+            _ => {
+                let what = format!(
+                    "{:?} is not a whole number of {unit} between 0 and {most}: there is no such limit",
+                    annotation.value
+                );
+                self.refuse(annotation, what, "write it like \"50\"");
+                None
+            }
+        }
+    }
+
+    fn priority(&mut self) -> Priority {
+        let Some(annotation) = annotations::ours(self.meta, "priority") else {
+            return Priority::Normal;
+        };
+        match annotation.value {
+            "high" => Priority::High,
+            "normal" => Priority::Normal,
+            "low" => Priority::Low,
+            other => {
+                let what = format!("{other:?} is no priority: normal holds");
+                self.refuse(annotation, what, "write high, normal or low");
+                Priority::Normal
+            }
+        }
+    }
+
+    fn dscp(&mut self) -> Option<u8> {
+        let annotation = annotations::ours(self.meta, "dscp")?;
+        match annotation.value.parse::<u8>() {
+            Ok(value) if value < 64 => Some(value),
+            _ => {
+                let what = format!(
+                    "{:?} is no code point: packets keep the one they have",
+                    annotation.value
+                );
+                self.refuse(annotation, what, "write a number between 0 and 63");
+                None
+            }
+        }
+    }
+
+    fn refuse(&mut self, annotation: Annotation<'_>, what: String, remedy: &str) {
+        let (object, field) = (self.object.clone(), annotation.field());
+        self.problems
+            .push(Problem::refused(object, field, what, remedy));
     }
 }
 
@@ -152,5 +238,67 @@ mod tests {
         let (qos, problems) = qos(&[("egress_burst", "5")]);
         assert_eq!(qos, Qos::default());
         assert!(problems[0].contains("without egress_rate"), "{problems:?}");
+    }
+
+    fn ours(pairs: &[(&str, &str)]) -> (Meta, ObjectRef) {
+        let meta = Meta {
+            annotations: pairs
+                .iter()
+                .map(|(k, v)| (format!("sluice.io/{k}"), v.to_string()))
+                .collect(),
+            ..Meta::default()
+        };
+        let pod = ObjectRef::namespaced(Kind::Pod, &NamespacedName::new("bank", "web-1"));
+        (meta, pod)
+    }
+
+    #[test]
+    fn packets_a_second_priority_and_code_point_are_read() {
+        let (meta, pod) = ours(&[
+            ("egress_packet_rate", "1000"),
+            ("ingress_packet_rate", "5"),
+            ("ingress_packet_burst", "7"),
+            ("priority", "high"),
+            ("dscp", "46"),
+        ]);
+        let mut problems = Vec::new();
+        let qos = read(&pod, &meta, &mut problems);
+        assert_eq!(problems, []);
+        let packets = |pps, burst| Some(PacketRate { pps, burst });
+        assert_eq!(qos.egress_packets, packets(1000, 100));
+        assert_eq!(qos.ingress_packets, packets(5, 7));
+        assert_eq!((qos.priority.queue(), qos.dscp), (1, Some(46)));
+        assert_eq!((qos.ingress, qos.egress), (None, None));
+    }
+
+    #[test]
+    fn what_of_ours_cannot_be_read_is_reported_and_has_no_effect() {
+        for (name, value) in [
+            ("egress_packet_rate", "1k"),
+            ("priority", "urgent"),
+            ("dscp", "64"),
+            ("dscp", "EF"),
+        ] {
+            let (meta, pod) = ours(&[(name, value)]);
+            let mut problems = Vec::new();
+            assert_eq!(read(&pod, &meta, &mut problems), Qos::default());
+            assert_eq!(problems.len(), 1, "{name}");
+            let said = problems[0].to_string();
+            assert!(said.contains(name) && said.contains(value), "{said}");
+        }
+    }
+
+    #[test]
+    fn a_namespace_has_limits_under_our_prefix_only() {
+        let (meta, pod) = ours(&[("egress_rate", "10"), ("egress_burst", "1")]);
+        let mut problems = Vec::new();
+        let limits = of_namespace(&pod, &meta, &mut problems).unwrap();
+        let egress = Rate {
+            kbps: 10_000,
+            burst_kbit: 1000,
+        };
+        assert_eq!((limits.egress, limits.ingress), (Some(egress), None));
+        assert_eq!(of_namespace(&pod, &Meta::default(), &mut problems), None);
+        assert_eq!(problems, []);
     }
 }

@@ -89,6 +89,13 @@ pub fn resolve(view: &ClusterView, settings: &Settings, state: &mut State) -> De
         ..DesiredState::default()
     };
     add_pods(view, settings, state, &mut desired, &mut problems);
+    for (name, namespace) in &view.namespaces {
+        let object = ObjectRef::cluster(Kind::Namespace, name);
+        let limits = qos::of_namespace(&object, &namespace.meta, &mut problems);
+        desired
+            .namespace_limits
+            .extend(limits.map(|limits| (name.clone(), limits)));
+    }
     desired.services = services::services(view, &desired, &mut problems);
     problems.sort();
     problems.dedup();

@@ -116,6 +116,7 @@ impl Compiler {
             subnets,
             pods,
             services,
+            namespace_limits,
             waiting: _,
             problems: _,
             usage: _,
@@ -148,6 +149,12 @@ impl Compiler {
                 let blocks = self.network.enter(&state, pod);
                 dirty.extend(blocks.into_iter().map(Piece::Block));
             }
+        }
+        let limits = different(&before.namespace_limits, namespace_limits);
+        let limits: BTreeSet<&String> = limits.collect();
+        if !limits.is_empty() {
+            let theirs = pods.values().filter(|p| limits.contains(&p.name.namespace));
+            nodes.extend(theirs.map(|pod| pod.node.clone()));
         }
         let changed = different(&before.services, services).cloned();
         dirty.extend(changed.map(Piece::Service));

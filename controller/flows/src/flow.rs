@@ -8,7 +8,7 @@ use cluster::Problem;
 use ipnet::IpNet;
 use net::{GroupId, MeterId, PortNo, TableId};
 use openflow::action::{Ct, CtZone};
-use openflow::model::{Band, BandKind, Bucket, GroupType, METER_BURST, METER_KBPS};
+use openflow::model::{Band, BandKind, Bucket, GroupType, METER_BURST, METER_KBPS, METER_PKTPS};
 use openflow::{Action, Field, Instructions, Match, SubField};
 
 use crate::fields::{Named, Zone};
@@ -289,6 +289,20 @@ impl Meter {
             label,
         }
     }
+
+    /// Drops what exceeds a rate of packets.
+    pub fn drop_packets_above(rate: cluster::desired::PacketRate, label: String) -> Self {
+        let band = Band {
+            kind: BandKind::Drop,
+            rate: rate.pps,
+            burst: rate.burst,
+        };
+        Meter {
+            flags: METER_PKTPS | METER_BURST,
+            bands: vec![band],
+            label,
+        }
+    }
 }
 
 /// A flow as it is installed: with the cookie of its origin.
@@ -381,6 +395,22 @@ impl FlowSet {
         };
         self.groups.insert(id, group);
         id
+    }
+
+    /// Adds a meter, unless one of its name is there, and gives its number: one of 65,536 from
+    /// `first` on, by the name's hash, or the next free one where two names hash alike.
+    pub fn add_meter(&mut self, first: u32, meter: Meter) -> MeterId {
+        let mut number = hash64(meter.label.as_bytes()) as u16;
+        loop {
+            let id = MeterId(first + u32::from(number));
+            match self.meters.get(&id) {
+                Some(other) if other.label != meter.label => number = number.wrapping_add(1),
+                _ => {
+                    self.meters.insert(id, meter);
+                    return id;
+                }
+            }
+        }
     }
 }
 

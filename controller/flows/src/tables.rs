@@ -25,10 +25,15 @@ pub enum Table {
     Gateway = 70,
     PolicyIngress = 80,
     QosFromPod = 90,
+    PacketsFromPod = 92,
+    NamespaceFromPod = 94,
+    QosClass = 98,
     Mirror = 100,
     L2Forward = 110,
     TunnelOut = 120,
     QosToPod = 125,
+    PacketsToPod = 126,
+    NamespaceToPod = 127,
     Output = 130,
 }
 
@@ -93,6 +98,12 @@ tables! {
     PolicyIngress "What the receiver's policies allow (nothing here yet)."
         => Goto(Table::QosFromPod);
     QosFromPod "Holds a pod to its egress rate."
+        => Goto(Table::PacketsFromPod);
+    PacketsFromPod "Holds a pod to the packets a second that it may send."
+        => Goto(Table::NamespaceFromPod);
+    NamespaceFromPod "Holds the pods of a namespace to what they may send together."
+        => Goto(Table::QosClass);
+    QosClass "Says in which queue a pod's packets wait, and how they are marked."
         => Goto(Table::Mirror);
     Mirror "Copies packets to observers (nothing here yet)."
         => Goto(Table::L2Forward);
@@ -101,6 +112,10 @@ tables! {
     TunnelOut "Addresses the tunnel to the node that was found."
         => Drop("to a node that cannot be reached through a tunnel");
     QosToPod "Holds a pod to its ingress rate."
+        => Goto(Table::PacketsToPod);
+    PacketsToPod "Holds a pod to the packets a second that it may get."
+        => Goto(Table::NamespaceToPod);
+    NamespaceToPod "Holds the pods of a namespace to what they may get together."
         => Goto(Table::Output);
     Output "Sends to the pod's port."
         => Drop("to a port that is gone");

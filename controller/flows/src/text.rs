@@ -8,7 +8,7 @@ use net::MacAddr;
 use openflow::action::{Ct, CtZone, Nat, NatKind};
 use openflow::field::Format;
 use openflow::flow_match::MatchField;
-use openflow::model::{BandKind, GroupType};
+use openflow::model::{BandKind, GroupType, METER_PKTPS};
 use openflow::{Action, Field, Instructions, Match, SubField};
 
 use crate::fields::{NAMED, Named, ZONES};
@@ -172,6 +172,7 @@ fn action(action: &Action, set: &FlowSet) -> String {
         }
         Action::PushVlan { tpid } => format!("push_vlan:{tpid:#06x}"),
         Action::PopVlan => "pop_vlan".into(),
+        Action::SetQueue(queue) => format!("set_queue:{queue}"),
         Action::DecNwTtl => "dec_ttl".into(),
         Action::SetNwTtl(ttl) => format!("set_ttl:{ttl}"),
         Action::SetField { field, value, mask } => {
@@ -264,6 +265,10 @@ fn group_text(group: &Group, set: &FlowSet) -> String {
 
 fn meter_text(meter: &Meter) -> String {
     let mut text = format!("[{}]", meter.label);
+    let (rate, burst) = match meter.flags & METER_PKTPS {
+        0 => ("kbit/s", "kbit"),
+        _ => ("packets/s", "packets"),
+    };
     for band in &meter.bands {
         let kind = match band.kind {
             BandKind::Drop => "drop".to_string(),
@@ -271,7 +276,7 @@ fn meter_text(meter: &Meter) -> String {
         };
         let _ = write!(
             text,
-            " {kind} above {} kbit/s, burst {} kbit",
+            " {kind} above {} {rate}, burst {} {burst}",
             band.rate, band.burst
         );
     }

@@ -23,10 +23,15 @@ const EVER: &[(u8, &str)] = &[
     (70, "Gateway"),
     (80, "PolicyIngress"),
     (90, "QosFromPod"),
+    (92, "PacketsFromPod"),
+    (94, "NamespaceFromPod"),
+    (98, "QosClass"),
     (100, "Mirror"),
     (110, "L2Forward"),
     (120, "TunnelOut"),
     (125, "QosToPod"),
+    (126, "PacketsToPod"),
+    (127, "NamespaceToPod"),
     (130, "Output"),
 ];
 

@@ -138,3 +138,41 @@ fn flows_are_named_by_their_objects_and_ports_open_by_themselves() {
     let got = rig.world.received("web-1").expect("the ping is lost");
     assert!(matches!(got.what, What::Ip { .. }), "{got:?}");
 }
+
+#[test]
+fn a_pod_sends_no_more_packets_than_it_may_and_with_its_own_code_point() {
+    let Some(mut rig) = rig() else { return };
+    let (web1, web2) = (rig.host("web-1"), rig.host("web-2"));
+    let name = cluster::NamespacedName::new("bank", "web-1");
+    let mut state = rig.state.clone();
+    let pod = state.pods.get_mut(&name).unwrap();
+    pod.qos.dscp = Some(34);
+    pod.qos.egress_packets = Some(cluster::desired::PacketRate { pps: 1, burst: 5 });
+    let other = cluster::NamespacedName::new("bank", "web-2");
+    let other = state.pods.get_mut(&other).unwrap();
+    other.qos.priority = cluster::desired::Priority::Low;
+    rig.state = state;
+    rig.install();
+    for _ in 0..30 {
+        let frame = web1.udp(web2.mac, web2.ip, (5, 6), b"data");
+        rig.world.send("web-1", &frame);
+    }
+    let mut frames = Vec::new();
+    while let Some(frame) = rig.world.frame("web-2", SOON) {
+        frames.push(frame);
+    }
+    // The burst, and one for each second that the test took.
+    assert!((5..20).contains(&frames.len()), "{} of 30", frames.len());
+    let code_points: Vec<u8> = frames.iter().map(|frame| frame[15] >> 2).collect();
+    assert!(
+        code_points.iter().all(|dscp| *dscp == 34),
+        "{code_points:?}"
+    );
+    // Nobody else is held back, or marked.
+    for _ in 0..30 {
+        let frame = web2.udp(web1.mac, web1.ip, (6, 5), b"data");
+        rig.world.send("web-2", &frame);
+        let got = rig.world.frame("web-1", SOON).expect("web-2 has no limit");
+        assert_eq!(got[15], 0);
+    }
+}

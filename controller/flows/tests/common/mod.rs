@@ -5,8 +5,8 @@
 use std::collections::BTreeMap;
 
 use cluster::desired::{
-    DesiredState, Endpoint, Node, Pod, Prefix4, Prefix6, Protocol, ProviderNetwork, Qos, Rate,
-    Service, ServicePort, Subnet, SubnetKind,
+    DesiredState, Endpoint, Limits, Node, PacketRate, Pod, Prefix4, Prefix6, Priority, Protocol,
+    ProviderNetwork, Qos, Rate, Service, ServicePort, Subnet, SubnetKind,
 };
 use cluster::{DEFAULT_INTERFACE, NamespacedName, port_name};
 use flows::Ports;
@@ -92,7 +92,19 @@ pub fn bank() -> DesiredState {
     limited.qos = Qos {
         ingress: Some(rate(50)),
         egress: Some(rate(100)),
+        egress_packets: Some(PacketRate {
+            pps: 1000,
+            burst: 100,
+        }),
+        priority: Priority::High,
+        dscp: Some(46),
+        ..Qos::default()
     };
+    let together = Limits {
+        egress: Some(rate(500)),
+        ingress: None,
+    };
+    state.namespace_limits.insert("bank".into(), together);
 
     service(
         &mut state,
