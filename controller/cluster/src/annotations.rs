@@ -65,7 +65,6 @@ pub const fn of(kind: Kind) -> Known {
             kube_ovn: POD,
             ours: POD_OURS,
             written: POD_WRITTEN,
-            ..none
         },
         Kind::Namespace => Known {
             kube_ovn: NAMESPACE,
