@@ -106,6 +106,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ),
     ("sluice-connect", &[]),
     ("sluice-flowmod", &["sluice-net", "sluice-openflow"]),
+    ("sluice-apiserver", &[]),
     ("sluice-workspace-tests", &[]),
 ];
 
