@@ -75,6 +75,10 @@ pub const fn of(kind: Kind) -> Known {
             ours: NODE_OURS,
             ..none
         },
+        Kind::Service => Known {
+            ours: SERVICE_OURS,
+            ..none
+        },
         Kind::Subnet => Known {
             ours: SUBNET_OURS,
             ..none
@@ -122,7 +126,10 @@ pub(crate) const NAMESPACE_OURS: &[&str] = &[
 pub(crate) const NODE_OURS: &[&str] = &["vtep"];
 
 /// What is read from Subnets, under our own prefix.
-pub(crate) const SUBNET_OURS: &[&str] = &["vni"];
+pub(crate) const SUBNET_OURS: &[&str] = &["lb-pool", "node-network", "vni"];
+
+/// What is read from Services, under our own prefix.
+pub(crate) const SERVICE_OURS: &[&str] = &["lb-ip", "lb-pool"];
 
 /// An annotation with the key it was found under.
 #[derive(Clone, Copy, Debug)]

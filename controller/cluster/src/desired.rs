@@ -3,13 +3,14 @@
 //! All maps are ordered and all values compare, so that two states can be told apart object by
 //! object, and the same cluster always gives the same state.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use net::{MacAddr, VlanId, Vni};
 
 use crate::addr::Family;
+pub use crate::edge::{Balanced, Frontends, Host};
 use crate::name::NamespacedName;
 use crate::problem::Problem;
 
@@ -26,6 +27,13 @@ pub struct DesiredState {
     pub pods: BTreeMap<NamespacedName, Pod>,
     /// Services with at least one cluster IP, by name; those without ready endpoints included.
     pub services: BTreeMap<NamespacedName, Service>,
+    /// What Services are reached by besides their cluster IPs, by the Service's name; Services that
+    /// have no more than those are not here.
+    pub frontends: BTreeMap<NamespacedName, Frontends>,
+    /// The machines' own part in the network, by node name; every key of `nodes` is here.
+    pub hosts: BTreeMap<String, Host>,
+    /// Subnets whose pods leave the cluster with their node's address.
+    pub nat_outgoing: BTreeSet<String>,
     /// Pods that cannot have a port yet, and what each waits for or why it is refused.
     pub waiting: BTreeMap<NamespacedName, Waiting>,
     /// What the pods of a namespace share on each node, by namespace; only those with a limit.

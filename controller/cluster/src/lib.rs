@@ -10,6 +10,7 @@ mod adopt;
 pub mod annotations;
 mod changes;
 pub mod desired;
+pub mod edge;
 mod hash;
 mod ipam;
 pub mod name;

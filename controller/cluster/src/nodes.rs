@@ -184,6 +184,7 @@ mod tests {
                 ..Meta::default()
             },
             internal_ips: ips.iter().map(|ip| ip.to_string()).collect(),
+            ready: None,
         }
     }
 

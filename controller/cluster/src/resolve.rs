@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use crate::addr::Family;
 use crate::annotations;
 use crate::desired::{self, DesiredState, SubnetKind, Usage, Waiting};
+use crate::edge;
 use crate::ipam::{self, Want, claim};
 use crate::name::{Kind, NamespacedName, ObjectRef};
 use crate::nodes;
@@ -97,6 +98,9 @@ pub fn resolve(view: &ClusterView, settings: &Settings, state: &mut State) -> De
             .extend(limits.map(|limits| (name.clone(), limits)));
     }
     desired.services = services::services(view, &desired, &mut problems);
+    desired.hosts = edge::hosts(view, &desired, &mut problems);
+    desired.nat_outgoing = edge::nat_outgoing(view, &desired, &mut problems);
+    desired.frontends = edge::frontends(view, &desired, &mut problems);
     problems.sort();
     problems.dedup();
     desired.problems = problems;

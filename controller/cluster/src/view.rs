@@ -95,6 +95,8 @@ pub struct Node {
     pub meta: Meta,
     /// `status.addresses` of type `InternalIP`, in order.
     pub internal_ips: Vec<String>,
+    /// `status.conditions[type=Ready]`; `None` where the manifest has none.
+    pub ready: Option<bool>,
 }
 
 /// A namespace.
@@ -147,6 +149,31 @@ pub struct Service {
     pub external_name: bool,
     /// `spec.publishNotReadyAddresses`
     pub publish_not_ready: bool,
+    /// How it is reached besides its cluster IPs.
+    pub exposure: Exposure,
+}
+
+/// How a Service is reached besides its cluster IPs.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Exposure {
+    /// `spec.type` is `LoadBalancer`.
+    pub load_balancer: bool,
+    /// `spec.ports[].nodePort`, by protocol and port at the virtual address.
+    pub node_ports: BTreeMap<(Protocol, u16), u16>,
+    /// `spec.externalIPs`
+    pub external_ips: Vec<String>,
+    /// `spec.externalTrafficPolicy` is `Local`.
+    pub external_local: bool,
+    /// `spec.healthCheckNodePort`
+    pub health_check_node_port: Option<u16>,
+    /// `spec.loadBalancerClass`
+    pub load_balancer_class: Option<String>,
+    /// `spec.loadBalancerIP`
+    pub load_balancer_ip: Option<String>,
+    /// `spec.loadBalancerSourceRanges`
+    pub source_ranges: Vec<String>,
+    /// `status.loadBalancer.ingress[].ip`
+    pub ingress: Vec<String>,
 }
 
 /// A port of a Service.
@@ -233,6 +260,8 @@ pub struct Subnet {
     pub vlan: String,
     /// `spec.mtu`
     pub mtu: Option<u32>,
+    /// `spec.natOutgoing`
+    pub nat_outgoing: bool,
     /// `spec.protocol`: `IPv4`, `IPv6` or `Dual`; empty: whatever the prefixes are.
     pub protocol: String,
     /// `spec.private`: closed to others.

@@ -20,6 +20,7 @@ pub fn two_nodes() -> ClusterView {
             view::Node {
                 meta: Meta::default(),
                 internal_ips: vec![format!("172.30.0.{number}")],
+                ready: None,
             },
         );
     }

@@ -15,7 +15,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1 as meta;
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use serde_json::Value;
 
-use super::{FieldError, typed};
+use super::{FieldError, exposure, typed};
 
 /// The label by which a slice says whose it is.
 const SERVICE_NAME: &str = "kubernetes.io/service-name";
@@ -31,8 +31,12 @@ pub(super) fn node(
     problems: &mut Vec<Problem>,
 ) -> Result<Node, FieldError> {
     let node: api::Node = typed::read(value, id, nothing_neutral, problems)?;
-    let addresses = node.status.and_then(|s| s.addresses).unwrap_or_default();
+    let status = node.status.unwrap_or_default();
+    let addresses = status.addresses.unwrap_or_default();
+    let mut conditions = status.conditions.iter().flatten();
+    let ready = conditions.find(|condition| condition.type_ == "Ready");
     Ok(Node {
+        ready: ready.map(|condition| condition.status == "True"),
         meta: meta_of(node.metadata),
         internal_ips: addresses
             .into_iter()
@@ -118,6 +122,7 @@ pub(super) fn service(
     let service: api::Service = typed::read(value, id, nothing_neutral, problems)?;
     let spec = service.spec.unwrap_or_default();
     report_unsupported(&spec, id, problems);
+    let exposure = exposure::read(&spec, service.status.as_ref())?;
     let mut ports = Vec::new();
     for (index, port) in spec.ports.into_iter().flatten().enumerate() {
         let field = format!("spec.ports[{index}]");
@@ -149,6 +154,7 @@ pub(super) fn service(
         ports,
         external_name: spec.type_.as_deref() == Some("ExternalName"),
         publish_not_ready: spec.publish_not_ready_addresses.unwrap_or(false),
+        exposure,
     })
 }
 
@@ -162,9 +168,6 @@ fn report_unsupported(spec: &api::ServiceSpec, id: &ObjectRef, problems: &mut Ve
             "reach the Service by its cluster IP, or leave the field out",
         ));
     };
-    if let Some(kind @ ("NodePort" | "LoadBalancer")) = spec.type_.as_deref() {
-        ignored("spec.type", kind);
-    }
     if let Some(affinity) = spec.session_affinity.as_deref().filter(|a| *a != "None") {
         ignored("spec.sessionAffinity", affinity);
     }
@@ -173,13 +176,6 @@ fn report_unsupported(spec: &api::ServiceSpec, id: &ObjectRef, problems: &mut Ve
     }
     if let Some(distribution) = &spec.traffic_distribution {
         ignored("spec.trafficDistribution", distribution);
-    }
-    if spec
-        .external_ips
-        .as_ref()
-        .is_some_and(|ips| !ips.is_empty())
-    {
-        ignored("spec.externalIPs", "an external address");
     }
 }
 

@@ -37,6 +37,8 @@ pub(super) struct SubnetSpec {
     #[serde(default)]
     pub(super) mtu: Option<u32>,
     #[serde(default)]
+    pub(super) nat_outgoing: bool,
+    #[serde(default)]
     pub(super) protocol: String,
     #[serde(default)]
     pub(super) private: bool,
@@ -207,7 +209,7 @@ mod tests {
             json!({
                 "default": true, "cidrBlock": "10.0.0.0/24", "gateway": "10.0.0.1",
                 "excludeIps": ["10.0.0.2"], "namespaces": ["a"], "namespaceSelectors": [selector],
-                "vlan": "v", "mtu": 1400, "protocol": "Dual", "private": true,
+                "vlan": "v", "mtu": 1400, "natOutgoing": true, "protocol": "Dual", "private": true,
                 "allowSubnets": ["10.1.0.0/16"], "allowEWTraffic": true,
                 "acls": [{"direction": "to-lport", "priority": 1, "match": "ip", "action": "drop"}],
                 "logicalGateway": true, "u2oInterconnection": true,

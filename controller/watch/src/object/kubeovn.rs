@@ -52,6 +52,7 @@ pub(super) fn subnet(
         namespace_selectors,
         vlan: spec.vlan,
         mtu: spec.mtu,
+        nat_outgoing: spec.nat_outgoing,
         protocol: spec.protocol,
         private: spec.private,
         allow_subnets: spec.allow_subnets,

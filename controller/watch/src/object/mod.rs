@@ -2,6 +2,7 @@
 
 mod core;
 mod crd;
+mod exposure;
 mod kubeovn;
 mod policy;
 mod policy_crd;
