@@ -123,10 +123,15 @@ impl Compiler {
             ip_pools: _,
             kept: _,
             vips: _,
+            frontends,
+            hosts,
+            nat_outgoing,
         } = &*state;
         let same_frame = *nodes == before.nodes
             && *provider_networks == before.provider_networks
-            && *subnets == before.subnets;
+            && *subnets == before.subnets
+            && *hosts == before.hosts
+            && *nat_outgoing == before.nat_outgoing;
         if !same_frame || self.pieces.is_empty() {
             self.network = Network::new(&state);
             let known = self.pieces.keys().map(|piece| Piece::clone(piece));
@@ -158,6 +163,16 @@ impl Compiler {
         }
         let changed = different(&before.services, services).cloned();
         dirty.extend(changed.map(Piece::Service));
+        for name in different(&before.frontends, frontends) {
+            dirty.insert(Piece::Service(name.clone()));
+            // Who answers for an address, and who did.
+            let both = [&before.frontends, frontends].into_iter();
+            let balanced = both
+                .filter_map(|all| all.get(name))
+                .flat_map(|f| &f.balanced);
+            let announced = balanced.filter_map(|b| b.announced.as_ref()?.node.clone());
+            nodes.extend(announced);
+        }
         (dirty, Nodes::Some(nodes))
     }
 

@@ -5,7 +5,7 @@ use std::net::IpAddr;
 
 use ipnet::IpNet;
 
-use super::hosts::{Candidate, elect, has_uplink};
+use super::hosts::{Candidate, candidates, elect, has_uplink};
 use super::pool::Pools;
 use super::{Announced, Balanced, Frontends, LB_CLASS};
 use crate::addr::{Family, is_host};
@@ -82,11 +82,7 @@ impl<'a> Index<'a> {
             desired,
             pools: Pools::new(view, desired, problems),
             cluster_ips: cluster_ips.collect(),
-            candidates: desired
-                .hosts
-                .iter()
-                .map(|(name, host)| Candidate::new(name, host))
-                .collect(),
+            candidates: candidates(view),
             pods: pods.flat_map(|pod| pod.addresses()).collect(),
             node_ports: BTreeMap::new(),
             external: BTreeMap::new(),
@@ -330,8 +326,7 @@ impl<'a> Index<'a> {
                 continue;
             };
             let usable = self.candidates.iter().filter(|node| {
-                node.host.ready
-                    && has_uplink(self.desired, &announced.subnet, node.name)
+                has_uplink(self.desired, &announced.subnet, node.name)
                     && local.as_ref().is_none_or(|local| local.contains(node.name))
             });
             let node = elect(address, usable);

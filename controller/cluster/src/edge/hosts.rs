@@ -44,7 +44,6 @@ pub(crate) fn hosts(
         });
         let host = Host {
             mac: host_mac(name, &addresses),
-            ready: node.ready.unwrap_or(true) && !node.meta.labels.contains_key(EXCLUDED),
             network: network.map(|network| network.to_string()),
             addresses,
         };
@@ -150,19 +149,25 @@ pub(crate) fn nat_outgoing(
     subnets
 }
 
-/// A node as the election sees it.
+/// A node that may answer for others' addresses.
 pub(super) struct Candidate<'a> {
     /// A hash of its name.
     hash: u64,
     pub(super) name: &'a str,
-    pub(super) host: &'a Host,
 }
 
-impl<'a> Candidate<'a> {
-    pub(super) fn new(name: &'a str, host: &'a Host) -> Self {
-        let hash = u64::from_be_bytes(crate::hash::bytes(&[name]));
-        Candidate { hash, name, host }
-    }
+/// Nodes that are ready, and not excluded from load balancers.
+pub(super) fn candidates(view: &ClusterView) -> Vec<Candidate<'_>> {
+    let usable = view
+        .nodes
+        .iter()
+        .filter(|(_, node)| node.ready.unwrap_or(true) && !node.meta.labels.contains_key(EXCLUDED));
+    usable
+        .map(|(name, _)| Candidate {
+            hash: u64::from_be_bytes(crate::hash::bytes(&[name])),
+            name,
+        })
+        .collect()
 }
 
 /// Which of the nodes answers for an address: the highest hash of both, so that a node that comes

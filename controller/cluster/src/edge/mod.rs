@@ -28,8 +28,6 @@ pub struct Host {
     /// The Ethernet address of its port `sluice0`, and of the node where it answers for others'
     /// addresses: [`host_mac`].
     pub mac: MacAddr,
-    /// It may take traffic for others: it is ready, and not excluded from load balancers.
-    pub ready: bool,
     /// The underlay subnet that its own addresses are on, by an uplink of its dataplane; none:
     /// its kernel has a network interface of its own.
     pub network: Option<String>,
