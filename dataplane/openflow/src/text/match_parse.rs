@@ -215,6 +215,12 @@ impl Builder {
                     info.prereq.in_words()
                 )));
             }
+            if entry.field.is_original_tuple() && !crate::check::has_connection(&self.matching) {
+                return Err(TextError::new(format!(
+                    "{}: its prerequisite is missing (ct_state with a connection, such as +trk+est)",
+                    info.name
+                )));
+            }
         }
         Ok(())
     }

@@ -186,6 +186,10 @@ mod tests {
                 "tcp_dst: its prerequisite is missing (tcp or tcp6)",
             ),
             (
+                "ip,ct_nw_src=1.2.3.4,actions=drop",
+                "ct_nw_src: its prerequisite is missing (ct_state with a connection, such as +trk+est)",
+            ),
+            (
                 "tcp,udp,actions=drop",
                 "nw_proto is given twice, differently",
             ),
