@@ -22,6 +22,7 @@ mod fields;
 mod http;
 mod inside;
 mod kinds;
+mod mimic;
 mod options;
 mod patch;
 mod resource;
@@ -83,6 +84,7 @@ impl ApiServer {
             .then(|| Certificates::generate(&address.ip().to_string()))
             .transpose()?;
         let directory = directory(&options, address.port())?;
+        let (endpoints, kubelet) = (options.endpoints, options.kubelet);
         let mut credentials = Credentials::default();
         let scheme = if options.tls { "https" } else { "http" };
         let url = format!("{scheme}://{address}");
@@ -101,11 +103,18 @@ impl ApiServer {
         };
         let tls = certificates.as_ref().map(server::acceptor).transpose()?;
         let serving = server::serve(listener, tls, caller.clone());
-        let tasks = vec![tokio::spawn(async move {
+        let mut tasks = vec![tokio::spawn(async move {
             if let Err(error) = serving.await {
                 tracing::debug!("the API server ends: {error:#}");
             }
         })];
+        let weak = Arc::downgrade(&caller.store);
+        if endpoints {
+            tasks.push(tokio::spawn(mimic::endpoints(weak.clone())));
+        }
+        if kubelet {
+            tasks.push(tokio::spawn(mimic::kubelet(weak)));
+        }
         let mut server = ApiServer {
             caller,
             url,

@@ -125,7 +125,11 @@ fn resource(row: &Row) -> Resource {
         kind: row.2.into(),
         namespaced: row.3,
         short_names: words(row.4),
-        categories: Vec::new(),
+        categories: match row.1 {
+            "pods" | "services" | "deployments" | "replicasets" | "statefulsets" | "daemonsets"
+            | "jobs" => vec!["all".into()],
+            _ => Vec::new(),
+        },
         subresources: words(row.5),
         custom: None,
     }

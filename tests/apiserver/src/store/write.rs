@@ -325,10 +325,10 @@ impl Store {
         let managers = managers.unwrap_or_else(|| {
             // An explicit empty list resets ownership.
             let reset = given_managed == Some(json!([{}])) || given_managed == Some(json!([]));
-            let mut managers = if reset {
-                Managers::default()
-            } else {
-                Managers::of(old)
+            let mut managers = match given_managers(given_managed) {
+                _ if reset => Managers::default(),
+                Some(given) => given,
+                None => Managers::of(old),
             };
             managers.update(&manager(w), old, &object, &shape(resource), &now);
             managers
@@ -712,6 +712,12 @@ fn check_finalizers(w: &Write, old: &Value, new: &Value) -> Result<(), Refusal> 
         about(w.resource, w.name),
         &[FieldError::forbidden("metadata.finalizers", &why)],
     ))
+}
+
+/// Managers as a client wrote them, if it did.
+fn given_managers(list: Option<Value>) -> Option<Managers> {
+    let managers = Managers::of(&json!({"metadata": {"managedFields": list?}}));
+    (!managers.0.is_empty()).then_some(managers)
 }
 
 fn conflicts(found: &[(String, String, String)]) -> Refusal {
