@@ -12,6 +12,7 @@ use net::{MacAddr, VlanId, Vni};
 use crate::addr::Family;
 pub use crate::edge::{Balanced, Frontends, Host};
 use crate::name::NamespacedName;
+use crate::policy::Policies;
 use crate::problem::Problem;
 
 /// The whole network.
@@ -34,6 +35,8 @@ pub struct DesiredState {
     pub hosts: BTreeMap<String, Host>,
     /// Subnets whose pods leave the cluster with their node's address.
     pub nat_outgoing: BTreeSet<String>,
+    /// What network policies say.
+    pub policies: Policies,
     /// Pods that cannot have a port yet, and what each waits for or why it is refused.
     pub waiting: BTreeMap<NamespacedName, Waiting>,
     /// What the pods of a namespace share on each node, by namespace; only those with a limit.

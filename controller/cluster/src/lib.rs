@@ -16,6 +16,7 @@ mod ipam;
 pub mod name;
 mod nodes;
 pub mod podapi;
+pub mod policy;
 pub mod portname;
 pub mod problem;
 mod qos;

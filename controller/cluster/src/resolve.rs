@@ -9,6 +9,7 @@ use crate::edge;
 use crate::ipam::{self, Want, claim};
 use crate::name::{Kind, NamespacedName, ObjectRef};
 use crate::nodes;
+use crate::policy;
 use crate::portname::{DEFAULT_INTERFACE, port_name};
 use crate::problem::Problem;
 use crate::qos;
@@ -101,6 +102,7 @@ pub fn resolve(view: &ClusterView, settings: &Settings, state: &mut State) -> De
     desired.hosts = edge::hosts(view, &desired, &mut problems);
     desired.nat_outgoing = edge::nat_outgoing(view, &desired, &mut problems);
     desired.frontends = edge::frontends(view, &desired, &mut problems);
+    desired.policies = policy::policies(view, &desired, &mut problems);
     problems.sort();
     problems.dedup();
     desired.problems = problems;

@@ -8,6 +8,7 @@ use cluster::NamespacedName;
 use cluster::desired::DesiredState;
 use net::GroupId;
 
+use crate::feature::policy;
 use crate::flow::{FlowId, FlowSet, Group, Installed};
 use crate::network::Network;
 use crate::shared::{self, Piece};
@@ -126,6 +127,7 @@ impl Compiler {
             frontends,
             hosts,
             nat_outgoing,
+            policies: _, // looked at by `policy::concerned`
         } = &*state;
         let same_frame = *nodes == before.nodes
             && *provider_networks == before.provider_networks
@@ -173,6 +175,10 @@ impl Compiler {
             let announced = balanced.filter_map(|b| b.announced.as_ref()?.node.clone());
             nodes.extend(announced);
         }
+        let Some(judged) = policy::concerned(before, &state) else {
+            return (dirty, Nodes::All);
+        };
+        nodes.extend(judged);
         (dirty, Nodes::Some(nodes))
     }
 
@@ -260,7 +266,7 @@ impl Compiler {
 }
 
 /// Names whose values are not the same in both.
-fn different<'a, K: Ord, V: PartialEq>(
+pub(crate) fn different<'a, K: Ord, V: PartialEq>(
     a: &'a BTreeMap<K, V>,
     b: &'a BTreeMap<K, V>,
 ) -> impl Iterator<Item = &'a K> {

@@ -1,6 +1,7 @@
 //! Registers, connection marks and zones, each with a name. Nothing else in this crate writes a
 //! register's number.
 
+use cluster::desired::Protocol;
 use openflow::{Field, SubField};
 
 /// Bits of a register or of the connection's mark, by what they say.
@@ -101,10 +102,32 @@ named! {
     NODE = Reg3[0, 32] [];
     /// The address that was asked for, while its answer is written.
     ASKED = Reg13[0, 32] [];
+    /// The policy set that judges the packet; 0 is none.
+    POLICY_SET = Reg6[0, 32] [];
+    /// Who the other end of the connection is, if it is a pod that a policy names.
+    PEER = Reg7[0, 32] [];
+    /// Which addresses that the policy set names the other end's is among.
+    BLOCK = Reg8[0, 32] [];
+    /// The destination port that policies see.
+    L4_PORT = Reg9[0, 16] [];
+    /// The protocol that policies see.
+    L4_PROTOCOL = Reg9[16, 2] [(0, "other"), (1, "TCP"), (2, "UDP"), (3, "SCTP")];
+    /// A rule of the Admin tier has passed the packet on to the next tier.
+    PASSED_ADMIN = Reg9[18, 1] [(0, "no"), (1, "yes")];
+    /// A rule of the Baseline tier has ended the tier.
+    PASSED_BASELINE = Reg9[19, 1] [(0, "no"), (1, "yes")];
+    /// A pod reaches itself.
+    SELF = Reg9[20, 1] [(0, "no"), (1, "yes")];
+    /// A policy denies the packet.
+    DENIED = Reg9[21, 1] [(0, "no"), (1, "yes")];
     /// The connection goes to a Service, and its destination was translated.
     CT_SERVICE = CtMark[0, 1] [(0, "no"), (1, "yes")];
     /// Replies of the connection are routed, whatever MAC address they are sent to.
     CT_ROUTED = CtMark[1, 1] [(0, "no"), (1, "yes")];
+    /// Policies have let the connection through.
+    CT_ALLOWED = CtMark[16, 1] [(0, "no"), (1, "yes")];
+    /// Policies do not let the connection through any more.
+    CT_STOPPED = CtMark[17, 1] [(0, "no"), (1, "yes")];
 }
 
 const _: () = {
@@ -119,6 +142,15 @@ const _: () = {
         a += 1;
     }
 };
+
+/// [`L4_PROTOCOL`] of a protocol.
+pub const fn l4_protocol(protocol: Protocol) -> u32 {
+    match protocol {
+        Protocol::Tcp => 1,
+        Protocol::Udp => 2,
+        Protocol::Sctp => 3,
+    }
+}
 
 /// A zone of the connection tracker.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

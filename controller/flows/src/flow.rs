@@ -71,15 +71,20 @@ impl Flow {
     }
 
     /// Only packets whose register bits have this value.
-    pub fn is(mut self, named: &Named, value: u32) -> Self {
+    pub fn is(self, named: &Named, value: u32) -> Self {
+        self.is_masked(named, value, named.sub().ones() as u32)
+    }
+
+    /// Only packets whose register bits have this value where the mask has ones.
+    pub fn is_masked(mut self, named: &Named, value: u32, mask: u32) -> Self {
         // Several named fields may share a register: add to what is matched of it already.
         let old = self.matching.get(named.field);
         let (old_value, old_mask) = old.map_or((0, 0), |f| (f.value, f.mask));
-        self.matching = self.matching.with_masked(
-            named.field,
-            old_value | named.place(value),
-            old_mask | named.mask(),
-        );
+        let mask = old_mask | named.place(mask);
+        if mask != 0 {
+            let value = old_value | named.place(value);
+            self.matching = self.matching.with_masked(named.field, value, mask);
+        }
         self
     }
 

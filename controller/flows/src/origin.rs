@@ -24,6 +24,7 @@ pub enum Feature {
     L2 = 11,
     Tunnel = 12,
     Output = 13,
+    Policy = 30,
 }
 
 /// The high byte of every cookie that this controller gives.
@@ -42,6 +43,11 @@ impl Origin {
     /// Of an object of the cluster.
     pub fn object(feature: Feature, object: &ObjectRef) -> Self {
         Origin::labelled(feature, object.to_string())
+    }
+
+    /// Of a part of an object, which has a cookie of its own and so counts its own packets.
+    pub fn part(feature: Feature, object: &ObjectRef, part: &str) -> Self {
+        Origin::labelled(feature, format!("{object} {part}"))
     }
 
     /// Of the pipeline itself, whatever the cluster holds.

@@ -21,6 +21,14 @@ pub enum Table {
     ConntrackState = 35,
     Service = 40,
     PolicyEgress = 50,
+    EgressPeer = 51,
+    EgressBlock = 52,
+    EgressRule = 53,
+    IngressSet = 54,
+    IngressPeer = 55,
+    IngressBlock = 56,
+    IngressRule = 57,
+    PolicyCommit = 58,
     Routing = 60,
     Gateway = 70,
     PolicyIngress = 80,
@@ -89,13 +97,29 @@ tables! {
         => Goto(Table::Service);
     Service "Chooses an endpoint for new connections to a Service."
         => Goto(Table::PolicyEgress);
-    PolicyEgress "What the sender's policies allow (nothing here yet)."
+    PolicyEgress "Lets answers pass, and reads what policies judge by."
+        => Goto(Table::Routing);
+    EgressPeer "Says which pod a destination is, for the sender's policies."
+        => Goto(Table::EgressBlock);
+    EgressBlock "Says which of the addresses that the sender's policies name a destination is among."
+        => Goto(Table::EgressRule);
+    EgressRule "What the sender's policies say."
+        => Drop("under policies that nobody knows");
+    IngressSet "Says which policies hold for the receiver."
+        => Goto(Table::PolicyCommit);
+    IngressPeer "Says which pod a source is, for the receiver's policies."
+        => Goto(Table::IngressBlock);
+    IngressBlock "Says which of the addresses that the receiver's policies name a source is among."
+        => Goto(Table::IngressRule);
+    IngressRule "What the receiver's policies say."
+        => Drop("under policies that nobody knows");
+    PolicyCommit "Remembers connections that policies let through, and drops what they do not."
         => Goto(Table::Routing);
     Routing "Finds the network and MAC address of a destination beyond the router."
         => Goto(Table::Gateway);
     Gateway "Translates sources: so far, of pods that reach themselves through a Service."
         => Goto(Table::PolicyIngress);
-    PolicyIngress "What the receiver's policies allow (nothing here yet)."
+    PolicyIngress "Nothing any more: receivers are judged in IngressRule, before sources are translated."
         => Goto(Table::QosFromPod);
     QosFromPod "Holds a pod to its egress rate."
         => Goto(Table::PacketsFromPod);

@@ -3,7 +3,7 @@
 use cluster::{Kind, ObjectRef};
 use openflow::{Action, Field};
 
-use crate::fields::{FROM, FROM_POD, FROM_TUNNEL, FROM_UPLINK, NET};
+use crate::fields::{FROM, FROM_POD, FROM_TUNNEL, FROM_UPLINK, NET, POLICY_SET};
 use crate::flow::{Flow, FlowSet};
 use crate::origin::{Feature, Origin};
 use crate::tables::Table;
@@ -19,19 +19,20 @@ pub const TAGGED: u16 = 0x1000;
 pub fn flows(view: &View<'_>, set: &mut FlowSet) {
     for (pod, port) in view.local_pods() {
         let origin = Origin::object(Feature::Classify, &pod.object());
-        set.add(
-            &origin,
-            Flow::new(
-                Table::Classify,
-                KNOWN,
-                "What a pod sends is in the network of its subnet.",
-            )
-            .when(Field::InPort, port.0)
-            .when(Field::VlanVid, 0u16)
-            .load(&FROM, FROM_POD)
-            .load(&NET, view.subnet(pod).net)
-            .goto(Table::SpoofGuard),
-        );
+        let mut flow = Flow::new(
+            Table::Classify,
+            KNOWN,
+            "What a pod sends is in the network of its subnet, and under the pod's policies.",
+        )
+        .when(Field::InPort, port.0)
+        .when(Field::VlanVid, 0u16)
+        .load(&FROM, FROM_POD)
+        .load(&NET, view.subnet(pod).net);
+        let policies = view.state.policies.pods.get(&pod.pod.name);
+        if let Some(egress) = policies.and_then(|policies| policies.egress) {
+            flow = flow.load(&POLICY_SET, egress);
+        }
+        set.add(&origin, flow.goto(Table::SpoofGuard));
         set.add(
             &origin,
             Flow::new(

@@ -31,7 +31,7 @@ pub fn everywhere(set: &mut FlowSet) {
             .is(&CT_ROUTED, 1)
             .load(&ROUTE, 1)
             .load(&CROSS, 1)
-            .goto(Table::Routing),
+            .goto(Table::PolicyEgress),
         );
     }
     for state in [EST, REL] {
@@ -40,10 +40,10 @@ pub fn everywhere(set: &mut FlowSet) {
             Flow::new(
                 Table::ConntrackState,
                 KNOWN,
-                "What belongs to a known connection needs no Service and no policy.",
+                "What belongs to a known connection needs no Service.",
             )
             .ct_state(TRK | state, 0)
-            .goto(Table::Routing),
+            .goto(Table::PolicyEgress),
         );
     }
 }
@@ -59,7 +59,7 @@ pub fn flows(view: &View<'_>, set: &mut FlowSet) {
             ZONE_PODS,
             true,
             vec![mark(&[&CT_ROUTED])],
-            Table::Routing,
+            Table::PolicyEgress,
         ))
     };
     for subnet in view.underlays_here() {

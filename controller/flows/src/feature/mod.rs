@@ -9,6 +9,7 @@ pub mod l2;
 pub mod nd;
 pub mod output;
 pub mod pipeline;
+pub mod policy;
 pub mod qos;
 pub mod routing;
 pub mod service;
@@ -30,6 +31,7 @@ pub const ALL: &[Compile] = &[
     arp::flows,
     nd::flows,
     conntrack::flows,
+    policy::flows,
     routing::flows,
     hairpin::flows,
     qos::flows,

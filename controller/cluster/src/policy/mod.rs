@@ -1,0 +1,169 @@
+//! Network policies: which hold for which pod, and what each of their rules matches, with every
+//! selector resolved (docs/adr/0031-policies-by-identity.md).
+//!
+//! A pod's identity is a number for its namespace, labels and named ports: pods that no policy can
+//! tell apart share it, and a new policy changes nobody's. The policies that hold for a pod in one
+//! direction are its policy set, numbered too. Both numbers are hashes, so that they are the same
+//! after every restart and on every node.
+
+mod classes;
+mod problems;
+mod rules;
+mod sets;
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use ipnet::IpNet;
+
+use crate::desired::{DesiredState, Protocol, SubnetKind};
+use crate::name::{NamespacedName, ObjectRef};
+use crate::problem::Problem;
+use crate::view::{Action, ClusterView};
+
+/// What policies say of every pod.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Policies {
+    /// There is a policy in the cluster: connections are remembered for it.
+    pub active: bool,
+    /// By pod; pods that have addresses only.
+    pub pods: BTreeMap<NamespacedName, PodPolicy>,
+    /// By number; those that hold for a pod only.
+    pub sets: BTreeMap<u32, PolicySet>,
+    /// Identities, with the pods that have them.
+    pub members: BTreeMap<u32, Vec<NamespacedName>>,
+    /// Addresses of pods that stand on physical networks, among machines that are no pods.
+    pub underlay_pods: Vec<IpAddr>,
+    /// By node name, the addresses it has.
+    pub node_addresses: BTreeMap<String, Vec<IpAddr>>,
+}
+
+/// What policies say of one pod.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PodPolicy {
+    /// Its identity, from 1.
+    pub identity: u32,
+    /// The policy set of what it gets; none: everything.
+    pub ingress: Option<u32>,
+    /// The policy set of what it sends.
+    pub egress: Option<u32>,
+}
+
+/// The policies that hold for some pods in one direction.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PolicySet {
+    /// NetworkPolicies that isolate: what no rule of theirs allows is denied.
+    pub isolated_by: Vec<ObjectRef>,
+    /// Rules, the tiers in order; within [`Tier::Admin`] and [`Tier::Baseline`] the first that
+    /// matches decides.
+    pub rules: Vec<SetRule>,
+}
+
+/// When a rule is asked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Tier {
+    /// Before NetworkPolicies.
+    Admin,
+    /// With the NetworkPolicies, all at once.
+    Namespace,
+    /// Where no NetworkPolicy isolates.
+    Baseline,
+}
+
+/// A rule, as it stands in a policy set.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SetRule {
+    /// The policy.
+    pub policy: ObjectRef,
+    /// The rule: `ingress[0]`, or with its name `ingress[0] (name)`.
+    pub part: String,
+    /// When it is asked.
+    pub tier: Tier,
+    /// What becomes of what it matches.
+    pub action: Action,
+    /// What it matches: any of these.
+    pub scopes: Vec<Scope>,
+}
+
+/// Peers with ports.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Scope {
+    /// The other end of the connection.
+    pub peers: Arc<Peers>,
+    /// The destination's ports, any of these; `None` is all there is, of any protocol.
+    pub ports: Option<Vec<Ports>>,
+}
+
+/// Destination ports of a protocol, both ends included.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Ports {
+    /// The protocol.
+    pub protocol: Protocol,
+    /// The first.
+    pub first: u16,
+    /// The last.
+    pub last: u16,
+}
+
+/// Ends of connections.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Peers {
+    /// Everybody.
+    pub any: bool,
+    /// Every pod that has an address of ours.
+    pub all_pods: bool,
+    /// Pods by identity, in order.
+    pub identities: Vec<u32>,
+    /// Addresses.
+    pub blocks: Vec<Block>,
+}
+
+/// A prefix less other prefixes.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Block {
+    /// The prefix.
+    pub cidr: IpNet,
+    /// Not these; all inside.
+    pub except: Vec<IpNet>,
+}
+
+/// Resolves every policy of the view for the pods of the desired state.
+pub(crate) fn policies(
+    view: &ClusterView,
+    desired: &DesiredState,
+    problems: &mut Vec<Problem>,
+) -> Policies {
+    let index = sets::Index::new(view, desired);
+    if index.is_empty() {
+        return Policies::default();
+    }
+    let resolved = index.resolve(problems);
+    let mut policies = Policies {
+        active: true,
+        sets: resolved.sets,
+        node_addresses: index.node_addresses,
+        ..Policies::default()
+    };
+    for (number, class) in index.classes.iter() {
+        let (ingress, egress) = resolved.of_class[number];
+        let identity = class.identity;
+        for name in &class.pods {
+            let pod = PodPolicy {
+                identity,
+                ingress,
+                egress,
+            };
+            policies.pods.insert((*name).clone(), pod);
+        }
+        let names = class.pods.iter().map(|name| (*name).clone());
+        policies.members.insert(identity, names.collect());
+    }
+    let underlay = |subnet: &str| {
+        let subnet = desired.subnets.get(subnet);
+        subnet.is_some_and(|s| matches!(s.kind, SubnetKind::Underlay { .. }))
+    };
+    let on_underlay = desired.pods.values().filter(|pod| underlay(&pod.subnet));
+    policies.underlay_pods = on_underlay.flat_map(|pod| pod.addresses()).collect();
+    policies
+}
