@@ -67,6 +67,9 @@ struct Values {
     /// MTU of underlay subnets that name none, bytes of IP [default: 1500]
     #[arg(long, value_name = "BYTES")]
     underlay_mtu: Option<u16>,
+    /// Addresses that one node's pods have in a row: a power of two, or 1 for none [default: 64]
+    #[arg(long, value_name = "ADDRESSES")]
+    address_block: Option<u32>,
     /// What is logged: error, warn, info, debug, trace, or by module [default: info]
     #[arg(long, value_name = "FILTER")]
     log: Option<String>,
@@ -149,6 +152,7 @@ impl Flags {
                 overlay_mtu: mtu("overlay-mtu", overlay_mtu.unwrap_or(default.overlay_mtu))?,
                 underlay_mtu: mtu("underlay-mtu", underlay_mtu.unwrap_or(default.underlay_mtu))?,
                 written_first,
+                block_bits: block_bits(given.address_block.or(file.address_block))?,
             },
             log: given.log.or(file.log).unwrap_or_else(|| "info".into()),
         })
@@ -176,6 +180,20 @@ fn mtu(flag: &str, value: u16) -> Result<u16, UsageError> {
     } else {
         Err(UsageError(format!(
             "--{flag} {value}: give 68 to 9900 bytes"
+        )))
+    }
+}
+
+/// A block of addresses as a power of two.
+fn block_bits(addresses: Option<u32>) -> Result<u8, UsageError> {
+    let Some(addresses) = addresses else {
+        return Ok(cluster::Settings::default().block_bits);
+    };
+    if addresses.is_power_of_two() && addresses <= 65_536 {
+        Ok(addresses.trailing_zeros() as u8)
+    } else {
+        Err(UsageError(format!(
+            "--address-block {addresses}: give a power of two up to 65536, or 1 for no blocks"
         )))
     }
 }
@@ -230,7 +248,8 @@ mod tests {
         let command = Flags::command();
         let long = command.get_arguments().filter_map(|a| a.get_long());
         for name in long.filter(|name| *name != "config") {
-            let value = if name.ends_with("mtu") { "1400" } else { "'x'" };
+            let is_number = name.ends_with("mtu") || name == "address-block";
+            let value = if is_number { "1400" } else { "'x'" };
             toml::from_str::<Values>(&format!("{name} = {value}")).unwrap();
         }
     }

@@ -1,7 +1,7 @@
 //! The state, from what stands on objects: what was written there is what must outlive a process.
 
 use std::collections::BTreeSet;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use net::MacAddr;
 
@@ -9,8 +9,9 @@ use crate::annotations;
 use crate::changes::Changes;
 use crate::name::{Kind, NamespacedName};
 use crate::nodes::by_age;
-use crate::state::{Allocation, Seen, State, SubnetState};
-use crate::view::{ClusterView, Pod};
+use crate::state::{Allocation, Seen, State, SubnetState, Workload};
+use crate::sticky;
+use crate::view::{ClusterView, Ip, Pod};
 
 impl State {
     /// What the objects of a cluster say of who holds what, and nothing else. Where two pods say
@@ -35,9 +36,10 @@ impl State {
         let mut addresses: BTreeSet<(String, IpAddr)> = BTreeSet::new();
         let mut macs: BTreeSet<(String, MacAddr)> = BTreeSet::new();
         for (name, pod) in by_age(&view.pods, |pod| pod.meta.created) {
-            let Some(held) = held(pod) else {
+            let Some(mut held) = held(pod) else {
                 continue;
             };
+            held.workload = sticky::workload(view, name, pod);
             let subnet = &held.subnet;
             let taken = held
                 .addresses()
@@ -46,7 +48,33 @@ impl State {
                 continue;
             }
             addresses.extend(held.addresses().map(|address| (subnet.clone(), address)));
-            state.hold(name, held);
+            state.pods.insert(name.clone(), held);
+        }
+        let mut free = |held: &Allocation| {
+            let subnet = &held.subnet;
+            let taken = held
+                .addresses()
+                .any(|a| addresses.contains(&(subnet.clone(), a)));
+            let free = !taken && macs.insert((subnet.clone(), held.mac));
+            if free {
+                addresses.extend(held.addresses().map(|a| (subnet.clone(), a)));
+            }
+            free
+        };
+        for ip in view.ips.values().filter(|ip| !ip.pod.is_empty()) {
+            let name = NamespacedName::new(&ip.namespace, &ip.pod);
+            if view.pods.contains_key(&name) {
+                continue;
+            }
+            if let Some(held) = kept(ip).filter(|held| free(held)) {
+                state.kept.insert(name, held);
+            }
+        }
+        for (name, vip) in &view.vips {
+            let held = allocation(&vip.subnet, &vip.given_v4, &vip.given_v6, &vip.given_mac);
+            if let Some(held) = held.filter(|held| free(held)) {
+                state.vips.insert(name.clone(), held);
+            }
         }
         state
     }
@@ -107,6 +135,39 @@ fn held(pod: &Pod) -> Option<Allocation> {
         v6,
         mac: get("mac_address")?.parse().ok()?,
         uid: pod.meta.uid.clone(),
+        node: pod.node.clone(),
+        workload: None,
+        seen: Seen(true),
+        written: Seen(true),
+    })
+}
+
+/// What an IP object says is kept for a pod that is not there.
+fn kept(ip: &Ip) -> Option<Allocation> {
+    let set = (ip.pod_type == "StatefulSet").then(|| sticky::ordinal(&ip.pod));
+    let workload = set.flatten().map(|(name, _)| Workload {
+        name: name.to_string(),
+        uid: None,
+    });
+    Some(Allocation {
+        node: (!ip.node.is_empty()).then(|| ip.node.clone()),
+        workload,
+        ..allocation(&ip.subnet, &ip.v4, &ip.v6, &ip.mac)?
+    })
+}
+
+fn allocation(subnet: &str, v4: &str, v6: &str, mac: &str) -> Option<Allocation> {
+    let v4: Option<Ipv4Addr> = v4.trim().parse().ok();
+    let v6: Option<Ipv6Addr> = v6.trim().parse().ok();
+    let mac: MacAddr = mac.trim().parse().ok()?;
+    (v4.is_some() || v6.is_some()).then(|| Allocation {
+        subnet: subnet.to_string(),
+        v4,
+        v6,
+        mac,
+        uid: None,
+        node: None,
+        workload: None,
         seen: Seen(true),
         written: Seen(true),
     })

@@ -89,11 +89,14 @@ pub const fn of(kind: Kind) -> Known {
 
 /// What is read from Pods.
 pub(crate) const POD: &[&str] = &[
+    "aaps",
     "egress_burst",
     "egress_rate",
     "ingress_burst",
     "ingress_rate",
     "ip_address",
+    "ip_family",
+    "ip_pool",
     "logical_switch",
     "mac_address",
 ];
@@ -102,7 +105,7 @@ pub(crate) const POD: &[&str] = &[
 pub(crate) const POD_WRITTEN: &[&str] = &["mtu"];
 
 /// What is read from Namespaces.
-pub(crate) const NAMESPACE: &[&str] = &["logical_switch"];
+pub(crate) const NAMESPACE: &[&str] = &["ip_pool", "logical_switch"];
 
 /// What is read from Pods, under our own prefix.
 pub(crate) const POD_OURS: &[&str] = &[
@@ -281,7 +284,7 @@ mod tests {
     fn annotations_that_speak_to_us_and_are_not_read_are_reported() {
         assert_eq!(
             unread(&[
-                ("ovn.kubernetes.io/ip_pool", "a"),
+                ("ovn.kubernetes.io/vip", "a"),
                 ("kube-ovn.io/ip_adress", "typo"),
                 ("sluice.io/cell", "b"),
                 ("net1.bank.ovn.kubernetes.io/ip_address", "c"),
@@ -295,7 +298,7 @@ mod tests {
                 "metadata.annotations[kube-ovn.io/ip_adress]",
                 "metadata.annotations[macvlan.bank.kubernetes.io/ip_address.net2]",
                 "metadata.annotations[net1.bank.ovn.kubernetes.io/ip_address]",
-                "metadata.annotations[ovn.kubernetes.io/ip_pool]",
+                "metadata.annotations[ovn.kubernetes.io/vip]",
                 "metadata.annotations[sluice.io/cell]",
             ]
         );

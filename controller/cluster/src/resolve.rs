@@ -4,17 +4,22 @@ use std::collections::BTreeMap;
 
 use crate::addr::Family;
 use crate::annotations;
-use crate::desired::{self, DesiredState, SubnetKind, Usage, Waiting};
+use crate::bindings::Bindings;
+use crate::desired::{self, DesiredState, Usage, Waiting};
 use crate::edge;
-use crate::ipam::{self, Want, claim};
+use crate::ipam::named::{self, NamedPool};
+use crate::ipam::ranges::RangeSet;
+use crate::ipam::{self, Presence};
 use crate::name::{Kind, NamespacedName, ObjectRef};
 use crate::nodes;
 use crate::policy;
 use crate::portname::{DEFAULT_INTERFACE, port_name};
 use crate::problem::Problem;
 use crate::qos;
+use crate::reserve;
 use crate::services;
-use crate::state::State;
+use crate::state::{Allocation, State};
+use crate::sticky;
 use crate::subnets::{self, SubnetPlan};
 use crate::view::{ClusterView, Pod};
 
@@ -29,6 +34,9 @@ pub struct Settings {
     /// A pod is told to switches only when its addresses stand on its Pod: whoever comes after us
     /// reads there who holds what.
     pub written_first: bool,
+    /// Addresses given unasked come from blocks of 2 to the power of this many, each of which is
+    /// one node's as far as the subnet has enough; 0: wherever a node is.
+    pub block_bits: u8,
 }
 
 impl Default for Settings {
@@ -37,6 +45,7 @@ impl Default for Settings {
             overlay_mtu: 1400,
             underlay_mtu: 1500,
             written_first: false,
+            block_bits: 6,
         }
     }
 }
@@ -50,33 +59,50 @@ pub fn resolve(view: &ClusterView, settings: &Settings, state: &mut State) -> De
     let mut problems: Vec<Problem> = view.problems.values().flatten().cloned().collect();
     let nodes = nodes::nodes(view, &mut problems);
     let provider_networks = nodes::provider_networks(view, &mut problems);
-    let plans = subnets::subnets(view, settings, &provider_networks, state, &mut problems);
-    let bindings = Bindings::new(view, &plans, &mut problems);
+    let mut plans = subnets::subnets(view, settings, &provider_networks, state, &mut problems);
+    let pools = named::named_pools(view, &mut plans, &mut problems);
+    let plans = plans;
+    let bindings = Bindings::new(view, &plans, &pools, &mut problems);
+    let reserved = reserve::reserved(view, &mut problems);
 
     let mut waiting = BTreeMap::new();
-    let mut wants = Vec::new();
+    let mut wants = reserve::of_vips(view, &plans, &mut problems);
+    wants.extend(reserve::of_absent_pods(
+        view,
+        &reserved,
+        &plans,
+        &mut problems,
+    ));
     for (name, pod) in &view.pods {
         let object = ObjectRef::namespaced(Kind::Pod, name);
         annotations::report_unread(&object, &pod.meta, &mut problems);
         if !takes_part(pod) {
             continue;
         }
-        match bindings.candidates(name, pod) {
-            Ok(candidates) => wants.push(Want {
-                name,
-                uid: pod.meta.uid.as_deref(),
-                created: pod.meta.created,
-                candidates,
-                claim: claim::read(&object, &pod.meta),
-            }),
+        match bindings.want(name, pod, reserved.get(name).copied()) {
+            Ok(want) => wants.push(want),
             Err(problem) => {
                 waiting.insert(name.clone(), Waiting::Refused(problem.to_string()));
                 problems.push(*problem);
             }
         }
     }
-    let exists = |name: &NamespacedName| view.pods.get(name).is_some_and(takes_part);
-    let unserved = ipam::assign(state, wants, &plans, exists, view.complete, &mut problems);
+    let presence = Presence {
+        pod: &|name: &NamespacedName| view.pods.get(name).is_some_and(takes_part),
+        kept: &|name: &NamespacedName, held: &Allocation| {
+            reserved.contains_key(name) || sticky::is_kept(view, name, held)
+        },
+        vip: &|name: &str| view.vips.contains_key(name),
+        complete: view.complete,
+    };
+    let unserved = ipam::assign(
+        state,
+        wants,
+        &plans,
+        settings.block_bits,
+        &presence,
+        &mut problems,
+    );
     waiting.extend(unserved);
 
     let mut desired = DesiredState {
@@ -88,6 +114,17 @@ pub fn resolve(view: &ClusterView, settings: &Settings, state: &mut State) -> De
             .collect(),
         waiting,
         usage: usage(&plans, state),
+        ip_pools: pool_usage(&pools, state),
+        kept: state
+            .kept
+            .iter()
+            .map(|(name, held)| (name.clone(), reserve::kept(held)))
+            .collect(),
+        vips: state
+            .vips
+            .iter()
+            .map(|(name, held)| (name.clone(), reserve::kept(held)))
+            .collect(),
         ..DesiredState::default()
     };
     add_pods(view, settings, state, &mut desired, &mut problems);
@@ -110,167 +147,52 @@ pub fn resolve(view: &ClusterView, settings: &Settings, state: &mut State) -> De
 }
 
 fn usage(plans: &BTreeMap<String, SubnetPlan>, state: &State) -> BTreeMap<String, Vec<Usage>> {
-    let mut usage = BTreeMap::new();
-    for (name, plan) in plans {
-        let entry = plan.pools.iter().map(|pool| Usage {
-            family: match pool.family() {
-                Family::V4 => "ipv4",
-                Family::V6 => "ipv6",
-            },
-            used: 0,
-            available: pool.size(),
-        });
-        usage.insert(name.clone(), entry.collect::<Vec<_>>());
-    }
-    for (_, allocation) in state.allocations() {
-        let subnet = plans
-            .get(&allocation.subnet)
-            .zip(usage.get_mut(&allocation.subnet));
-        let Some((plan, usage)) = subnet else {
-            continue;
+    let usage = plans.iter().map(|(name, plan)| {
+        let of = |pool: &ipam::pool::Pool| usage_of(state, name, pool.family(), pool.given(), None);
+        (name.clone(), plan.pools.iter().map(of).collect())
+    });
+    usage.collect()
+}
+
+fn pool_usage(pools: &BTreeMap<String, NamedPool>, state: &State) -> BTreeMap<String, Vec<Usage>> {
+    let usage = pools.iter().map(|(name, pool)| {
+        let of = |family: Family| {
+            let (all, given) = (pool.ranges(family), pool.given(family));
+            (!all.is_empty()).then(|| usage_of(state, &pool.subnet, family, given, Some(all)))
         };
-        for (pool, usage) in plan.pools.iter().zip(usage) {
-            if let Some(address) = allocation.address(pool.family()) {
-                usage.used += 1;
-                usage.available -= u128::from(pool.gives(address)).min(usage.available);
-            }
-        }
+        let families = [Family::V4, Family::V6].into_iter().filter_map(of);
+        (name.clone(), families.collect())
+    });
+    usage.collect()
+}
+
+/// What of `given` is free, and how many are held of `all`, or of the whole subnet.
+fn usage_of(
+    state: &State,
+    subnet: &str,
+    family: Family,
+    given: &RangeSet,
+    all: Option<&RangeSet>,
+) -> Usage {
+    let ledger = state.ledger.0.as_deref();
+    let book = ledger.and_then(|ledger| ledger.book(subnet, family));
+    let held_of = |ranges: &RangeSet| book.map_or(0, |book| book.held_of(ranges));
+    Usage {
+        family: match family {
+            Family::V4 => "ipv4",
+            Family::V6 => "ipv6",
+        },
+        used: match all {
+            Some(all) => held_of(all),
+            None => book.map_or(0, |book| book.len() as u128),
+        },
+        available: given.len().saturating_sub(held_of(given)),
     }
-    usage
 }
 
 /// True for pods that have a port of ours, and addresses.
 fn takes_part(pod: &Pod) -> bool {
     !pod.host_network && !pod.finished
-}
-
-/// Which subnets a pod can have its addresses from.
-struct Bindings<'a> {
-    plans: &'a BTreeMap<String, SubnetPlan>,
-    view: &'a ClusterView,
-    /// For each namespace with pods, the names in the order in which they are tried.
-    by_namespace: BTreeMap<&'a str, Vec<&'a str>>,
-}
-
-impl<'a> Bindings<'a> {
-    fn new(
-        view: &'a ClusterView,
-        plans: &'a BTreeMap<String, SubnetPlan>,
-        problems: &mut Vec<Problem>,
-    ) -> Self {
-        let default = subnets::default_subnet(view, plans, problems);
-        for (name, namespace) in &view.namespaces {
-            let object = ObjectRef::cluster(Kind::Namespace, name);
-            annotations::report_unread(&object, &namespace.meta, problems);
-            if let Some(annotation) = annotations::kube_ovn(&namespace.meta, "logical_switch") {
-                for subnet in names(annotation.value) {
-                    if !view.subnets.contains_key(subnet) {
-                        problems.push(Problem::refused(
-                            object.clone(),
-                            annotation.field(),
-                            format!("there is no Subnet {subnet:?}"),
-                            "create it, or correct the name",
-                        ));
-                    }
-                }
-            }
-        }
-        let mut by_namespace = BTreeMap::new();
-        for pod in view.pods.keys() {
-            let namespace = pod.namespace.as_str();
-            by_namespace.entry(namespace).or_insert_with(|| {
-                let annotation = view
-                    .namespaces
-                    .get(namespace)
-                    .and_then(|n| annotations::kube_ovn(&n.meta, "logical_switch"));
-                match annotation {
-                    Some(annotation) => names(annotation.value).collect(),
-                    None => subnets::bound_to(view, namespace, default),
-                }
-            });
-        }
-        Bindings {
-            plans,
-            view,
-            by_namespace,
-        }
-    }
-
-    fn candidates(
-        &self,
-        name: &'a NamespacedName,
-        pod: &'a Pod,
-    ) -> Result<Vec<&'a SubnetPlan>, Box<Problem>> {
-        let (field, names) = match annotations::kube_ovn(&pod.meta, "logical_switch") {
-            Some(annotation) => (annotation.field(), vec![annotation.value]),
-            None => {
-                let bound = self.by_namespace.get(name.namespace.as_str());
-                (String::new(), bound.cloned().unwrap_or_default())
-            }
-        };
-        let refused = |message: String, remedy: &str| {
-            let object = ObjectRef::namespaced(Kind::Pod, name);
-            Err(Box::new(Problem::refused(object, &field, message, remedy)))
-        };
-        let in_force: Vec<_> = names.iter().filter_map(|n| self.plans.get(*n)).collect();
-        let Some(first) = names.first() else {
-            return refused(
-                format!("Namespace {} has no subnet; the pod waits", name.namespace),
-                "name the namespace in a Subnet's spec.namespaces, or set spec.default on one",
-            );
-        };
-        if in_force.is_empty() {
-            return if names.iter().any(|n| self.view.subnets.contains_key(*n)) {
-                refused(
-                    format!("Subnet {} is not in force; the pod waits", names.join(", ")),
-                    "mend what is reported of the subnet",
-                )
-            } else {
-                refused(
-                    format!("there is no Subnet {first:?}; the pod waits"),
-                    "create it, or correct the name",
-                )
-            };
-        }
-        let without_uplink = |plan: &&SubnetPlan| match (&plan.subnet.kind, &pod.node) {
-            (SubnetKind::Underlay { provider, .. }, Some(node)) => !self.has_uplink(provider, node),
-            _ => false,
-        };
-        let usable: Vec<_> = in_force
-            .iter()
-            .copied()
-            .filter(|plan| !without_uplink(plan))
-            .collect();
-        match in_force.first() {
-            Some(plan) if usable.is_empty() => {
-                let node = pod.node.as_deref().unwrap_or_default();
-                refused(
-                    format!(
-                        "Node {node} has no uplink to the physical network of Subnet {}; the pod waits",
-                        plan.name()
-                    ),
-                    "add the node to the ProviderNetwork, or run the pod elsewhere",
-                )
-            }
-            _ => Ok(usable),
-        }
-    }
-
-    /// Unknown nodes are given the benefit of the doubt: their pods wait for them anyway.
-    fn has_uplink(&self, provider: &str, node: &str) -> bool {
-        !self.view.nodes.contains_key(node)
-            || self
-                .view
-                .provider_networks
-                .get(provider)
-                .is_some_and(|network| nodes::uplink(network, node, self.view).is_some())
-    }
-}
-
-fn names(text: &str) -> impl Iterator<Item = &str> {
-    text.split(',')
-        .map(str::trim)
-        .filter(|name| !name.is_empty())
 }
 
 /// Adds the pods that have everything; the others wait for what they lack.
@@ -329,7 +251,7 @@ fn add_pods(
             mac: held.mac,
             v4: held.v4,
             v6: held.v6,
-            allowed: Vec::new(),
+            allowed: reserve::allowed(view, state, name, pod, &held.subnet, problems),
             qos,
         };
         desired.pods.insert(name.clone(), port);

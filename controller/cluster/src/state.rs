@@ -1,8 +1,9 @@
 //! What must outlive the process: who holds which address, and which subnet has which number.
 //!
-//! It is kept as JSON by the controller. Losing it loses no connectivity by itself: fixed addresses
-//! come from annotations, tunnel numbers from the subnet's name; only addresses given unasked may
-//! come out differently.
+//! Where objects come from a folder it is kept as JSON by the controller. Losing it loses no
+//! connectivity by itself: fixed addresses come from annotations, tunnel numbers from the subnet's
+//! name; only addresses given unasked may come out differently. Where objects come from an API
+//! server, what was written there is the truth, and [`State::from_objects`] reads it back.
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -11,6 +12,8 @@ use net::MacAddr;
 use serde::{Deserialize, Serialize};
 
 use crate::addr::Family;
+use crate::ipam::ledger::Ledger;
+use crate::ipam::owner::Owner;
 use crate::name::NamespacedName;
 
 /// How many freed allocations are remembered, so that a pod that comes back gets what it had.
@@ -25,13 +28,34 @@ pub struct State {
     /// What pods hold.
     #[serde(default)]
     pub(crate) pods: BTreeMap<NamespacedName, Allocation>,
+    /// What is kept for pods that are not there: of StatefulSets, and by IP objects.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub(crate) kept: BTreeMap<NamespacedName, Allocation>,
+    /// What Vips hold.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub(crate) vips: BTreeMap<String, Allocation>,
     /// What pods held that are gone; free for anybody else.
     #[serde(default)]
     released: BTreeMap<NamespacedName, Released>,
     /// Order of the next release.
     #[serde(default)]
     next_release: u64,
+    /// Who holds what, by address and MAC; none until the first round.
+    #[serde(skip)]
+    pub(crate) ledger: Index,
 }
+
+/// An index over the rest of the state; compares equal always, for it is no part of the value.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Index(pub(crate) Option<Box<Ledger>>);
+
+impl PartialEq for Index {
+    fn eq(&self, _: &Index) -> bool {
+        true
+    }
+}
+
+impl Eq for Index {}
 
 /// The last version of a subnet that was good, and what it was given.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -82,12 +106,28 @@ pub struct Allocation {
     /// The Pod's uid, where it has one: tells a pod from its successor of the same name.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub uid: Option<String>,
+    /// The node the pod is on: its addresses count as that node's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) node: Option<String>,
+    /// The StatefulSet that the pod is of.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) workload: Option<Workload>,
     /// Seen by this process; not kept.
     #[serde(skip)]
     pub(crate) seen: Seen,
     /// Stands on the Pod, as far as this process has seen.
     #[serde(skip)]
     pub(crate) written: Seen,
+}
+
+/// The StatefulSet that a pod is of.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Workload {
+    /// Its name, in the pod's namespace.
+    pub(crate) name: String,
+    /// Its uid, where it has one: tells it from its successor of the same name.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) uid: Option<String>,
 }
 
 impl Allocation {
@@ -190,9 +230,71 @@ impl State {
         serde_json::to_value(&subnet.spec).ok()
     }
 
+    /// Opens the books, if they are not open for these subnets. Two allocations that contradict
+    /// each other cannot come from us; should the file have been edited so, the second is dropped
+    /// and its pod served anew.
+    pub(crate) fn open_books(&mut self, segments: &BTreeMap<String, String>, block_bits: u8) {
+        if let Some(ledger) = &mut self.ledger.0
+            && ledger.is_of(segments, block_bits)
+        {
+            ledger.forget_what_was_full();
+            return;
+        }
+        let mut ledger = Ledger::new(segments.clone(), block_bits);
+        self.pods
+            .retain(|name, held| ledger.take(held, &Owner::Pod(name.clone())).is_ok());
+        self.kept
+            .retain(|name, held| ledger.take(held, &Owner::Pod(name.clone())).is_ok());
+        self.vips
+            .retain(|name, held| ledger.take(held, &Owner::Vip(name.clone())).is_ok());
+        self.ledger = Index(Some(Box::new(ledger)));
+    }
+
+    /// What somebody holds, and whether it is kept for a pod that is not there.
+    pub(crate) fn held(&self, owner: &Owner) -> Option<(&Allocation, bool)> {
+        match owner {
+            Owner::Pod(name) => match self.pods.get(name) {
+                Some(held) => Some((held, false)),
+                None => self.kept.get(name).map(|kept| (kept, true)),
+            },
+            Owner::Vip(name) => self.vips.get(name).map(|held| (held, false)),
+        }
+    }
+
+    /// Takes what somebody holds out of books and state.
+    pub(crate) fn let_go(&mut self, owner: &Owner) -> Option<Allocation> {
+        let held = match owner {
+            Owner::Pod(name) => self.pods.remove(name).or_else(|| self.kept.remove(name)),
+            Owner::Vip(name) => self.vips.remove(name),
+        }?;
+        if let Some(ledger) = &mut self.ledger.0 {
+            ledger.give_back(&held);
+        }
+        Some(held)
+    }
+
+    /// Records what somebody holds now, in the books too; false, and nothing is recorded, if a
+    /// part of it is somebody else's.
+    pub(crate) fn hold(&mut self, owner: &Owner, allocation: Allocation, away: bool) -> bool {
+        if let Some(ledger) = &mut self.ledger.0
+            && ledger.take(&allocation, owner).is_err()
+        {
+            return false;
+        }
+        match owner {
+            Owner::Pod(name) => {
+                self.released.remove(name);
+                let map = if away { &mut self.kept } else { &mut self.pods };
+                map.insert(name.clone(), allocation);
+            }
+            Owner::Vip(name) => drop(self.vips.insert(name.clone(), allocation)),
+        }
+        true
+    }
+
     /// Frees what a pod holds, and remembers it for when it comes back.
     pub(crate) fn release(&mut self, pod: &NamespacedName) {
-        let Some(allocation) = self.pods.remove(pod) else {
+        let Some(allocation) = self.let_go(&Owner::Pod(pod.clone())) else {
             return;
         };
         let order = self.next_release;
@@ -207,15 +309,19 @@ impl State {
         }
     }
 
-    /// What a pod of this name held before.
-    pub(crate) fn recall(&self, pod: &NamespacedName) -> Option<&Allocation> {
-        self.released.get(pod).map(|r| &r.allocation)
+    /// Keeps what a pod holds although it is gone.
+    pub(crate) fn keep(&mut self, pod: &NamespacedName) {
+        if let Some(allocation) = self.pods.remove(pod) {
+            self.kept.insert(pod.clone(), allocation);
+        }
     }
 
-    /// Records what a pod holds now.
-    pub(crate) fn hold(&mut self, pod: &NamespacedName, allocation: Allocation) {
-        self.released.remove(pod);
-        self.pods.insert(pod.clone(), allocation);
+    /// What a pod of this name held before.
+    pub(crate) fn recall(&self, owner: &Owner) -> Option<&Allocation> {
+        match owner {
+            Owner::Pod(name) => self.released.get(name).map(|r| &r.allocation),
+            Owner::Vip(_) => None,
+        }
     }
 }
 
@@ -230,6 +336,8 @@ mod tests {
             v6: None,
             mac: MacAddr([2, 0x5c, 10, 0, 0, last]),
             uid: None,
+            node: None,
+            workload: None,
             seen: Seen(true),
             written: Seen(false),
         }
@@ -293,10 +401,10 @@ mod tests {
             state.release(&name);
         }
         assert_eq!(state.released.len(), REMEMBERED);
-        assert!(state.recall(&NamespacedName::new("bank", "p-9")).is_none());
-        let name = NamespacedName::new("bank", "p-10");
-        assert_eq!(state.recall(&name), Some(&allocation(2)));
-        state.hold(&name, allocation(2));
-        assert!(state.recall(&name).is_none());
+        let pod = |name: &str| Owner::Pod(NamespacedName::new("bank", name));
+        assert!(state.recall(&pod("p-9")).is_none());
+        assert_eq!(state.recall(&pod("p-10")), Some(&allocation(2)));
+        assert!(state.hold(&pod("p-10"), allocation(2), false));
+        assert!(state.recall(&pod("p-10")).is_none());
     }
 }

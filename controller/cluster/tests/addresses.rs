@@ -61,7 +61,7 @@ fn in_a_dual_stack_subnet_a_pod_has_both_families_whichever_it_asks_for() {
     let desired = fresh(&view);
     assert_eq!(ip(&desired, "bank/both"), "10.16.0.9,fd00:10:16::9");
     assert_eq!(ip(&desired, "bank/six"), "10.16.0.2,fd00:10:16::7");
-    assert_eq!(ip(&desired, "bank/any"), "10.16.0.3,fd00:10:16::2");
+    assert_eq!(ip(&desired, "bank/any"), "10.16.0.3,fd00:10:16::3");
     assert_eq!(desired.problems, []);
 }
 
@@ -403,11 +403,12 @@ fn finished_pods_and_pods_on_the_host_network_hold_nothing() {
 }
 
 #[test]
-fn a_pod_that_is_not_scheduled_or_whose_node_is_unknown_has_its_address_and_waits() {
+fn a_pod_that_is_not_scheduled_waits_and_holds_only_what_it_asks_for() {
     let mut view = bank();
     let mut state = State::default();
     add_pod(&mut view, "bank/a", &[]).node = None;
     add_pod(&mut view, "bank/b", &[]).node = Some("node9".into());
+    add_pod(&mut view, "bank/c", &[("ip_address", "10.16.0.9")]).node = None;
     let desired = run(&view, &mut state);
     assert!(desired.pods.is_empty());
     let waits = |pod: &str| match &desired.waiting[&name(pod)] {
@@ -416,9 +417,14 @@ fn a_pod_that_is_not_scheduled_or_whose_node_is_unknown_has_its_address_and_wait
     };
     assert!(waits("bank/a").contains("to be scheduled"));
     assert!(waits("bank/b").contains("Node node9"));
-    assert_eq!(state.allocations().count(), 2);
+    assert!(waits("bank/c").contains("to be scheduled"));
+    let held: Vec<_> = state
+        .allocations()
+        .map(|(pod, _)| pod.name.clone())
+        .collect();
+    assert_eq!(held, ["b", "c"]);
     view.pods.get_mut(&name("bank/a")).unwrap().node = Some("node2".into());
-    assert_eq!(ip(&run(&view, &mut state), "bank/a"), "10.16.0.2");
+    assert_eq!(ip(&run(&view, &mut state), "bank/a"), "10.16.0.64");
 }
 
 #[test]

@@ -97,7 +97,7 @@ fn without_slices_a_service_leads_to_the_pods_it_selects() {
     let desired = fresh(&view);
     assert_eq!(
         endpoints(&desired),
-        ["10.16.0.3:8080 on node1", "10.16.0.4:8080 on node2"]
+        ["10.16.0.3:8080 on node1", "10.16.0.64:8080 on node2"]
     );
     assert_eq!(desired.problems, []);
 }
@@ -109,7 +109,7 @@ fn a_selector_of_several_labels_selects_pods_that_have_all_of_them() {
     second.meta.labels = labels(&[("app", "web"), ("tier", "front")]);
     add_pod(&mut view, "bank/db", &[]).meta.labels = labels(&[("app", "db"), ("tier", "front")]);
     service(&mut view).selector = labels(&[("app", "web"), ("tier", "front")]);
-    assert_eq!(endpoints(&fresh(&view)), ["10.16.0.4:8080 on node2"]);
+    assert_eq!(endpoints(&fresh(&view)), ["10.16.0.64:8080 on node2"]);
     service(&mut view).selector = labels(&[("app", "web"), ("tier", "back")]);
     assert_eq!(endpoints(&fresh(&view)), [""; 0]);
 }
@@ -130,7 +130,7 @@ fn a_named_target_is_what_each_pod_calls_so_for_that_protocol() {
     );
     assert_eq!(
         endpoints(&fresh(&view)),
-        ["10.16.0.2:8080 on node1", "10.16.0.3:9999 on node2"]
+        ["10.16.0.2:8080 on node1", "10.16.0.64:9999 on node2"]
     );
     service(&mut view).ports[0].target = Some(TargetPort::Name("htpp".into()));
     let desired = fresh(&view);
@@ -408,7 +408,7 @@ fn limits_and_stray_annotations_of_a_pod_are_read_and_told() {
         &[
             ("egress_rate", "50"),
             ("ingress_rate", "fast"),
-            ("ip_pool", "10.16.0.1"),
+            ("vip", "a"),
         ],
     );
     let desired = fresh(&view);
@@ -428,7 +428,7 @@ fn limits_and_stray_annotations_of_a_pod_are_read_and_told() {
                 Effect::Refused
             ),
             (
-                "metadata.annotations[ovn.kubernetes.io/ip_pool]",
+                "metadata.annotations[ovn.kubernetes.io/vip]",
                 Effect::Ignored
             ),
         ]

@@ -1,33 +1,52 @@
-//! Who holds which address and which MAC at this moment; rebuilt from the state for each round.
+//! Who holds which address and which MAC at this moment: an index over the state, rebuilt when a
+//! subnet moves to another segment, and kept up to date otherwise.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
 use net::MacAddr;
 
-use super::pool::Holders;
+use super::book::Book;
+use super::owner::Owner;
 use crate::addr::{Family, bits};
-use crate::name::NamespacedName;
 use crate::state::Allocation;
 
-#[derive(Default)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct Ledger {
-    addresses: BTreeMap<(String, Family), Holders>,
-    macs: BTreeMap<(String, MacAddr), NamespacedName>,
-    /// Pools found full in this round. Addresses are only ever taken while these are consulted.
-    full: BTreeSet<(String, Family)>,
+    block_bits: u8,
+    /// The Ethernet segment that each subnet is on; one that is not in force has its own.
+    segments: BTreeMap<String, String>,
+    books: BTreeMap<(String, Family), Book>,
+    macs: BTreeMap<(String, MacAddr), Owner>,
+    /// What was found full in this round: subnet, family, IPPool or nothing. Addresses are only
+    /// ever taken while these are consulted.
+    full: BTreeSet<(String, Family, String)>,
 }
 
 impl Ledger {
+    pub(crate) fn new(segments: BTreeMap<String, String>, block_bits: u8) -> Self {
+        Ledger {
+            block_bits,
+            segments,
+            ..Ledger::default()
+        }
+    }
+
+    pub(crate) fn is_of(&self, segments: &BTreeMap<String, String>, block_bits: u8) -> bool {
+        self.segments == *segments && self.block_bits == block_bits
+    }
+
+    fn segment(&self, subnet: &str) -> String {
+        match self.segments.get(subnet) {
+            Some(segment) => segment.clone(),
+            None => format!("subnet {subnet}"),
+        }
+    }
+
     /// Books an allocation. If somebody else holds a part of it, nothing is booked and the holder
     /// is returned.
-    pub(crate) fn take(
-        &mut self,
-        segment: &str,
-        allocation: &Allocation,
-        pod: &NamespacedName,
-    ) -> Result<(), NamespacedName> {
-        let mac_key = (segment.to_string(), allocation.mac);
+    pub(crate) fn take(&mut self, allocation: &Allocation, owner: &Owner) -> Result<(), Owner> {
+        let mac_key = (self.segment(&allocation.subnet), allocation.mac);
         let by_address = allocation
             .addresses()
             .find_map(|address| self.holder(&allocation.subnet, address));
@@ -36,46 +55,72 @@ impl Ledger {
         }
         for address in allocation.addresses() {
             let key = (allocation.subnet.clone(), Family::of(address));
-            let holders = self.addresses.entry(key).or_default();
-            holders.insert(bits(address), pod.clone());
+            let bits_of_block = self.block_bits;
+            let book = self
+                .books
+                .entry(key)
+                .or_insert_with(|| Book::new(bits_of_block));
+            book.take(bits(address), owner.clone(), allocation.node.as_deref());
         }
-        self.macs.insert(mac_key, pod.clone());
+        self.macs.insert(mac_key, owner.clone());
         Ok(())
     }
 
     /// Takes an allocation out of the books.
-    pub(crate) fn give_back(&mut self, segment: &str, allocation: &Allocation) {
+    pub(crate) fn give_back(&mut self, allocation: &Allocation) {
         for address in allocation.addresses() {
-            let key = (allocation.subnet.clone(), Family::of(address));
-            if let Some(holders) = self.addresses.get_mut(&key) {
-                holders.remove(&bits(address));
+            let family = Family::of(address);
+            let key = (allocation.subnet.clone(), family);
+            if let Some(book) = self.books.get_mut(&key) {
+                book.give_back(bits(address), allocation.node.as_deref());
             }
-            self.full.remove(&key);
+            self.full
+                .retain(|(subnet, of, _)| *subnet != allocation.subnet || *of != family);
         }
-        self.macs.remove(&(segment.to_string(), allocation.mac));
+        let segment = self.segment(&allocation.subnet);
+        self.macs.remove(&(segment, allocation.mac));
+    }
+
+    /// Remembers that an address was given unasked.
+    pub(crate) fn note(&mut self, subnet: &str, address: IpAddr) {
+        let key = (subnet.to_string(), Family::of(address));
+        if let Some(book) = self.books.get_mut(&key) {
+            book.note(bits(address));
+        }
     }
 
     /// Who holds an address.
-    pub(crate) fn holder(&self, subnet: &str, address: IpAddr) -> Option<&NamespacedName> {
-        self.holders(subnet, Family::of(address))?
-            .get(&bits(address))
+    pub(crate) fn holder(&self, subnet: &str, address: IpAddr) -> Option<&Owner> {
+        self.book(subnet, Family::of(address))?
+            .holder(bits(address))
     }
 
     /// Who holds what of one family of a subnet; `None` if nobody holds anything.
-    pub(crate) fn holders(&self, subnet: &str, family: Family) -> Option<&Holders> {
-        self.addresses.get(&(subnet.to_string(), family))
+    pub(crate) fn book(&self, subnet: &str, family: Family) -> Option<&Book> {
+        self.books.get(&(subnet.to_string(), family))
     }
 
-    /// Who holds a MAC.
-    pub(crate) fn mac_holder(&self, segment: &str, mac: MacAddr) -> Option<&NamespacedName> {
-        self.macs.get(&(segment.to_string(), mac))
+    /// Who holds a MAC on the segment of a subnet.
+    pub(crate) fn mac_holder(&self, subnet: &str, mac: MacAddr) -> Option<&Owner> {
+        self.macs.get(&(self.segment(subnet), mac))
     }
 
-    pub(crate) fn mark_full(&mut self, subnet: &str, family: Family) {
-        self.full.insert((subnet.to_string(), family));
+    /// A new round begins: what was full may not be.
+    pub(crate) fn forget_what_was_full(&mut self) {
+        self.full.clear();
     }
 
-    pub(crate) fn is_full(&self, subnet: &str, family: Family) -> bool {
-        self.full.contains(&(subnet.to_string(), family))
+    pub(crate) fn mark_full(&mut self, subnet: &str, family: Family, pool: &str) {
+        let key = (subnet.to_string(), family, pool.to_string());
+        self.full.insert(key);
+    }
+
+    pub(crate) fn is_full(&self, subnet: &str, family: Family, pool: &str) -> bool {
+        let key = (subnet.to_string(), family, pool.to_string());
+        self.full.contains(&key)
+    }
+
+    pub(crate) fn empty_book(&self) -> Book {
+        Book::new(self.block_bits)
     }
 }

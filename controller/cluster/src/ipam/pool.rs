@@ -1,16 +1,11 @@
 //! The addresses of one family that one subnet can give.
 
-use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 use ipnet::IpNet;
 
 use super::ranges::RangeSet;
 use crate::addr::{Family, bits};
-use crate::name::NamespacedName;
-
-/// Who holds which address.
-pub(crate) type Holders = BTreeMap<u128, NamespacedName>;
 
 /// A prefix, what of it can be claimed, and what of that is given without being asked for.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -22,6 +17,8 @@ pub(crate) struct Pool {
     last: u128,
     /// Not given unless claimed: the gateway and `excludeIps`.
     excluded: RangeSet,
+    /// What is given unasked: the rest, without what IPPools have.
+    given: RangeSet,
 }
 
 impl Pool {
@@ -29,12 +26,19 @@ impl Pool {
     pub(crate) fn new(cidr: IpNet, gateway: IpAddr, mut excluded: Vec<(u128, u128)>) -> Self {
         let (first, last) = span(cidr);
         excluded.push((bits(gateway), bits(gateway)));
+        let excluded = RangeSet::new(excluded);
+        let all = if first <= last {
+            vec![(first, last)]
+        } else {
+            Vec::new()
+        };
         Pool {
             cidr,
             gateway,
             first,
             last,
-            excluded: RangeSet::new(excluded),
+            given: RangeSet::new(all).without(&excluded),
+            excluded,
         }
     }
 
@@ -57,54 +61,31 @@ impl Pool {
         }
     }
 
-    /// How many addresses there are to give without being asked for.
-    pub(crate) fn size(&self) -> u128 {
-        if self.first > self.last {
-            return 0;
+    /// What is given without being asked for.
+    pub(crate) fn given(&self) -> &RangeSet {
+        &self.given
+    }
+
+    /// What of these ranges a pod can have: inside the prefix, and not excluded if `unasked`.
+    pub(crate) fn usable(&self, ranges: &RangeSet, unasked: bool) -> RangeSet {
+        let inside = ranges.clipped(self.first, self.last);
+        if unasked {
+            inside.without(&self.excluded)
+        } else {
+            inside
         }
-        self.excluded.gaps(self.first, self.last)
     }
 
-    /// True if the address would be given without being asked for.
-    pub(crate) fn gives(&self, address: IpAddr) -> bool {
-        self.objection(address).is_none() && !self.excluded.contains(bits(address))
+    /// Gives these to nobody but through the IPPool that they are.
+    pub(crate) fn set_aside(&mut self, ranges: &RangeSet) {
+        self.given = self.given.without(ranges);
     }
 
-    /// The first free address after `cursor`, from the start again after the last one.
-    ///
-    /// Going on from the last address given, rather than from the lowest free one, leaves a freed
-    /// address alone for as long as possible: peers may still have it in their neighbour tables
-    /// and connection tables.
-    pub(crate) fn next_free(&self, holders: &Holders, cursor: Option<IpAddr>) -> Option<IpAddr> {
-        let start = cursor
-            .map(|address| bits(address).saturating_add(1))
-            .filter(|start| (self.first..=self.last).contains(start))
-            .unwrap_or(self.first);
-        let found = self.free_between(holders, start, self.last).or_else(|| {
-            let before = start.checked_sub(1)?;
-            self.free_between(holders, self.first, before)
-        })?;
-        Some(self.family().address(found))
-    }
-
-    fn free_between(&self, holders: &Holders, first: u128, last: u128) -> Option<u128> {
-        let mut candidate = first;
-        let mut held = holders.range(first..).peekable();
-        while candidate <= last {
-            if let Some(end) = self.excluded.end_of(candidate) {
-                candidate = end.checked_add(1)?;
-                continue;
-            }
-            while held.next_if(|&(&address, _)| address < candidate).is_some() {}
-            if held
-                .next_if(|&(&address, _)| address == candidate)
-                .is_none()
-            {
-                return Some(candidate);
-            }
-            candidate = candidate.checked_add(1)?;
-        }
-        None
+    /// The address that is as far from the start of this range as another is from the start of
+    /// its own.
+    pub(crate) fn in_step(&self, other: &Pool, address: u128) -> Option<u128> {
+        let distance = address.checked_sub(bits(other.cidr.network()))?;
+        bits(self.cidr.network()).checked_add(distance)
     }
 }
 
@@ -134,55 +115,42 @@ mod tests {
         )
     }
 
-    fn drain(pool: &Pool) -> Vec<String> {
-        let mut holders = Holders::new();
-        let mut cursor = None;
-        while let Some(address) = pool.next_free(&holders, cursor) {
-            holders.insert(bits(address), NamespacedName::new("a", "b"));
-            cursor = Some(address);
-            assert!(holders.len() < 100);
-        }
-        holders
-            .keys()
-            .map(|&b| pool.family().address(b).to_string())
+    fn given(pool: &Pool) -> Vec<String> {
+        let numbers = pool.given().ranges().iter().flat_map(|&(a, b)| a..=b);
+        numbers
+            .map(|n| pool.family().address(n).to_string())
             .collect()
     }
 
     #[test]
     fn a_pool_gives_every_address_but_reserved_and_excluded_ones() {
         let pool = pool("10.0.0.0/29", "10.0.0.1", &["10.0.0.3..10.0.0.4"]);
-        assert_eq!(drain(&pool), ["10.0.0.2", "10.0.0.5", "10.0.0.6"]);
+        assert_eq!(given(&pool), ["10.0.0.2", "10.0.0.5", "10.0.0.6"]);
     }
 
     #[test]
     fn in_ipv6_the_last_address_is_ordinary_and_the_first_is_not() {
         let pool = pool("fd00::/126", "fd00::1", &[]);
-        assert_eq!(drain(&pool), ["fd00::2", "fd00::3"]);
+        assert_eq!(given(&pool), ["fd00::2", "fd00::3"]);
     }
 
     #[test]
-    fn an_exclusion_up_to_the_end_of_the_address_space_ends_the_search() {
+    fn an_exclusion_may_reach_to_the_end_of_the_address_space() {
         let all = "ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff";
         let pool = pool(
             "ffff:ffff:ffff:ffff:ffff:ffff:ffff:fff0/124",
             "ffff:ffff:ffff:ffff:ffff:ffff:ffff:fff1",
             &[&format!("ffff:ffff:ffff:ffff:ffff:ffff:ffff:fff3..{all}")],
         );
-        assert_eq!(drain(&pool), ["ffff:ffff:ffff:ffff:ffff:ffff:ffff:fff2"]);
+        assert_eq!(given(&pool), ["ffff:ffff:ffff:ffff:ffff:ffff:ffff:fff2"]);
     }
 
     #[test]
-    fn the_search_goes_on_after_the_last_given_address_and_wraps() {
-        let pool = pool("10.0.0.0/29", "10.0.0.1", &[]);
-        let mut holders = Holders::new();
-        let at = |text: &str| Some(text.parse::<IpAddr>().unwrap());
-        assert_eq!(pool.next_free(&holders, at("10.0.0.4")), at("10.0.0.5"));
-        assert_eq!(pool.next_free(&holders, at("10.0.0.6")), at("10.0.0.2"));
-        assert_eq!(pool.next_free(&holders, at("192.168.0.1")), at("10.0.0.2"));
-        for last in [5, 6, 2] {
-            holders.insert(0x0a00_0000 + last, NamespacedName::new("a", "b"));
-        }
-        assert_eq!(pool.next_free(&holders, at("10.0.0.4")), at("10.0.0.3"));
+    fn what_is_set_aside_is_not_given_but_can_be_claimed() {
+        let mut pool = pool("10.0.0.0/29", "10.0.0.1", &[]);
+        pool.set_aside(&RangeSet::new(vec![(0x0a00_0003, 0x0a00_0005)]));
+        assert_eq!(given(&pool), ["10.0.0.2", "10.0.0.6"]);
+        assert_eq!(pool.objection("10.0.0.4".parse().unwrap()), None);
     }
 
     #[test]
@@ -199,7 +167,7 @@ mod tests {
             None,
             "an excluded address can be claimed"
         );
-        assert!(!pool.gives("10.0.0.9".parse().unwrap()));
-        assert!(pool.gives("10.0.0.8".parse().unwrap()));
+        assert!(!pool.given().contains(0x0a00_0009));
+        assert!(pool.given().contains(0x0a00_0008));
     }
 }

@@ -31,14 +31,71 @@ impl RangeSet {
         (value <= last).then_some(last)
     }
 
+    /// The ranges of the set that reach into `first..=last`, cut to it, in order.
+    pub(crate) fn within(&self, first: u128, last: u128) -> impl Iterator<Item = (u128, u128)> {
+        let start = self.0.partition_point(|&(_, end)| end < first);
+        let cut = move |&(from, to): &(u128, u128)| (from.max(first), to.min(last));
+        self.0[start..]
+            .iter()
+            .take_while(move |&&(from, _)| first <= last && from <= last)
+            .map(cut)
+    }
+
+    /// What of `first..=last` is in the set.
+    pub(crate) fn clipped(&self, first: u128, last: u128) -> RangeSet {
+        RangeSet(self.within(first, last).collect())
+    }
+
+    /// What is in this set and not in the other.
+    pub(crate) fn without(&self, other: &RangeSet) -> RangeSet {
+        let mut left = Vec::with_capacity(self.0.len() + other.0.len());
+        for &(first, last) in &self.0 {
+            let mut from = Some(first);
+            for (cut_first, cut_last) in other.within(first, last) {
+                if let Some(start) = from
+                    && start < cut_first
+                {
+                    left.push((start, cut_first - 1));
+                }
+                from = cut_last.checked_add(1);
+            }
+            if let Some(start) = from
+                && start <= last
+            {
+                left.push((start, last));
+            }
+        }
+        RangeSet(left)
+    }
+
+    /// A number that is in both sets.
+    pub(crate) fn common(&self, other: &RangeSet) -> Option<u128> {
+        self.0
+            .iter()
+            .find_map(|&(first, last)| Some(other.within(first, last).next()?.0))
+    }
+
+    /// How many numbers are in the set.
+    pub(crate) fn len(&self) -> u128 {
+        let lengths = self.0.iter().map(|&(first, last)| last - first);
+        lengths.fold(0, |all, length| {
+            all.saturating_add(length).saturating_add(1)
+        })
+    }
+
     /// How many numbers from `first` to `last` are not in the set.
     pub(crate) fn gaps(&self, first: u128, last: u128) -> u128 {
-        let inside = self.0.iter().map(|&(from, to)| {
-            let (from, to) = (from.max(first), to.min(last));
-            if from <= to { to - from + 1 } else { 0 }
-        });
         let all = (last - first).saturating_add(1);
-        all.saturating_sub(inside.fold(0, u128::saturating_add))
+        all.saturating_sub(self.clipped(first, last).len())
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// The ranges, in order.
+    pub(crate) fn ranges(&self) -> &[(u128, u128)] {
+        &self.0
     }
 
     /// True if `value` is in the set.
@@ -70,6 +127,19 @@ pub(crate) fn parse_range(text: &str) -> Result<(Family, u128, u128), String> {
         ));
     }
     Ok((Family::of(first), bits(first), bits(last)))
+}
+
+/// Reads an entry of an IPPool's `ips`: as [`parse_range`], or a prefix.
+pub(crate) fn parse_part(text: &str) -> Result<(Family, u128, u128), String> {
+    if !text.contains('/') {
+        return parse_range(text);
+    }
+    let net: ipnet::IpNet = text
+        .trim()
+        .parse()
+        .map_err(|_| format!("{:?} is not a prefix", text.trim()))?;
+    let family = Family::of_net(net);
+    Ok((family, bits(net.network()), bits(net.broadcast())))
 }
 
 #[cfg(test)]
@@ -106,6 +176,28 @@ mod tests {
                     prop_assert!(!set.contains(end + 1));
                 }
             }
+            prop_assert_eq!(set.len(), (0..80).filter(|v| set.contains(*v)).count() as u128);
+        }
+
+        #[test]
+        fn sets_are_cut_and_taken_from_each_other_number_by_number(
+            a in proptest::collection::vec((0u128..60, 0u128..8), 0..10),
+            b in proptest::collection::vec((0u128..60, 0u128..8), 0..10),
+            first in 0u128..40,
+            length in 0u128..40,
+        ) {
+            let set = |ranges: &[(u128, u128)]| {
+                RangeSet::new(ranges.iter().map(|&(first, len)| (first, first + len)).collect())
+            };
+            let (a, b) = (set(&a), set(&b));
+            let (without, clipped) = (a.without(&b), a.clipped(first, first + length));
+            for value in 0..80 {
+                prop_assert_eq!(without.contains(value), a.contains(value) && !b.contains(value));
+                let inside = (first..=first + length).contains(&value);
+                prop_assert_eq!(clipped.contains(value), a.contains(value) && inside);
+            }
+            let common = (0..80).find(|v| a.contains(*v) && b.contains(*v));
+            prop_assert_eq!(a.common(&b).is_some(), common.is_some());
         }
     }
 }

@@ -1,49 +1,56 @@
-//! A pod that shall have addresses, and whether it is content with what it holds.
+//! Somebody who shall have addresses, and whether they are content with what they hold.
 
 use std::net::IpAddr;
 
 use super::claim::Claim;
-use crate::addr::Family;
-use crate::name::{Kind, NamespacedName, ObjectRef};
+use super::named::NamedPool;
+use super::owner::Owner;
+use crate::addr::{Family, bits};
+use crate::name::ObjectRef;
 use crate::problem::Problem;
-use crate::state::Allocation;
+use crate::state::{Allocation, Workload};
 use crate::subnets::SubnetPlan;
 
-/// A pod that shall have addresses.
+/// Somebody who shall have addresses.
 pub(crate) struct Want<'a> {
-    pub(crate) name: &'a NamespacedName,
+    pub(crate) owner: Owner,
+    /// Who is told if it does not come about.
+    pub(crate) object: ObjectRef,
     pub(crate) uid: Option<&'a str>,
     pub(crate) created: Option<i64>,
+    /// The node it runs on, whose blocks its addresses come from.
+    pub(crate) node: Option<&'a str>,
+    /// The StatefulSet it is a pod of: what it held when it went is its own.
+    pub(crate) workload: Option<Workload>,
+    /// The pod is not there: its addresses are kept for it.
+    pub(crate) away: bool,
     /// The subnets it may have them from, the first choice first; never empty.
     pub(crate) candidates: Vec<&'a SubnetPlan>,
+    /// What it is given comes from one of these; empty: from what no IPPool has.
+    pub(crate) pools: Vec<&'a NamedPool>,
     /// What it asks for, or why that cannot be read.
     pub(crate) claim: Result<Claim, Box<Problem>>,
 }
 
 impl Want<'_> {
-    pub(super) fn object(&self) -> ObjectRef {
-        ObjectRef::namespaced(Kind::Pod, self.name)
-    }
-
     /// True for a claim that has to be honoured, or refused, before others are served.
     pub(super) fn is_claim(&self) -> bool {
         !matches!(&self.claim, Ok(claim) if claim.is_empty())
     }
 
-    /// True if what the pod holds is what it asks for.
+    /// True if what it holds is what it asks for.
     pub(super) fn is_met_by(&self, held: &Allocation) -> bool {
         let Ok(claim) = &self.claim else {
             return false;
         };
         self.can_stay_with(held)
-            && claim
-                .addresses()
-                .all(|asked| held.address(Family::of(asked)) == Some(asked))
+            && claim.is_met_by(|family| held.address(family))
             && claim.mac.is_none_or(|mac| mac == held.mac)
-            && (self.is_same_pod(held) || self.has_all_families(held))
+            && (self.is_same_pod(held)
+                || self.has_all_families(held, claim) && self.is_from_its_pools(held, claim))
     }
 
-    /// True if what the pod holds is usable, whatever it asks for.
+    /// True if what it holds is usable, whatever it asks for.
     pub(super) fn can_stay_with(&self, held: &Allocation) -> bool {
         let Some(plan) = self.candidates.iter().find(|p| p.name() == held.subnet) else {
             return false;
@@ -57,12 +64,42 @@ impl Want<'_> {
             && held.mac != plan.subnet.router_mac
     }
 
-    pub(super) fn has_all_families(&self, held: &Allocation) -> bool {
-        self.candidates
-            .iter()
-            .filter(|plan| plan.name() == held.subnet)
-            .flat_map(|plan| &plan.pools)
-            .all(|pool| held.address(pool.family()).is_some())
+    /// True for one whose addresses are its own, whatever else it asks for now: the very pod that
+    /// was given them, or a StatefulSet's pod that comes back.
+    pub(super) fn keeps(&self, held: &Allocation, was_away: bool) -> bool {
+        self.is_same_pod(held) || was_away && self.workload.is_some()
+    }
+
+    /// The families it shall have in a subnet.
+    pub(super) fn families(&self, plan: &SubnetPlan, claim: &Claim) -> Vec<Family> {
+        let families = plan.pools.iter().map(|pool| pool.family());
+        families
+            .filter(|family| {
+                claim.family.is_none_or(|only| only == *family) || claim.address(*family).is_some()
+            })
+            .collect()
+    }
+
+    fn has_all_families(&self, held: &Allocation, claim: &Claim) -> bool {
+        let plan = self.candidates.iter().find(|p| p.name() == held.subnet);
+        plan.is_some_and(|plan| {
+            let wanted = self.families(plan, claim);
+            plan.pools.iter().all(|pool| {
+                held.address(pool.family()).is_some() == wanted.contains(&pool.family())
+            })
+        })
+    }
+
+    fn is_from_its_pools(&self, held: &Allocation, claim: &Claim) -> bool {
+        let asked: Vec<IpAddr> = claim.all_addresses().collect();
+        let from = |pool: &&NamedPool| {
+            pool.subnet == held.subnet
+                && held.addresses().all(|address| {
+                    asked.contains(&address)
+                        || pool.ranges(Family::of(address)).contains(bits(address))
+                })
+        };
+        self.pools.is_empty() || self.pools.iter().any(from)
     }
 
     /// True for the very pod that was given the allocation: its interface is configured, so a
@@ -80,7 +117,13 @@ pub(super) fn in_order_of_choice<'a>(
     before: Option<&Allocation>,
 ) -> Vec<&'a SubnetPlan> {
     let mut plans = want.candidates.clone();
-    let has_claimed = |plan: &SubnetPlan| claim.addresses().all(|a| plan.subnet.contains(a));
+    let has_claimed = |plan: &SubnetPlan| {
+        let first = claim.list.first();
+        claim
+            .addresses()
+            .chain(first.into_iter().flat_map(|pair| pair.addresses()))
+            .all(|a| plan.subnet.contains(a))
+    };
     let was_in = |plan: &SubnetPlan| before.is_some_and(|b| b.subnet == plan.name());
     plans.sort_by_key(|plan| (!has_claimed(plan), !was_in(plan)));
     plans
