@@ -13,7 +13,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
 
 use crate::config::Config;
-use crate::intent::Desired;
+use crate::intent::Live;
 use crate::metrics::{self, Metrics};
 use crate::podsocket::PodSocket;
 use crate::problems::Problems;
@@ -63,6 +63,7 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
         config,
         store,
         state,
+        live: Arc::default(),
         intents,
         states,
         registry,
@@ -82,6 +83,7 @@ struct Controller {
     config: Config,
     store: Store,
     state: State,
+    live: Arc<Live>,
     intents: watch::Sender<Option<Arc<dyn Intent>>>,
     states: watch::Sender<Option<Arc<DesiredState>>>,
     registry: Registry,
@@ -183,10 +185,9 @@ impl Controller {
             }
         );
         self.states.send_replace(Some(desired.clone()));
-        self.intents.send_replace(Some(Arc::new(Desired {
-            state: desired,
-            complete,
-        })));
+        let (intent, problems) = self.live.take(desired, complete);
+        self.problems.tell("flows", problems);
+        self.intents.send_replace(Some(intent));
     }
 
     fn forget_nodes(&mut self, desired: &DesiredState) {
@@ -227,8 +228,8 @@ impl Controller {
                 let problems = applied.problems.iter().map(ToString::to_string);
                 self.problems
                     .tell(&node_key(&applied.node), problems.chain(rejected));
-                if applied.sent > 0 {
-                    tracing::info!(
+                let told = || {
+                    format!(
                         "Node {}: {} changes sent ({} flows set, {} deleted, {} held) in {:.1} ms",
                         applied.node,
                         applied.sent,
@@ -236,7 +237,13 @@ impl Controller {
                         applied.flows.1,
                         applied.installed,
                         applied.took.as_secs_f64() * 1000.0
-                    );
+                    )
+                };
+                // The first of a node; later ones may be a thousand lines for one pod.
+                if !self.applied.contains_key(&applied.node) {
+                    tracing::info!("{}", told());
+                } else if applied.sent > 0 {
+                    tracing::debug!("{}", told());
                 }
                 self.applied.insert(applied.node.clone(), applied.installed);
             }

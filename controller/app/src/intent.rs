@@ -1,25 +1,84 @@
-//! The desired state as what switches shall hold.
+//! The desired state as what switches shall hold: one compiler for all of them.
 
-use std::sync::Arc;
+use std::collections::HashMap;
+use std::sync::{Arc, PoisonError, RwLock};
 
 use cluster::DesiredState;
-use flows::{FlowSet, Ports};
-use session::Intent;
+use flows::{Compiler, FlowSet, Nodes, Ports};
+use session::{Intent, Shared};
+
+/// The compiler, and what it has compiled for all switches alike.
+#[derive(Debug, Default)]
+pub struct Live {
+    compiler: RwLock<Compiler>,
+    shared: Arc<Shared>,
+    serials: RwLock<Serials>,
+}
+
+/// When what is a node's own was different for the last time.
+#[derive(Debug, Default)]
+struct Serials {
+    now: u64,
+    all: u64,
+    nodes: HashMap<String, u64>,
+}
 
 /// The desired state, and whether all of the sources is in it.
 #[derive(Debug)]
-pub struct Desired {
-    pub state: Arc<DesiredState>,
-    pub complete: bool,
+struct Desired {
+    live: Arc<Live>,
+    complete: bool,
+}
+
+impl Live {
+    /// Takes the next state. Gives the intent for the switches, and what no switch can be told:
+    /// one line each.
+    pub fn take(
+        self: &Arc<Self>,
+        state: Arc<DesiredState>,
+        complete: bool,
+    ) -> (Arc<dyn Intent>, Vec<String>) {
+        let mut compiler = self
+            .compiler
+            .write()
+            .unwrap_or_else(PoisonError::into_inner);
+        let changes = compiler.update(state);
+        self.shared.apply(&changes);
+        let mut serials = self.serials.write().unwrap_or_else(PoisonError::into_inner);
+        serials.now += 1;
+        let now = serials.now;
+        match changes.nodes {
+            Nodes::All => {
+                serials.all = now;
+                serials.nodes.clear();
+            }
+            Nodes::Some(nodes) => serials.nodes.extend(nodes.into_iter().map(|n| (n, now))),
+        }
+        let live = self.clone();
+        (Arc::new(Desired { live, complete }), self.shared.problems())
+    }
 }
 
 impl Intent for Desired {
     fn compile(&self, node: &str, ports: &Ports) -> Option<FlowSet> {
-        let known = self.state.nodes.contains_key(node);
-        known.then(|| flows::compile(&self.state, node, ports))
+        let compiler = self.live.compiler.read();
+        compiler
+            .unwrap_or_else(PoisonError::into_inner)
+            .own(node, ports)
     }
 
     fn complete(&self) -> bool {
         self.complete
+    }
+
+    fn serial(&self, node: &str) -> Option<u64> {
+        let serials = self.live.serials.read();
+        let serials = serials.unwrap_or_else(PoisonError::into_inner);
+        let own = serials.nodes.get(node).copied().unwrap_or(0);
+        Some(own.max(serials.all))
+    }
+
+    fn shared(&self) -> Option<Arc<Shared>> {
+        Some(self.live.shared.clone())
     }
 }

@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
+use bytes::Bytes;
 use openflow::error::OfError;
 use openflow::msg::{
     ErrorMsg, Hello, Message, MultipartReply, MultipartRequest, PortStatus, ReplyBody, RequestBody,
@@ -77,6 +78,15 @@ pub enum ConnectionError {
     Unwanted(String),
 }
 
+// Transaction numbers of messages whose bytes are the same for every switch. Those that are counted
+// stay below, those of modifications have the highest bit set.
+pub(crate) const XID_OPEN: u32 = 0x7fff_0001;
+pub(crate) const XID_CLOSE: u32 = 0x7fff_0002;
+pub(crate) const XID_COMMIT: u32 = 0x7fff_0003;
+pub(crate) const XID_BARRIER: u32 = 0x7fff_0004;
+pub(crate) const XID_LABELS: u32 = 0x7fff_0005;
+const XID_END: u32 = 0x7fff_0000;
+
 /// The version we speak.
 pub(crate) const VERSION: Version = Version::V1_3;
 
@@ -85,7 +95,7 @@ pub(crate) type Received = (u32, Message);
 
 /// One connection.
 pub(crate) struct Connection {
-    outgoing: mpsc::Sender<Vec<u8>>,
+    outgoing: mpsc::Sender<Bytes>,
     received: mpsc::Receiver<Result<Received, ConnectionError>>,
     next_xid: u32,
     heard: Instant,
@@ -140,33 +150,37 @@ impl Connection {
         }
     }
 
-    /// Sends messages and gives the first one's transaction number; the others follow it. The
-    /// message inside a bundle-add has its outer number, as errors about it need.
+    /// Sends messages and gives the first one's transaction number; the others follow it.
     pub async fn send(
         &mut self,
         messages: impl IntoIterator<Item = Message>,
     ) -> Result<u32, ConnectionError> {
         let first = self.next_xid;
         let mut bytes = Vec::new();
-        for mut message in messages {
+        for message in messages {
             let xid = self.take_xid();
-            if let Message::BundleAdd(add) = &mut message {
-                add.xid = xid;
-            }
             if let Err(error) = wire::encode(VERSION, xid, &message, &mut bytes) {
                 return Err(ConnectionError::Unwanted(format!(
                     "a message cannot be written in OpenFlow 1.3: {error}"
                 )));
             }
         }
-        self.write(bytes).await?;
+        self.write(bytes.into()).await?;
         Ok(first)
     }
 
-    /// A number not used yet.
-    pub fn take_xid(&mut self) -> u32 {
+    /// Sends messages that are encoded already.
+    pub async fn send_bytes(&self, batch: Vec<Bytes>) -> Result<(), ConnectionError> {
+        for bytes in batch {
+            self.write(bytes).await?;
+        }
+        Ok(())
+    }
+
+    /// A number not used lately.
+    fn take_xid(&mut self) -> u32 {
         let xid = self.next_xid;
-        self.next_xid = self.next_xid.wrapping_add(1).max(1);
+        self.next_xid = if xid + 1 < XID_END { xid + 1 } else { 1 };
         xid
     }
 
@@ -228,12 +242,12 @@ impl Connection {
         let mut bytes = Vec::new();
         let reply = Message::EchoReply(data);
         if wire::encode(VERSION, xid, &reply, &mut bytes).is_ok() {
-            self.write(bytes).await?;
+            self.write(bytes.into()).await?;
         }
         Ok(())
     }
 
-    async fn write(&self, bytes: Vec<u8>) -> Result<(), ConnectionError> {
+    async fn write(&self, bytes: Bytes) -> Result<(), ConnectionError> {
         let sent = self.outgoing.send(bytes).await;
         sent.map_err(|_| ConnectionError::Closed)
     }
@@ -288,9 +302,20 @@ impl Connection {
         body: RequestBody,
         what: &'static str,
     ) -> Result<Vec<ReplyBody>, ConnectionError> {
+        let mut parts = Vec::new();
+        self.ask_each(body, what, |part| parts.push(part)).await?;
+        Ok(parts)
+    }
+
+    /// Asks for a multipart reply, whose parts are taken as they come.
+    pub async fn ask_each(
+        &mut self,
+        body: RequestBody,
+        what: &'static str,
+        mut take: impl FnMut(ReplyBody),
+    ) -> Result<(), ConnectionError> {
         let request = MultipartRequest { more: false, body };
         let xid = self.send([Message::MultipartRequest(request)]).await?;
-        let mut parts = Vec::new();
         loop {
             let reply = self
                 .wait_for(xid, what, |_, error| note_stray(&error))
@@ -300,9 +325,9 @@ impl Connection {
                     "an answer to {what} of another kind"
                 )));
             };
-            parts.push(body);
+            take(body);
             if !more {
-                return Ok(parts);
+                return Ok(());
             }
         }
     }

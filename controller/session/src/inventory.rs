@@ -1,45 +1,19 @@
-//! What a switch holds, as it tells us and as we change it.
+//! What a switch holds, as it tells us.
 
-use std::collections::HashMap;
+use std::sync::Arc;
 
 use flows::flow::FlowId;
 use net::{GroupId, MeterId};
-use openflow::Instructions;
-use openflow::model::{Band, Bucket, GroupType};
 use openflow::msg::{FlowStatsRequest, ReplyBody, RequestBody};
 
-use crate::canonical;
 use crate::connection::{Connection, ConnectionError};
-
-/// A flow of the switch.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct HeldFlow {
-    pub cookie: u64,
-    pub instructions: Instructions,
-    /// It has no timeouts and no flags; ours never do.
-    pub plain: bool,
-}
-
-/// A group of the switch.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct HeldGroup {
-    pub kind: GroupType,
-    pub buckets: Vec<Bucket>,
-}
-
-/// A meter of the switch.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct HeldMeter {
-    pub flags: u16,
-    pub bands: Vec<Band>,
-}
+use crate::entry::{Act, Entry, Step};
+use crate::plan::Known;
 
 /// Everything a switch holds.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Inventory {
-    pub(crate) flows: HashMap<FlowId, HeldFlow>,
-    pub(crate) groups: HashMap<GroupId, HeldGroup>,
-    pub(crate) meters: HashMap<MeterId, HeldMeter>,
+    pub(crate) entries: Known,
 }
 
 impl Inventory {
@@ -47,18 +21,22 @@ impl Inventory {
     pub(crate) async fn read(connection: &mut Connection) -> Result<Self, ConnectionError> {
         let mut held = Inventory::default();
         let flows = RequestBody::Flow(FlowStatsRequest::default());
-        for part in connection.ask_parts(flows, "for its flows").await? {
-            held.add(part);
-        }
-        for part in connection
-            .ask_parts(RequestBody::GroupDesc(GroupId::ALL), "for its groups")
-            .await?
-        {
-            held.add(part);
-        }
+        connection
+            .ask_each(flows, "for its flows", |part| held.add(part))
+            .await?;
+        connection
+            .ask_each(
+                RequestBody::GroupDesc(GroupId::ALL),
+                "for its groups",
+                |part| held.add(part),
+            )
+            .await?;
         let meters = RequestBody::MeterConfig(MeterId::ALL);
-        match connection.ask_parts(meters, "for its meters").await {
-            Ok(parts) => parts.into_iter().for_each(|part| held.add(part)),
+        match connection
+            .ask_each(meters, "for its meters", |part| held.add(part))
+            .await
+        {
+            Ok(()) => {}
             // A switch without meters: those we send will be refused one by one and reported.
             Err(ConnectionError::Refused { error, .. }) => {
                 tracing::warn!("the switch has no meters: {error}; bandwidth limits will not hold");
@@ -68,32 +46,59 @@ impl Inventory {
         Ok(held)
     }
 
+    /// Follows a step that the switch has taken.
+    pub fn follow(&mut self, step: &Step) {
+        match step.act {
+            Act::Delete => drop(self.entries.remove(&step.entry.key)),
+            Act::Add | Act::Modify => {
+                self.entries.insert(step.entry.key, step.entry.clone());
+            }
+        }
+    }
+
+    /// True if the switch holds nothing at all.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.entries.is_empty()
+    }
+
     fn add(&mut self, part: ReplyBody) {
         match part {
-            ReplyBody::Flow(flows) => self.flows.extend(flows.into_iter().map(|flow| {
-                let id = FlowId {
-                    table: flow.table,
-                    priority: flow.priority,
-                    matching: flow.matching,
-                };
-                let timeouts = u32::from(flow.idle_timeout) + u32::from(flow.hard_timeout);
-                let held = HeldFlow {
-                    cookie: flow.cookie,
-                    instructions: canonical::instructions(&flow.instructions),
-                    plain: timeouts == 0 && flow.flags == 0,
-                };
-                (id, held)
-            })),
-            ReplyBody::GroupDesc(groups) => self.groups.extend(groups.into_iter().map(|group| {
-                let buckets = canonical::buckets(group.kind, &group.buckets);
-                let kind = group.kind;
-                (group.group, HeldGroup { kind, buckets })
-            })),
-            ReplyBody::MeterConfig(meters) => self.meters.extend(meters.into_iter().map(|meter| {
-                let (flags, bands) = (meter.flags, meter.bands);
-                (meter.meter, HeldMeter { flags, bands })
-            })),
+            ReplyBody::Flow(flows) => {
+                for flow in flows {
+                    let id = FlowId {
+                        table: flow.table,
+                        priority: flow.priority,
+                        matching: flow.matching,
+                    };
+                    let entry = Entry::flow(&id, flow.cookie, &flow.instructions);
+                    // Ours have no timeouts and no flags.
+                    let timeouts = u32::from(flow.idle_timeout) + u32::from(flow.hard_timeout);
+                    let plain = timeouts == 0 && flow.flags == 0;
+                    self.keep(entry.map(|e| if plain { e } else { e.unlike() }));
+                }
+            }
+            ReplyBody::GroupDesc(groups) => {
+                for group in groups {
+                    let label = format!("group {}", group.group);
+                    let entry = Entry::group(group.group, group.kind, &group.buckets, &label);
+                    self.keep(entry);
+                }
+            }
+            ReplyBody::MeterConfig(meters) => {
+                for meter in meters {
+                    let label = format!("meter {}", meter.meter);
+                    self.keep(Entry::meter(meter.meter, meter.flags, &meter.bands, &label));
+                }
+            }
             _ => {}
+        }
+    }
+
+    fn keep(&mut self, entry: Result<Entry, String>) {
+        match entry {
+            Ok(entry) => drop(self.entries.insert(entry.key, Arc::new(entry))),
+            // It came to us in the same version, so it can be written; but for its size, perhaps.
+            Err(why) => tracing::warn!("something that the switch holds is left alone: {why}"),
         }
     }
 }

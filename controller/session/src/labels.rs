@@ -1,12 +1,13 @@
 //! Tells a dataplane of ours which objects cookies stand for.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::BTreeMap;
 
-use flows::FlowSet;
+use bytes::Bytes;
 use openflow::msg::{CookieLabels, Message};
+use openflow::wire;
 
-use crate::connection::{Connection, ConnectionError};
-use crate::inventory::Inventory;
+use crate::connection::{Connection, ConnectionError, VERSION, XID_LABELS};
+use crate::shared::Delta;
 
 /// Labels in one message; a label is at most a few hundred bytes and a message 64 kB.
 const CHUNK: usize = 100;
@@ -14,52 +15,73 @@ const CHUNK: usize = 100;
 /// What the switch was told in this session.
 #[derive(Debug, Default)]
 pub(crate) struct Labels {
-    told: HashMap<u64, String>,
-    /// It does not know the message.
-    refused: bool,
+    /// Of its own flows.
+    told: BTreeMap<u64, String>,
+    /// It knows the message.
+    known: Option<bool>,
 }
 
 impl Labels {
-    /// Sends what has changed since last time.
+    /// Sends what has changed since last time: of what all have alike, and of its own.
     pub async fn send(
         &mut self,
         connection: &mut Connection,
-        desired: &FlowSet,
-        held: &Inventory,
+        alike: Option<&Delta>,
+        own: &BTreeMap<u64, String>,
     ) -> Result<(), ConnectionError> {
-        if self.refused {
+        if self.known == Some(false) {
             return Ok(());
         }
-        let entries = self.difference(desired, held);
-        if entries.is_empty() {
+        let gone: Vec<u64> = alike
+            .into_iter()
+            .flat_map(|delta| &delta.labels)
+            .filter(|(_, label)| label.is_empty())
+            .map(|(cookie, _)| *cookie)
+            .collect();
+        let mut entries: Vec<_> = own
+            .iter()
+            // Somebody else's flows of that cookie are gone, this node's are not.
+            .filter(|(c, label)| self.told.get(c) != Some(label) || gone.contains(c))
+            .map(|(c, label)| (*c, label.clone()))
+            .collect();
+        let left = self.told.keys().filter(|c| !own.contains_key(c));
+        entries.extend(left.map(|c| (*c, String::new())));
+        entries.sort();
+        let mut batch = Vec::new();
+        if let Some(delta) = alike.filter(|delta| !delta.labels_bytes.is_empty()) {
+            batch.push(delta.labels_bytes.clone());
+        }
+        let wait = self.known.is_none() || !entries.is_empty();
+        if !entries.is_empty() {
+            batch.push(encode(&entries));
+            self.told.clone_from(own);
+        }
+        if batch.is_empty() {
             return Ok(());
         }
-        let messages = entries.chunks(CHUNK).map(|chunk| {
-            Message::CookieLabels(CookieLabels {
-                entries: chunk.to_vec(),
-            })
-        });
-        connection.send(messages).await?;
-        connection.barrier(|_, _| self.refused = true).await?;
-        for (cookie, label) in entries {
-            if label.is_empty() {
-                self.told.remove(&cookie);
-            } else {
-                self.told.insert(cookie, label);
-            }
+        connection.send_bytes(batch).await?;
+        // What goes to all is small talk: nobody waits for it.
+        if wait {
+            let mut known = true;
+            connection
+                .barrier(|xid, _| known &= xid != XID_LABELS)
+                .await?;
+            self.known = Some(known);
         }
         Ok(())
     }
+}
 
-    fn difference(&self, desired: &FlowSet, held: &Inventory) -> Vec<(u64, String)> {
-        let is_new = |(cookie, label): &(&u64, &String)| self.told.get(cookie) != Some(label);
-        let new = desired.labels.iter().filter(is_new);
-        let mut entries: Vec<_> = new.map(|(c, label)| (*c, label.clone())).collect();
-        // A label outlives its object as long as flows with its cookie may be left.
-        let in_use: HashSet<u64> = held.flows.values().map(|flow| flow.cookie).collect();
-        let gone = |c: &&u64| !desired.labels.contains_key(c) && !in_use.contains(c);
-        entries.extend(self.told.keys().filter(gone).map(|c| (*c, String::new())));
-        entries.sort();
-        entries
+/// As messages, all with the same number.
+pub(crate) fn encode(entries: &[(u64, String)]) -> Bytes {
+    let mut bytes = Vec::new();
+    for chunk in entries.chunks(CHUNK) {
+        let entries = chunk.to_vec();
+        let message = Message::CookieLabels(CookieLabels { entries });
+        // Names have at most a few hundred bytes.
+        if let Err(error) = wire::encode(VERSION, XID_LABELS, &message, &mut bytes) {
+            tracing::warn!("names of cookies cannot be sent: {error}");
+        }
     }
+    bytes.into()
 }

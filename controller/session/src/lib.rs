@@ -8,12 +8,15 @@
 mod apply;
 mod canonical;
 mod connection;
+mod entry;
 mod event;
+mod held;
 mod inventory;
 mod labels;
 mod plan;
 mod ports;
 mod registry;
+mod shared;
 mod stream;
 mod switch;
 
@@ -25,10 +28,12 @@ use tokio::sync::watch;
 use transport::Incoming;
 
 pub use connection::{ConnectionError, Timing};
+pub use entry::Step;
 pub use event::{Applied, Event, Rejected};
 pub use inventory::Inventory;
-pub use plan::{Plan, plan, plan_after};
+pub use plan::{Plan, plan};
 pub use registry::Registry;
+pub use shared::Shared;
 pub use transport::{ListenError, Listener, Target, TargetError, Tls, TlsFiles};
 
 /// Time for TLS.
@@ -36,12 +41,24 @@ const HANDSHAKE: Duration = Duration::from_secs(5);
 
 /// What switches shall hold.
 pub trait Intent: Send + Sync + 'static {
-    /// The flows of a node's switch that has these ports; `None` for a node that nobody knows,
-    /// whose switch is left as it is.
+    /// The flows of a node's switch that has these ports, but for those that all have alike; `None`
+    /// for a node that nobody knows, whose switch is left as it is.
     fn compile(&self, node: &str, ports: &Ports) -> Option<FlowSet>;
 
     /// False while something of the sources is not read yet: then nothing is deleted that was not desired before.
     fn complete(&self) -> bool;
+
+    /// A number that is another one whenever [`Intent::compile`] may give the node something else;
+    /// `None`: it may at any time.
+    fn serial(&self, node: &str) -> Option<u64> {
+        let _ = node;
+        None
+    }
+
+    /// What all switches hold alike, if there is such a thing.
+    fn shared(&self) -> Option<Arc<Shared>> {
+        None
+    }
 }
 
 /// The intent in force; `None` until there is a first one.

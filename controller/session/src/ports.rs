@@ -2,7 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use flows::{FlowSet, Ports};
+use flows::Ports;
+use flows::flow::PodPort;
 use net::PortNo;
 use openflow::error::OFPPMFC_BAD_HW_ADDR;
 use openflow::model::{PORT_NO_FWD, PORT_NO_RECV, PortDesc};
@@ -63,11 +64,11 @@ impl PortTable {
         &mut self,
         connection: &mut Connection,
         node: &str,
-        desired: &FlowSet,
+        pods: &BTreeMap<PortNo, PodPort>,
         rejected: &[Rejected],
     ) -> Result<(), ConnectionError> {
         for _ in 0..ATTEMPTS {
-            let open = self.to_open(desired, rejected);
+            let open = self.to_open(pods, rejected);
             if open.is_empty() {
                 return Ok(());
             }
@@ -99,9 +100,13 @@ impl PortTable {
         Ok(())
     }
 
-    fn to_open<'a>(&self, desired: &'a FlowSet, rejected: &[Rejected]) -> Vec<(&'a str, PortMod)> {
+    fn to_open<'a>(
+        &self,
+        pods: &'a BTreeMap<PortNo, PodPort>,
+        rejected: &[Rejected],
+    ) -> Vec<(&'a str, PortMod)> {
         let mut open = Vec::new();
-        for (port, pod) in &desired.pod_ports {
+        for (port, pod) in pods {
             let Some(desc) = self.ports.get(port) else {
                 continue;
             };

@@ -3,12 +3,27 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use tokio::sync::Notify;
+use tokio::sync::{Notify, Semaphore};
+
+/// Switches that are read and brought up to date from the start at the same time. Each may send and
+/// be sent tens of megabytes; more at once would all be slow, and each could seem dead.
+const AT_ONCE: usize = 16;
 
 /// Sessions by node.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub struct Registry {
     nodes: Arc<Mutex<HashMap<String, Entry>>>,
+    /// Who brings a switch up to date from the start has one of these.
+    pub(crate) turns: Arc<Semaphore>,
+}
+
+impl Default for Registry {
+    fn default() -> Self {
+        Registry {
+            nodes: Arc::default(),
+            turns: Arc::new(Semaphore::new(AT_ONCE)),
+        }
+    }
 }
 
 #[derive(Clone, Debug)]

@@ -1,5 +1,6 @@
 //! Bytes to messages and back, each direction by a task of its own.
 
+use bytes::Bytes;
 use openflow::msg::{ErrorMsg, Message};
 use openflow::{Version, wire};
 use tokio::io::{AsyncReadExt, AsyncWriteExt, ReadHalf, WriteHalf};
@@ -43,7 +44,7 @@ pub(crate) async fn read_messages(
 /// Writes batches until there are no more, or nobody reads.
 pub(crate) async fn write_messages(
     mut write: WriteHalf<Stream>,
-    mut batches: mpsc::Receiver<Vec<u8>>,
+    mut batches: mpsc::Receiver<Bytes>,
 ) {
     while let Some(bytes) = batches.recv().await {
         // Reading will find the connection broken too, and say so.

@@ -1,20 +1,27 @@
 //! The task of one switch.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use flows::{FlowSet, Ports};
+use flows::flow::PodPort;
+use flows::{FlowSet, Ports, Problem};
+use net::PortNo;
+use openflow::error::OfError;
 use openflow::msg::{Message, ReplyBody, RequestBody};
+use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::Instant;
 use transport::Stream;
 
-use crate::apply::{Bundles, apply};
+use crate::apply::{self, Bundles, Work, apply};
 use crate::connection::{Connection, ConnectionError};
+use crate::entry::{self, Step};
 use crate::event::{Applied, Event, Rejected};
+use crate::held::Held;
 use crate::inventory::Inventory;
 use crate::labels::Labels;
-use crate::plan::plan_after;
 use crate::ports::PortTable;
+use crate::shared::{self, Delta, Shared};
 use crate::{Context, Intent};
 
 /// Serves a switch until its connection ends.
@@ -86,20 +93,45 @@ struct Session {
     node: String,
     context: Context,
     ports: PortTable,
-    held: Inventory,
+    /// What the switch holds; none: it is not known.
+    held: Option<Held>,
     bundles: Bundles,
     labels: Labels,
-    /// The last set that was compiled; what of it was refused is tried again later.
-    desired: Option<FlowSet>,
-    /// What that set was compiled from.
-    compiled: Option<(Arc<dyn Intent>, Ports)>,
-    /// Install it once more, even if nothing has changed.
-    again: bool,
-    /// What of it was refused, and when to try again.
+    own: Own,
+    /// What was refused, and when to try again.
     refused: Vec<Rejected>,
     retry_at: Option<Instant>,
     /// It has been told that nobody knows this node.
     unknown: bool,
+}
+
+/// What is the node's own, as it was compiled last.
+#[derive(Default)]
+struct Own {
+    /// What it was compiled from.
+    of: Option<(Arc<dyn Intent>, Option<u64>, Ports)>,
+    labels: BTreeMap<u64, String>,
+    pod_ports: BTreeMap<PortNo, PodPort>,
+    problems: Vec<Problem>,
+}
+
+impl Own {
+    /// True if it would be the same.
+    fn is_of(&self, intent: &Arc<dyn Intent>, serial: Option<u64>, ports: &Ports) -> bool {
+        self.of.as_ref().is_some_and(|(before, number, of)| {
+            let same = Arc::ptr_eq(before, intent) || (serial.is_some() && *number == serial);
+            same && of == ports
+        })
+    }
+
+    /// Takes over all but the flows; true if anything of it is different.
+    fn take(&mut self, set: FlowSet) -> bool {
+        let different = self.pod_ports != set.pod_ports || self.problems != set.problems;
+        self.labels = set.labels;
+        self.pod_ports = set.pod_ports;
+        self.problems = set.problems;
+        different
+    }
 }
 
 enum Wake {
@@ -117,12 +149,10 @@ impl Session {
             node,
             context,
             ports: PortTable::default(),
-            held: Inventory::default(),
+            held: None,
             bundles: Bundles::Unknown,
             labels: Labels::default(),
-            desired: None,
-            compiled: None,
-            again: false,
+            own: Own::default(),
             refused: Vec::new(),
             retry_at: None,
             unknown: false,
@@ -132,19 +162,18 @@ impl Session {
     /// Until the connection ends, or the controller does.
     async fn run(&mut self) -> Result<(), ConnectionError> {
         self.ports.read(&mut self.connection).await?;
-        self.held = Inventory::read(&mut self.connection).await?;
-        let mut resync = Instant::now() + self.context.timing.resync;
-        let mut again = self.reconcile().await?;
+        let mut resync = self.next_resync();
+        self.reconcile(false).await?;
         loop {
-            match self.wait(resync, again).await? {
+            let mut again = false;
+            match self.wait(resync).await? {
                 None => return Ok(()),
                 Some(Wake::Intent | Wake::Ports) => {}
-                Some(Wake::Retry) => self.again = true,
+                Some(Wake::Retry) => again = true,
                 Some(Wake::Resync) => {
                     self.ports.read(&mut self.connection).await?;
-                    self.held = Inventory::read(&mut self.connection).await?;
-                    self.compiled = None;
-                    resync = Instant::now() + self.context.timing.resync;
+                    self.held = None;
+                    resync = self.next_resync();
                 }
                 Some(Wake::Message(message)) => {
                     self.connection.keep(*message);
@@ -157,20 +186,23 @@ impl Session {
                     }
                 }
             }
-            again = self.reconcile().await?;
+            self.reconcile(again).await?;
         }
     }
 
+    /// At another moment for each node, so that not all are read at once.
+    fn next_resync(&self) -> Instant {
+        let spread = f64::from(flows::origin::hash64(self.node.as_bytes()) as u16) / 65536.0;
+        Instant::now() + self.context.timing.resync.mul_f64(0.75 + spread / 2.0)
+    }
+
     /// What happens next; none: the controller stops.
-    async fn wait(
-        &mut self,
-        resync: Instant,
-        again: Option<Instant>,
-    ) -> Result<Option<Wake>, ConnectionError> {
+    async fn wait(&mut self, resync: Instant) -> Result<Option<Wake>, ConnectionError> {
         if !self.connection.port_changes.is_empty() {
             return Ok(Some(Wake::Ports));
         }
-        let retry = again.unwrap_or_else(|| Instant::now() + Duration::from_secs(86_400));
+        let retry = self.retry_at;
+        let retry = retry.unwrap_or_else(|| Instant::now() + Duration::from_secs(86_400));
         tokio::select! {
             changed = self.context.intents.changed() => Ok(changed.is_ok().then_some(Wake::Intent)),
             received = self.connection.receive() => received.map(|(_, m)| Some(Wake::Message(Box::new(m)))),
@@ -179,100 +211,185 @@ impl Session {
         }
     }
 
-    /// Makes the switch what it shall be. Gives the time to try again, if something was refused.
-    async fn reconcile(&mut self) -> Result<Option<Instant>, ConnectionError> {
+    /// Makes the switch what it shall be; `again`: asks for what was refused, too.
+    async fn reconcile(&mut self, mut again: bool) -> Result<(), ConnectionError> {
         loop {
             self.ports.follow(self.connection.port_changes.drain(..));
             let intent = self.context.intents.borrow_and_update().clone();
             let Some(intent) = intent else {
-                return Ok(None);
+                return Ok(());
             };
+            let started = Instant::now();
             let ports = self.ports.names();
-            let same =
-                |(of, with): &(Arc<dyn Intent>, Ports)| Arc::ptr_eq(of, &intent) && *with == ports;
-            let again = std::mem::take(&mut self.again);
-            if self.compiled.as_ref().is_some_and(same) && !again {
-                // A link went up or down, or a port was opened: the flows are the same.
-                self.open_known_ports().await?;
-                if self.connection.port_changes.is_empty() {
-                    return Ok(self.retry_at);
-                }
+            // Before it is compiled: what changes meanwhile has another number.
+            let serial = intent.serial(&self.node);
+            let shared = intent.shared().unwrap_or_default();
+            let behind = |held: &Held| shared.since(held.version).is_none();
+            if self.held.as_ref().is_some_and(behind) {
+                self.held = None;
+            }
+            let mut own = None;
+            if self.held.is_none() || !self.own.is_of(&intent, serial, &ports) {
+                let Some(set) = intent.compile(&self.node, &ports) else {
+                    if !std::mem::replace(&mut self.unknown, true) {
+                        (self.context.events)(Event::Unknown(self.node.clone()));
+                    }
+                    return Ok(());
+                };
+                self.unknown = false;
+                own = Some(set);
+            }
+            let complete = intent.complete();
+            if !self.bring(started, own, &shared, complete, again).await? {
                 continue;
             }
-            let Some(desired) = intent.compile(&self.node, &ports) else {
-                if !std::mem::replace(&mut self.unknown, true) {
-                    (self.context.events)(Event::Unknown(self.node.clone()));
-                }
-                return Ok(None);
-            };
-            self.unknown = false;
-            let rejected = self.install(&*intent, desired).await?;
-            self.compiled = Some((intent, ports));
-            let retry = self.context.timing.retry;
-            self.retry_at = rejected.then(|| Instant::now() + retry);
+            self.own.of = Some((intent, serial, ports));
+            again = false;
             // Ports that came while we were waiting for replies have no flows yet.
             if self.connection.port_changes.is_empty() {
-                return Ok(self.retry_at);
+                return Ok(());
             }
         }
     }
 
-    async fn open_known_ports(&mut self) -> Result<(), ConnectionError> {
-        let Some(desired) = self.desired.take() else {
-            return Ok(());
-        };
-        let refused = std::mem::take(&mut self.refused);
-        let opened = self.open_ports(&desired, &refused).await;
-        (self.desired, self.refused) = (Some(desired), refused);
-        opened
-    }
-
-    async fn open_ports(
+    /// Sends the difference; `own`: what is the node's own, where that may be another than before.
+    /// False where the difference is not known any more, so that all has to be compared.
+    async fn bring(
         &mut self,
-        desired: &FlowSet,
-        rejected: &[Rejected],
-    ) -> Result<(), ConnectionError> {
-        let (connection, node) = (&mut self.connection, &self.node);
-        self.ports.open(connection, node, desired, rejected).await
-    }
-
-    /// Sends the difference; true if something was refused.
-    async fn install(
-        &mut self,
-        intent: &dyn Intent,
-        desired: FlowSet,
+        started: Instant,
+        own: Option<FlowSet>,
+        shared: &Shared,
+        complete: bool,
+        again: bool,
     ) -> Result<bool, ConnectionError> {
-        let started = Instant::now();
-        let plan = plan_after(
-            self.desired.as_ref(),
-            &self.held,
-            &desired,
-            intent.complete(),
-        );
-        let changed = !plan.is_empty() || self.desired.as_ref() != Some(&desired);
-        let mut applied = Applied {
-            node: self.node.clone(),
-            desired: desired.flows.len(),
-            flows: (plan.flows_set, plan.flows_deleted),
-            problems: desired.problems.clone(),
-            ..Applied::default()
-        };
-        let (connection, bundles) = (&mut self.connection, &mut self.bundles);
-        let outcome = apply(connection, bundles, plan, &mut self.held).await?;
-        applied.sent = outcome.sent;
-        applied.rejected = outcome.rejected;
-        applied.installed = self.held.flows.len();
-        self.open_ports(&desired, &applied.rejected).await?;
-        self.labels
-            .send(&mut self.connection, &desired, &self.held)
-            .await?;
-        applied.took = started.elapsed();
-        self.refused.clone_from(&applied.rejected);
-        let rejected = !applied.rejected.is_empty();
-        if changed {
-            (self.context.events)(Event::Applied(applied));
+        let mut entries = None;
+        let mut changed = false;
+        if let Some(set) = own {
+            let (mut list, unsendable) = entry::entries(&set);
+            let taken = shared.has(list.iter().map(|entry| entry.key));
+            let mut taken = taken.into_iter();
+            // What all have alike stands.
+            list.retain(|_| !taken.next().unwrap_or(false));
+            entries = Some(list);
+            changed = self.own.take(set);
+            for (object, why) in unsendable {
+                tracing::error!("{object}: Node {}: {why}", self.node);
+            }
         }
-        self.desired = Some(desired);
-        Ok(rejected)
+        let (work, labels, turn) = match self.held.take() {
+            None => {
+                let turn = self.take_a_turn().await?;
+                changed = true;
+                let inventory = Inventory::read(&mut self.connection).await?;
+                let whole = shared.whole();
+                let own = entries.unwrap_or_default();
+                let mut work = Work::default();
+                let held;
+                if inventory.is_empty() {
+                    let none = Delta {
+                        version: whole.version,
+                        ..Delta::default()
+                    };
+                    (held, work.plan) = Held::meet(inventory, &none, &own, complete);
+                    work.alike = Some(whole.clone());
+                } else {
+                    (held, work.plan) = Held::meet(inventory, &whole, &own, complete);
+                }
+                self.held = Some(held);
+                (work, Some(whole), Some(turn))
+            }
+            Some(mut held) => {
+                let mut work = Work::default();
+                let Some(deltas) = shared.since(held.version) else {
+                    return Ok(false);
+                };
+                let mut labels = None;
+                let as_it_is = |delta: &Delta| complete || delta.plan.deleted_groups.is_empty();
+                if let ([delta], true) = (deltas.as_slice(), held.is_ordinary())
+                    && as_it_is(delta)
+                {
+                    held.version = delta.version;
+                    work.alike = Some(delta.clone());
+                    labels = Some(delta.clone());
+                } else if let Some(delta) = shared::join(&deltas) {
+                    held.follow(&delta, complete, &mut work.plan);
+                    labels = Some(Arc::new(delta));
+                }
+                if let Some(own) = entries {
+                    held.turn(&own, complete, &mut work.plan);
+                }
+                if complete {
+                    held.clean(&mut work.plan);
+                }
+                if again {
+                    held.retry(&mut work.plan);
+                }
+                self.held = Some(held);
+                (work, labels, None)
+            }
+        };
+        let outcome = apply(&mut self.connection, &mut self.bundles, &work).await?;
+        changed |= work.len() > 0;
+        self.note_refused(shared, outcome.rejected);
+        let (connection, node) = (&mut self.connection, &self.node);
+        self.ports
+            .open(connection, node, &self.own.pod_ports, &self.refused)
+            .await?;
+        self.labels
+            .send(&mut self.connection, labels.as_deref(), &self.own.labels)
+            .await?;
+        drop(turn);
+        if changed {
+            let held = self.held.as_ref();
+            let flows = shared.flows();
+            (self.context.events)(Event::Applied(Applied {
+                node: self.node.clone(),
+                desired: flows + held.map_or(0, Held::own_flows),
+                installed: held.map_or(0, |held| held.flows(flows)),
+                sent: outcome.sent,
+                flows: work.flows(),
+                took: started.elapsed(),
+                rejected: self.refused.clone(),
+                problems: self.own.problems.clone(),
+            }));
+        }
+        Ok(true)
+    }
+
+    /// Waits until this switch may be brought up to date from the start; what it says meanwhile is
+    /// heard.
+    async fn take_a_turn(&mut self) -> Result<OwnedSemaphorePermit, ConnectionError> {
+        let turns = self.context.registry.turns.clone();
+        let turn = turns.acquire_owned();
+        tokio::pin!(turn);
+        loop {
+            tokio::select! {
+                turn = &mut turn => {
+                    return turn.map_err(|_| ConnectionError::Closed); // never closed
+                }
+                received = self.connection.receive() => self.connection.keep(received?.1),
+            }
+        }
+    }
+
+    /// Remembers what was refused.
+    fn note_refused(&mut self, shared: &Shared, rejected: Vec<(Step, OfError)>) {
+        let Some(held) = &mut self.held else { return };
+        let cookies = rejected.iter().map(|(step, _)| step.entry.cookie);
+        let names = shared.labels_of(cookies);
+        for (step, error) in rejected {
+            let entry = &step.entry;
+            let own = self.own.labels.get(&entry.cookie);
+            let object = match own.or_else(|| names.get(&entry.cookie)) {
+                _ if !entry.object.is_empty() => entry.object.to_string(),
+                Some(name) => name.clone(),
+                None => format!("cookie {:#x}", entry.cookie),
+            };
+            let told = apply::rejected(&step, &object, error);
+            held.refuse(step, told);
+        }
+        self.refused = held.rejected();
+        let retry = self.context.timing.retry;
+        self.retry_at = (!self.refused.is_empty()).then(|| Instant::now() + retry);
     }
 }

@@ -2,6 +2,8 @@
 
 mod common;
 
+use std::collections::BTreeSet;
+use std::sync::Arc;
 use std::time::Duration;
 
 use cluster::desired::Rate;
@@ -9,13 +11,13 @@ use cluster::{Kind, NamespacedName, ObjectRef};
 use common::Controller;
 use common::fake::{State, Switch};
 use flows::flow::{Flow, PodPort, bucket, output};
-use flows::{Feature, FlowSet, Meter, Origin, Table};
+use flows::{Changes, Feature, FlowSet, Meter, Origin, Table};
 use net::{MeterId, PortNo};
 use openflow::error;
 use openflow::model::{FlowCommand, GroupType, PORT_NO_FWD, PORT_NO_RECV};
 use openflow::msg::{BundleControlType, Message, PortReason};
 use openflow::{Action, Field};
-use session::{Event, Timing};
+use session::{Event, Shared, Timing};
 
 fn origin(pod: &str) -> Origin {
     let name = NamespacedName::new("bank", pod);
@@ -119,6 +121,113 @@ async fn a_change_sends_its_difference_only_and_keeps_counters_where_it_can() {
     );
     assert_eq!(state.groups.len(), 19);
     assert!(!state.labels.values().any(|label| label == "Pod bank/p1"));
+}
+
+/// What makes one set out of another, where all switches have it alike.
+fn changes(before: &FlowSet, after: &FlowSet) -> Changes {
+    let mut changes = Changes::default();
+    for id in before.flows.keys().chain(after.flows.keys()) {
+        let now = after.flows.get(id).cloned();
+        changes.flows.insert(id.clone(), now);
+    }
+    for id in before.groups.keys().chain(after.groups.keys()) {
+        changes.groups.insert(*id, after.groups.get(id).cloned());
+    }
+    for cookie in before.labels.keys().chain(after.labels.keys()) {
+        let now = after.labels.get(cookie).cloned();
+        changes.labels.insert(*cookie, now);
+    }
+    changes
+}
+
+#[tokio::test]
+async fn what_all_have_alike_reaches_every_switch_and_so_does_each_change_of_it() {
+    let without_meters = |pods| {
+        let mut set = some_flows(pods);
+        set.meters.clear();
+        for flow in set.flows.values_mut() {
+            flow.instructions.meter = None;
+        }
+        set
+    };
+    let mut controller = Controller::start(Timing::default()).await;
+    let shared = Arc::new(Shared::new());
+    let (first, second) = (without_meters(1..40), without_meters(3..41));
+    shared.apply(&changes(&FlowSet::default(), &first));
+    assert_eq!(shared.problems(), [""; 0]);
+    controller.want_shared(&shared);
+    let names = ["node1", "node2", "node3"];
+    let states: Vec<_> = names.map(State::new).into();
+    let mut switches = Vec::new();
+    for state in &states[..2] {
+        switches.push(Switch::connect(&controller.target, state.clone()).await);
+        let applied = controller.applied().await;
+        assert_eq!((applied.sent, applied.installed), (2 * 39, 39));
+    }
+    // One has some of it already, when it connects.
+    {
+        let mut third = states[2].lock().unwrap();
+        let first = states[0].lock().unwrap();
+        third.flows.extend(
+            first
+                .flows
+                .iter()
+                .take(20)
+                .map(|(k, v)| (k.clone(), v.clone())),
+        );
+        third
+            .groups
+            .extend(first.groups.iter().map(|(k, v)| (*k, v.clone())));
+    }
+    switches.push(Switch::connect(&controller.target, states[2].clone()).await);
+    assert_eq!(controller.applied().await.sent, 19);
+
+    shared.apply(&changes(&first, &second));
+    controller.want_shared(&shared);
+    for _ in names {
+        let applied = controller.applied().await;
+        assert_eq!(
+            (applied.sent, applied.flows, applied.installed),
+            (6, (1, 2), 38)
+        );
+    }
+    let flows: Vec<_> = states
+        .iter()
+        .map(|s| s.lock().unwrap().flows.clone())
+        .collect();
+    assert!(
+        flows
+            .iter()
+            .all(|held| *held == flows[0] && held.len() == 38)
+    );
+    let wanted: BTreeSet<_> = second.flows.keys().collect();
+    assert_eq!(flows[0].keys().collect::<BTreeSet<_>>(), wanted);
+
+    // One refuses: told by object, tried again; and the next change finds it with what it has.
+    let refuses = |m: &Message| match m {
+        Message::FlowMod(m) if m.matching.get(Field::InPort).unwrap().value == 50 => {
+            Some(error::OFPFMFC_TABLE_FULL)
+        }
+        _ => None,
+    };
+    states[1].lock().unwrap().refuse = Box::new(refuses);
+    let (third, fourth) = (without_meters(3..60), without_meters(4..61));
+    for (before, after) in [(&second, &third), (&third, &fourth)] {
+        shared.apply(&changes(before, after));
+        controller.want_shared(&shared);
+        for _ in names {
+            let applied = controller.applied().await;
+            let rejected: Vec<_> = applied.rejected.iter().map(|r| r.object.as_str()).collect();
+            let expected: &[&str] = if applied.node == "node2" {
+                &["Pod bank/p50"]
+            } else {
+                &[]
+            };
+            assert_eq!(rejected, expected);
+        }
+    }
+    assert_eq!(states[0].lock().unwrap().flows.len(), 57);
+    assert_eq!(states[1].lock().unwrap().flows.len(), 56);
 }
 
 #[tokio::test]

@@ -13,7 +13,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use flows::{FlowSet, Ports};
-use session::{Applied, Context, Event, Intent, Listener, Registry, Target, Timing};
+use session::{Applied, Context, Event, Intent, Listener, Registry, Shared, Target, Timing};
 use tokio::sync::{mpsc, watch};
 
 type Compile = Box<dyn Fn(&str, &Ports) -> Option<FlowSet> + Send + Sync>;
@@ -22,6 +22,7 @@ type Compile = Box<dyn Fn(&str, &Ports) -> Option<FlowSet> + Send + Sync>;
 pub struct TestIntent {
     pub compile: Compile,
     pub complete: bool,
+    pub shared: Option<Arc<Shared>>,
 }
 
 impl Intent for TestIntent {
@@ -31,6 +32,10 @@ impl Intent for TestIntent {
 
     fn complete(&self) -> bool {
         self.complete
+    }
+
+    fn shared(&self) -> Option<Arc<Shared>> {
+        self.shared.clone()
     }
 }
 
@@ -84,6 +89,16 @@ impl Controller {
         self.intents.send_replace(Some(Arc::new(TestIntent {
             compile: Box::new(move |_, ports| Some(compile(ports))),
             complete,
+            shared: None,
+        })));
+    }
+
+    /// The same for every node, encoded once, and nothing else.
+    pub fn want_shared(&self, shared: &Arc<Shared>) {
+        self.intents.send_replace(Some(Arc::new(TestIntent {
+            compile: Box::new(|_, _| Some(FlowSet::default())),
+            complete: true,
+            shared: Some(shared.clone()),
         })));
     }
 
@@ -91,6 +106,7 @@ impl Controller {
         self.intents.send_replace(Some(Arc::new(TestIntent {
             compile: Box::new(move |node, ports| Some(compile(node, ports))),
             complete: true,
+            shared: None,
         })));
     }
 
