@@ -75,12 +75,12 @@ pub const fn of(kind: Kind) -> Known {
             ours: NODE_OURS,
             ..none
         },
-        Kind::Service => Known {
-            ours: SERVICE_OURS,
-            ..none
-        },
         Kind::Subnet => Known {
             ours: SUBNET_OURS,
+            ..none
+        },
+        Kind::Service => Known {
+            ours: SERVICE_OURS,
             ..none
         },
         _ => none,
@@ -132,7 +132,17 @@ pub(crate) const NODE_OURS: &[&str] = &["vtep"];
 pub(crate) const SUBNET_OURS: &[&str] = &["lb-pool", "node-network", "vni"];
 
 /// What is read from Services, under our own prefix.
-pub(crate) const SERVICE_OURS: &[&str] = &["lb-ip", "lb-pool"];
+pub(crate) const SERVICE_OURS: &[&str] = &[
+    "canary",
+    "cell-fallback",
+    "lb-ip",
+    "lb-pool",
+    "topology",
+    "zone-weights",
+];
+
+/// The label, on Nodes and Pods, that names the cell they are in.
+pub const CELL: &str = "sluice.io/cell";
 
 /// An annotation with the key it was found under.
 #[derive(Clone, Copy, Debug)]

@@ -88,6 +88,8 @@ pub struct Node {
     pub addresses: Vec<IpAddr>,
     /// `topology.kubernetes.io/zone`
     pub zone: Option<String>,
+    /// `sluice.io/cell`
+    pub cell: Option<String>,
 }
 
 /// One physical network that underlay subnets are on.
@@ -252,6 +254,8 @@ pub struct Pod {
     pub allowed: Vec<IpAddr>,
     /// Bandwidth limits.
     pub qos: Qos,
+    /// Its own cell, label `sluice.io/cell`; `None`: that of its node.
+    pub cell: Option<String>,
 }
 
 impl Pod {
@@ -375,6 +379,76 @@ pub struct Service {
     pub cluster_ips: Vec<IpAddr>,
     /// Its ports, in the order of the manifest.
     pub ports: Vec<ServicePort>,
+    /// Which endpoints its connections go to, and whether they stay there.
+    pub routing: Routing,
+}
+
+/// Which endpoints a Service's connections go to; [`crate::backends::choose`] applies it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Routing {
+    /// Connections of one client address go to one endpoint until it has made none for so long
+    /// (`sessionAffinityConfig.clientIP.timeoutSeconds`), seconds, 1..=86400; `None`: no affinity.
+    pub affinity: Option<u32>,
+    /// From inside the cluster only to endpoints on the client's node (`internalTrafficPolicy: Local`).
+    pub internal_local: bool,
+    /// From outside only to endpoints on the node they enter by (`externalTrafficPolicy: Local`).
+    pub external_local: bool,
+    /// Which endpoints are preferred where their slices carry no hints (`trafficDistribution`).
+    pub distribution: Distribution,
+    /// Rather no endpoint than one beyond the preference (`sluice.io/topology: strict`).
+    pub strict: bool,
+    /// The share of each zone (`sluice.io/zone-weights`); empty: every endpoint counts alike.
+    pub zone_weights: BTreeMap<String, u16>,
+    /// Where connections go whose own cell has no endpoint (`sluice.io/cell-fallback`).
+    pub cells: CellRules,
+    /// Of 10,000 connections, so many go to the endpoints that are marked [`Endpoint::canary`]
+    /// (`sluice.io/canary`); `None`: there are none.
+    pub canary: Option<u16>,
+}
+
+/// What endpoints are preferred (`spec.trafficDistribution`, KEP-3015 and KEP-4444).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Distribution {
+    /// None more than others.
+    #[default]
+    Any,
+    /// Those in the client's zone (`PreferClose`, `PreferSameZone`).
+    SameZone,
+    /// Those on the client's node, then those in its zone (`PreferSameNode`).
+    SameNode,
+}
+
+/// Rules of cell-wise routing: the client's own cell first, then what the first rule that names the
+/// cell says.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum CellRules {
+    /// Cells mean nothing to this Service.
+    Ignored,
+    /// In which order cells are tried after the client's own.
+    Then {
+        /// By the client's cell.
+        by_cell: BTreeMap<String, Vec<CellStep>>,
+        /// For cells that are not named.
+        others: Vec<CellStep>,
+    },
+}
+
+impl Default for CellRules {
+    fn default() -> Self {
+        CellRules::Then {
+            by_cell: BTreeMap::new(),
+            others: vec![CellStep::Any],
+        }
+    }
+}
+
+/// Where a connection goes that found no endpoint so far.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum CellStep {
+    /// To this cell.
+    Cell(String),
+    /// Anywhere.
+    Any,
 }
 
 /// One port of a Service.
@@ -406,6 +480,35 @@ pub struct Endpoint {
     pub serving: bool,
     /// Is going away (EndpointSlice condition `terminating`).
     pub terminating: bool,
+    /// The zone it is in: what its slice says, or else its node's.
+    pub zone: Option<String>,
+    /// The cell it is in: label `sluice.io/cell` of its pod, or else of its node.
+    pub cell: Option<String>,
+    /// It is an endpoint of the Service that `sluice.io/canary` names.
+    pub canary: bool,
+    /// Zones that are to use it (EndpointSlice `hints.forZones`).
+    pub for_zones: Vec<String>,
+    /// Nodes that are to use it (EndpointSlice `hints.forNodes`).
+    pub for_nodes: Vec<String>,
+}
+
+impl Endpoint {
+    /// One that takes connections and of which no more is known.
+    pub fn ready(ip: IpAddr, port: u16) -> Self {
+        Endpoint {
+            ip,
+            port,
+            node: None,
+            ready: true,
+            serving: true,
+            terminating: false,
+            zone: None,
+            cell: None,
+            canary: false,
+            for_zones: Vec::new(),
+            for_nodes: Vec::new(),
+        }
+    }
 }
 
 /// Why a pod has no port.

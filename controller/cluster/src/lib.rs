@@ -8,6 +8,7 @@
 mod addr;
 mod adopt;
 pub mod annotations;
+pub mod backends;
 mod bindings;
 mod changes;
 pub mod desired;

@@ -8,7 +8,7 @@ use crate::annotations;
 use crate::desired;
 use crate::name::{Kind, ObjectRef};
 use crate::problem::Problem;
-use crate::view::{ClusterView, Node, ProviderNetwork};
+use crate::view::{ClusterView, Meta, Node, ProviderNetwork};
 
 /// The well-known label that names a node's zone.
 const ZONE: &str = "topology.kubernetes.io/zone";
@@ -54,11 +54,18 @@ pub(crate) fn nodes(
             name: name.to_string(),
             vtep,
             addresses: addresses.collect(),
-            zone: node.meta.labels.get(ZONE).cloned(),
+            zone: label(&node.meta, ZONE),
+            cell: label(&node.meta, annotations::CELL),
         };
         nodes.insert(name.to_string(), wanted);
     }
     nodes
+}
+
+/// A label's value, if it has one; an empty value is none.
+pub(crate) fn label(meta: &Meta, key: &str) -> Option<String> {
+    let value = meta.labels.get(key)?;
+    (!value.is_empty()).then(|| value.clone())
 }
 
 /// The annotation, or else the first internal address; with the field it is from.

@@ -253,6 +253,7 @@ fn add_pods(
             v6: held.v6,
             allowed: reserve::allowed(view, state, name, pod, &held.subnet, problems),
             qos,
+            cell: nodes::label(&pod.meta, annotations::CELL),
         };
         desired.pods.insert(name.clone(), port);
     }

@@ -1,6 +1,8 @@
 //! Services to virtual addresses and the places they lead to.
 
+mod canary;
 mod endpoints;
+mod routing;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
@@ -11,7 +13,7 @@ use crate::desired::{self, DesiredState};
 use crate::name::{Kind, NamespacedName, ObjectRef};
 use crate::nodes::by_age;
 use crate::problem::Problem;
-use crate::view::{ClusterView, Service};
+use crate::view::{self, ClusterView, Service};
 
 use endpoints::Endpoints;
 
@@ -34,7 +36,22 @@ pub(crate) fn services(
         if cluster_ips.is_empty() {
             continue;
         }
-        let ports = ports(&object, name, service, &endpoints, problems);
+        let mut routing = routing::read(&object, service, problems);
+        let canary = canary::read(&object, name, service, view, problems);
+        routing.canary = canary.as_ref().map(|canary| canary.share);
+        let mut ports = Vec::with_capacity(service.ports.len());
+        for (field, port) in usable_ports(&object, service, problems) {
+            let mut list = endpoints.of(&object, name, service, port, &field, problems);
+            if let Some(canary) = &canary {
+                canary.add(&endpoints, port, &mut list, problems);
+            }
+            ports.push(desired::ServicePort {
+                name: port.name.clone(),
+                protocol: port.protocol,
+                port: port.port,
+                endpoints: list,
+            });
+        }
         let name = name.clone();
         services.insert(
             name.clone(),
@@ -42,6 +59,7 @@ pub(crate) fn services(
                 name,
                 cluster_ips,
                 ports,
+                routing,
             },
         );
     }
@@ -99,13 +117,12 @@ fn cluster_ips(
     ips
 }
 
-fn ports(
+/// The ports that can be, each with its path in the manifest.
+fn usable_ports<'a>(
     object: &ObjectRef,
-    name: &NamespacedName,
-    service: &Service,
-    endpoints: &Endpoints<'_>,
+    service: &'a Service,
     problems: &mut Vec<Problem>,
-) -> Vec<desired::ServicePort> {
+) -> Vec<(String, &'a view::ServicePort)> {
     let mut seen = BTreeSet::new();
     let mut ports = Vec::with_capacity(service.ports.len());
     for (index, port) in service.ports.iter().enumerate() {
@@ -131,12 +148,7 @@ fn ports(
             ));
             continue;
         }
-        ports.push(desired::ServicePort {
-            name: port.name.clone(),
-            protocol: port.protocol,
-            port: port.port,
-            endpoints: endpoints.of(object, name, service, port, &field, problems),
-        });
+        ports.push((field, port));
     }
     ports
 }

@@ -149,6 +149,13 @@ pub struct Service {
     pub external_name: bool,
     /// `spec.publishNotReadyAddresses`
     pub publish_not_ready: bool,
+    /// `spec.sessionAffinity` is `ClientIP`: `sessionAffinityConfig.clientIP.timeoutSeconds`, or
+    /// 10800 where that is absent.
+    pub affinity: Option<i64>,
+    /// `spec.internalTrafficPolicy` is `Local`.
+    pub internal_local: bool,
+    /// `spec.trafficDistribution`
+    pub traffic_distribution: Option<String>,
     /// How it is reached besides its cluster IPs.
     pub exposure: Exposure,
 }
@@ -226,6 +233,12 @@ pub struct SliceEndpoint {
     pub serving: Option<bool>,
     /// `conditions.terminating`; unknown counts as false.
     pub terminating: Option<bool>,
+    /// `zone`
+    pub zone: Option<String>,
+    /// `hints.forZones[].name`
+    pub for_zones: Vec<String>,
+    /// `hints.forNodes[].name`
+    pub for_nodes: Vec<String>,
 }
 
 /// An entry of `ports` of a slice.

@@ -215,6 +215,7 @@ mod tests {
             v6: None,
             qos: Qos::default(),
             allowed: Vec::new(),
+            cell: None,
         }
     }
 

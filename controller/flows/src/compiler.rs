@@ -163,8 +163,11 @@ impl Compiler {
             let theirs = pods.values().filter(|p| limits.contains(&p.name.namespace));
             nodes.extend(theirs.map(|pod| pod.node.clone()));
         }
-        let changed = different(&before.services, services).cloned();
-        dirty.extend(changed.map(Piece::Service));
+        let mut everybody = false;
+        for name in different(&before.services, services) {
+            everybody |= self.network.enter_service(name, services.get(name));
+            dirty.insert(Piece::Service(name.clone()));
+        }
         for name in different(&before.frontends, frontends) {
             dirty.insert(Piece::Service(name.clone()));
             // Who answers for an address, and who did.
@@ -179,7 +182,12 @@ impl Compiler {
             return (dirty, Nodes::All);
         };
         nodes.extend(judged);
-        (dirty, Nodes::Some(nodes))
+        let nodes = if everybody {
+            Nodes::All
+        } else {
+            Nodes::Some(nodes)
+        };
+        (dirty, nodes)
     }
 
     /// Puts a piece in the place of what it was.

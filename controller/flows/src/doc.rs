@@ -24,6 +24,7 @@ pub fn pipeline<'a>(examples: impl IntoIterator<Item = &'a FlowSet>) -> String {
         let miss = match info.miss {
             Miss::Goto(next) => format!("goes on to {}", next.name()),
             Miss::Drop(why) => format!("dropped: {why}"),
+            Miss::Return(why) => format!("the asking flow goes on: {why}"),
         };
         let (number, name, purpose) = (info.table as u8, info.name, info.purpose);
         let _ = writeln!(out, "| {number} | {name} | {purpose} | {miss} |");

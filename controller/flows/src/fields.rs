@@ -102,6 +102,12 @@ named! {
     NODE = Reg3[0, 32] [];
     /// The address that was asked for, while its answer is written.
     ASKED = Reg13[0, 32] [];
+    /// The Service port whose clients are told apart, by the number of its group.
+    BACKEND = Reg4[0, 32] [];
+    /// The endpoint that the connection gets, by a hash of address and port; 0 is none yet.
+    ENDPOINT = Reg5[0, 24] [(0, "none")];
+    /// The client's cell, by a hash of its name; 0 is the node's own.
+    CELL = Reg5[24, 8] [(0, "of the node")];
     /// The policy set that judges the packet; 0 is none.
     POLICY_SET = Reg6[0, 32] [];
     /// Who the other end of the connection is, if it is a pod that a policy names.

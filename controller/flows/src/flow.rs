@@ -381,7 +381,7 @@ impl FlowSet {
     }
 
     /// Adds a group under a name of its own and gives its number: the name's hash, or the next
-    /// free number where two names hash alike.
+    /// free number where two names hash alike. The same name again is the same group.
     pub fn add_group(&mut self, kind: GroupType, label: String, buckets: Vec<Bucket>) -> GroupId {
         let (first, last) = match self.own {
             false => (1, SHARED_GROUPS),
@@ -389,7 +389,10 @@ impl FlowSet {
         };
         let count = last - first + 1;
         let mut number = hash64(label.as_bytes()) % count;
-        while self.groups.contains_key(&GroupId((first + number) as u32)) {
+        while let Some(there) = self.groups.get(&GroupId((first + number) as u32)) {
+            if there.label == label {
+                break; // asked for again
+            }
             number = (number + 1) % count;
         }
         let id = GroupId((first + number) as u32);

@@ -4,7 +4,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use cluster::NamespacedName;
-use cluster::desired::{DesiredState, Pod, Subnet, SubnetKind};
+use cluster::backends;
+use cluster::desired::{DesiredState, Pod, Service, Subnet, SubnetKind};
 use net::Vni;
 
 use crate::blocks::{BlockKey, Blocks};
@@ -40,6 +41,8 @@ pub struct Network {
     pub pods_of: BTreeMap<String, BTreeSet<NamespacedName>>,
     /// Pods by blocks.
     pub blocks: Blocks,
+    /// Services whose endpoints depend on the client's node or cell.
+    pub by_place: BTreeSet<NamespacedName>,
 }
 
 impl Network {
@@ -55,7 +58,20 @@ impl Network {
         for pod in state.pods.values() {
             network.enter(state, pod);
         }
+        for service in state.services.values() {
+            network.enter_service(&service.name, Some(service));
+        }
         network
+    }
+
+    /// Enters a Service as it is now; true if each node's own flows are for it, or were.
+    pub fn enter_service(&mut self, name: &NamespacedName, service: Option<&Service>) -> bool {
+        let was = self.by_place.remove(name);
+        let is = service.is_some_and(backends::depends_on_place);
+        if is {
+            self.by_place.insert(name.clone());
+        }
+        was || is
     }
 
     /// Enters a pod; gives the blocks that it is in.

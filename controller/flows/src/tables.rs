@@ -19,7 +19,11 @@ pub enum Table {
     L3Classify = 25,
     Conntrack = 30,
     ConntrackState = 35,
+    StillServing = 39,
     Service = 40,
+    Affinity = 41,
+    ClientCell = 42,
+    Backend = 43,
     PolicyEgress = 50,
     EgressPeer = 51,
     EgressBlock = 52,
@@ -53,6 +57,8 @@ pub enum Miss {
     Goto(Table),
     /// It is dropped, because of this.
     Drop(&'static str),
+    /// The flow that asked this table goes on; what that means.
+    Return(&'static str),
 }
 
 /// What is known of a table.
@@ -95,8 +101,16 @@ tables! {
         => Drop("not IP, cannot be tracked");
     ConntrackState "Sends established connections on their way, past Services and policies."
         => Goto(Table::Service);
+    StillServing "Does the endpoint that a Service's connection was given still serve?"
+        => Goto(Table::PolicyEgress);
     Service "Chooses an endpoint for new connections to a Service."
         => Goto(Table::PolicyEgress);
+    Affinity "Which endpoint the client was given before: flows that connections leave behind."
+        => Return("the client is new, or was away too long");
+    ClientCell "The cell of the client, where it is not that of the node."
+        => Return("the node's own cell");
+    Backend "Brings a connection to the endpoint that its client was given before, or to one for its cell."
+        => Drop("no endpoint for this client");
     PolicyEgress "Lets answers pass, and reads what policies judge by."
         => Goto(Table::Routing);
     EgressPeer "Says which pod a destination is, for the sender's policies."

@@ -5,7 +5,7 @@ use std::fmt::Write;
 use std::net::{Ipv4Addr, Ipv6Addr};
 
 use net::MacAddr;
-use openflow::action::{Ct, CtZone, Nat, NatKind};
+use openflow::action::{Ct, CtZone, Learn, LearnSource, LearnSpec, LearnTarget, Nat, NatKind};
 use openflow::field::Format;
 use openflow::flow_match::MatchField;
 use openflow::model::{BandKind, GroupType, METER_PKTPS};
@@ -194,6 +194,14 @@ fn action(action: &Action, set: &FlowSet) -> String {
         Action::Move { src, dst } => format!("{}={}", sub_field(dst), sub_field(src)),
         Action::Ct(ct) => ct_text(ct, set),
         Action::Nat(nat) => nat_text(nat),
+        Action::Resubmit {
+            port: None,
+            table: Some(table),
+            ct: false,
+        } => {
+            format!("ask {}", Table::from_id(*table).map_or("?", Table::name))
+        }
+        Action::Learn(learn) => learn_text(learn),
         other => format!("{other:?}"),
     }
 }
@@ -211,6 +219,9 @@ fn ct_text(ct: &Ct, set: &FlowSet) -> String {
     let mut parts = Vec::new();
     if ct.commit {
         parts.push("commit".to_string());
+    }
+    if ct.force {
+        parts.push("force".to_string());
     }
     let zone = match ct.zone {
         CtZone::Number(number) => ZONES
@@ -241,6 +252,28 @@ fn nat_text(nat: &Nat) -> String {
         .ports
         .map_or(String::new(), |(first, _)| format!(":{first}"));
     format!("nat({kind}={address}{port})")
+}
+
+fn learn_text(learn: &Learn) -> String {
+    let side = |dst: &SubField, src: &LearnSource| match src {
+        LearnSource::Field(src) if src == dst => sub_field(dst),
+        LearnSource::Field(src) => format!("{}={}", sub_field(dst), sub_field(src)),
+        LearnSource::Value { value: number, .. } => {
+            format!("{}={}", sub_field(dst), value(dst.field, *number))
+        }
+    };
+    let spec = |spec: &LearnSpec| match &spec.dst {
+        LearnTarget::Match(dst) => side(dst, &spec.src),
+        LearnTarget::Load(dst) => format!("-> {}", side(dst, &spec.src)),
+        LearnTarget::Output => "-> output".into(),
+    };
+    let specs: Vec<_> = learn.specs.iter().map(spec).collect();
+    let table = Table::from_id(learn.table).map_or("?", Table::name);
+    format!(
+        "learn({table} for {} s idle: {})",
+        learn.idle_timeout,
+        specs.join(",")
+    )
 }
 
 fn group_text(group: &Group, set: &FlowSet) -> String {

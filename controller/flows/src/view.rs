@@ -1,13 +1,14 @@
 //! The desired state as one node sees it: which pods are here, which elsewhere, and which networks
 //! this node takes part in.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use cluster::desired::{DesiredState, Node, Pod, Subnet, SubnetKind};
 use cluster::{Kind, ObjectRef, Problem};
 use net::{PortNo, VlanId, Vni};
 
 use crate::flow::{FlowSet, PodPort};
+use crate::ids;
 use crate::network::Network;
 
 /// The ports a switch has: name to OpenFlow number.
@@ -17,6 +18,9 @@ pub type Ports = BTreeMap<String, PortNo>;
 pub const TUNNEL_PREFIX: &str = "geneve";
 
 pub use crate::network::{SEGMENT, TRANSIT_VNI_FIRST};
+
+/// Cells of pods that one node can tell apart (`fields::CELL`).
+const MOST_CELLS: u32 = 255;
 
 /// A subnet as this node sees it.
 #[derive(Debug)]
@@ -95,6 +99,8 @@ pub struct View<'a> {
     pub segments: BTreeMap<u32, Segment<'a>>,
     /// Every pod of this node. Those of other nodes are reached by blocks ([`crate::blocks`]).
     pub pods: Vec<PodView<'a>>,
+    /// Cells of pods here that are not the node's, with the value of `fields::CELL`.
+    pub cells: BTreeMap<&'a str, u32>,
 }
 
 impl<'a> View<'a> {
@@ -115,6 +121,7 @@ impl<'a> View<'a> {
             subnets: subnets(state, network),
             segments: BTreeMap::new(),
             pods: Vec::new(),
+            cells: BTreeMap::new(),
         };
         let here = network.pods_of.get(&node.name).into_iter().flatten();
         for pod in here.filter_map(|name| state.pods.get(name)) {
@@ -138,6 +145,21 @@ impl<'a> View<'a> {
                 subnet: name,
                 place,
             });
+        }
+        let local = view
+            .local_pods()
+            .filter_map(|(pod, _)| pod.pod.cell.as_deref());
+        let own: BTreeSet<&'a str> = local
+            .filter(|cell| view.node.cell.as_deref() != Some(*cell))
+            .collect();
+        view.cells = ids::number(own.iter().copied(), 1, MOST_CELLS, BTreeSet::new());
+        if own.len() > view.cells.len() {
+            set.problems.push(Problem::ignored(
+                ObjectRef::cluster(Kind::Node, &view.node.name),
+                "",
+                format!("pods of more than {MOST_CELLS} cells run here; those of some are treated as of the node's cell"),
+                "spread them over more nodes",
+            ));
         }
         view.report(set);
         Some(view)

@@ -90,6 +90,7 @@ fn happen(state: &mut DesiredState, what: u8, which: u8, detail: u8) {
                 name: "node3".into(),
                 vtep: Some([10, 0, 0, detail].into()),
                 zone: None,
+                cell: None,
                 addresses: Vec::new(),
             };
             state.nodes.insert("node3".into(), node);

@@ -42,7 +42,7 @@ fn endpoints(set: &FlowSet, label: &str) -> Vec<IpAddr> {
 #[test]
 fn only_ready_endpoints_serve_and_terminating_ones_if_there_is_no_other() {
     let mut state = bank();
-    let label = "Service bank/web TCP 10.96.0.10:80";
+    let label = "Service bank/web TCP 80 IPv4";
     let conditions = |state: &mut DesiredState, given: [(bool, bool, bool); 3]| {
         let web = state.services.get_mut(&name("web")).unwrap();
         for (endpoint, (ready, serving, terminating)) in
@@ -131,6 +131,7 @@ fn a_pod_that_differs_from_its_block_has_flows_of_its_own_everywhere() {
         name: "node3".into(),
         vtep: Some("172.30.0.3".parse().unwrap()),
         zone: None,
+        cell: None,
         addresses: Vec::new(),
     };
     state.nodes.insert("node3".into(), third);

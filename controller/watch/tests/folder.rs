@@ -539,7 +539,6 @@ spec: {nodname: node1, containers: [{name: a, ports: [{containerPort: 80, hostPo
             [
                 "Pod bank/p spec.containers[0].ports[0].hostPort",
                 "Pod bank/p spec.nodname",
-                "Service bank/web spec.sessionAffinity",
                 "Subnet s spec.gatewayTpye",
             ]
         );

@@ -18,8 +18,8 @@ pub(super) struct Endpoints<'a> {
     slices: BTreeMap<NamespacedName, Vec<(&'a NamespacedName, &'a EndpointSlice)>>,
     /// Pods by namespace and each of their labels.
     labelled: BTreeMap<(&'a str, &'a str, &'a str), Vec<&'a NamespacedName>>,
-    /// The node of each pod address.
-    node_of: BTreeMap<IpAddr, &'a str>,
+    /// The pod of each address.
+    pod_of: BTreeMap<IpAddr, &'a desired::Pod>,
 }
 
 impl<'a> Endpoints<'a> {
@@ -61,17 +61,17 @@ impl<'a> Endpoints<'a> {
                 labelled.entry(label).or_default().push(name);
             }
         }
-        let node_of = desired
+        let pod_of = desired
             .pods
             .values()
-            .flat_map(|pod| pod.addresses().map(|address| (address, pod.node.as_str())))
+            .flat_map(|pod| pod.addresses().map(move |address| (address, pod)))
             .collect();
         Endpoints {
             view,
             desired,
             slices,
             labelled,
-            node_of,
+            pod_of,
         }
     }
 
@@ -89,7 +89,8 @@ impl<'a> Endpoints<'a> {
             Some(slices) => self.in_slices(slices, port),
             None => self.by_selector(object, name, service, port, field, problems),
         };
-        endpoints.sort();
+        // Of several entries of one endpoint the best condition holds.
+        endpoints.sort_by_key(|e: &Endpoint| (e.ip, e.port, !e.ready, !e.serving));
         endpoints.dedup_by_key(|endpoint| (endpoint.ip, endpoint.port));
         endpoints
     }
@@ -120,16 +121,21 @@ impl<'a> Endpoints<'a> {
     fn endpoint(&self, ip: IpAddr, port: u16, entry: &SliceEndpoint) -> Endpoint {
         let terminating = entry.terminating.unwrap_or(false);
         let ready = entry.ready.unwrap_or(true);
+        let pod = self.pod_of.get(&ip).copied();
+        let node = entry.node.as_ref().or(pod.map(|pod| &pod.node));
+        let known = node.and_then(|node| self.desired.nodes.get(node));
         Endpoint {
-            ip,
-            port,
-            node: entry
-                .node
-                .clone()
-                .or_else(|| self.node_of.get(&ip).map(|node| node.to_string())),
+            node: node.cloned(),
             ready,
             serving: entry.serving.unwrap_or(ready),
             terminating,
+            zone: entry.zone.clone().or_else(|| known?.zone.clone()),
+            cell: pod
+                .and_then(|pod| pod.cell.clone())
+                .or_else(|| known?.cell.clone()),
+            for_zones: entry.for_zones.clone(),
+            for_nodes: entry.for_nodes.clone(),
+            ..Endpoint::ready(ip, port)
         }
     }
 
@@ -169,7 +175,14 @@ impl<'a> Endpoints<'a> {
             let Some(placed) = self.desired.pods.get(pod_name) else {
                 continue;
             };
-            endpoints.extend(computed(placed, pod, number, service.publish_not_ready));
+            let node = self.desired.nodes.get(&placed.node);
+            endpoints.extend(computed(
+                placed,
+                node,
+                pod,
+                number,
+                service.publish_not_ready,
+            ));
         }
         if let (Some(TargetPort::Name(target)), true, 0) = (&port.target, selected > 0, named) {
             problems.push(Problem::ignored(
@@ -229,19 +242,21 @@ fn target(pod: &view::Pod, port: &ServicePort) -> Option<u16> {
 /// Where the manifest has no status, a pod that has its addresses counts as ready.
 fn computed(
     placed: &desired::Pod,
+    node: Option<&desired::Node>,
     pod: &view::Pod,
     port: u16,
     publish_not_ready: bool,
 ) -> impl Iterator<Item = Endpoint> {
-    let serving = publish_not_ready || pod.ready.unwrap_or(true);
+    let serving = pod.ready.unwrap_or(true);
     let terminating = pod.meta.deleting;
     placed.addresses().map(move |ip| Endpoint {
-        ip,
-        port,
         node: Some(placed.node.clone()),
-        ready: serving && (!terminating || publish_not_ready),
+        ready: publish_not_ready || serving && !terminating,
         serving,
         terminating,
+        zone: node.and_then(|node| node.zone.clone()),
+        cell: placed.cell.clone().or_else(|| node?.cell.clone()),
+        ..Endpoint::ready(ip, port)
     })
 }
 

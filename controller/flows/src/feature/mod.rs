@@ -2,6 +2,7 @@
 //! own, and from an object to the flows that every node has for it ([`shared`]).
 
 pub mod arp;
+pub mod backends;
 pub mod classify;
 pub mod conntrack;
 pub mod hairpin;
@@ -31,6 +32,8 @@ pub const ALL: &[Compile] = &[
     arp::flows,
     nd::flows,
     conntrack::flows,
+    service::flows,
+    backends::flows,
     policy::flows,
     routing::flows,
     hairpin::flows,

@@ -16,7 +16,7 @@ pub fn flows(set: &mut FlowSet) {
                 Flow::new(info.table, 0, "What this table has no say in goes on.").goto(next)
             }
             // Explicit, so that the flow's counter tells where packets end.
-            Miss::Drop(why) => Flow::new(info.table, 0, why),
+            Miss::Drop(why) | Miss::Return(why) => Flow::new(info.table, 0, why),
         };
         set.add(&Origin::table(Feature::Pipeline, info.table), flow);
     }

@@ -137,6 +137,6 @@ fn got_by(table: Table, port: PortNo, intent: &'static str) -> Flow {
 fn onwards(flow: Flow, table: Table) -> Flow {
     match table.info().miss {
         Miss::Goto(next) => flow.goto(next),
-        Miss::Drop(_) => flow,
+        Miss::Drop(_) | Miss::Return(_) => flow,
     }
 }

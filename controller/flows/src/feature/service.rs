@@ -2,29 +2,44 @@
 
 use std::net::IpAddr;
 
-use cluster::desired::{Endpoint, Protocol, Service, ServicePort};
-use cluster::{Kind, ObjectRef};
-use net::key::ct_state::{NEW, TRK};
-use openflow::action::{Nat, NatKind};
-use openflow::model::{Bucket, GroupType};
-use openflow::{Action, Field};
+use cluster::backends::Scope;
+use cluster::desired::{Protocol, Service, ServicePort};
+use cluster::{Family, Kind, ObjectRef};
+use net::key::ct_state::{INV, TRK};
+use openflow::Field;
 
-use super::conntrack::mark;
-use crate::fields::{CROSS, CT_ROUTED, CT_SERVICE, FROM, FROM_POD, ROUTE, ZONE_PODS};
-use crate::flow::{Flow, FlowSet, bucket, ct, load};
+use super::backends::{self, At, Target};
+use crate::fields::{FROM, FROM_POD};
+use crate::flow::{Flow, FlowSet};
+use crate::network::Network;
 use crate::origin::{Feature, Origin};
 use crate::tables::Table;
+use crate::view::View;
 
 const PORT: u16 = 200;
 const ADDRESS: u16 = 100;
 
 /// Flows of [`Table::Service`] and their groups, of one Service: the same on every node.
-pub fn everywhere(service: &Service, set: &mut FlowSet) {
+pub fn everywhere(service: &Service, network: &Network, set: &mut FlowSet) {
+    if !network.by_place.contains(&service.name) {
+        of_service(At::Everywhere, service, set);
+    }
+}
+
+/// The same of Services whose endpoints depend on where the client is.
+pub fn flows(view: &View<'_>, set: &mut FlowSet) {
+    let by_place = view.network.by_place.iter();
+    for service in by_place.filter_map(|name| view.state.services.get(name)) {
+        of_service(At::Node(view), service, set);
+    }
+}
+
+fn of_service(at: At<'_>, service: &Service, set: &mut FlowSet) {
     let object = ObjectRef::namespaced(Kind::Service, &service.name);
     let origin = Origin::object(Feature::Service, &object);
     for vip in &service.cluster_ips {
         for port in &service.ports {
-            port_flow(service, *vip, port, &origin, set);
+            port_flow(at, service, *vip, port, &origin, set);
         }
         set.add(
             &origin,
@@ -37,9 +52,11 @@ pub fn everywhere(service: &Service, set: &mut FlowSet) {
             .ip_dst(*vip),
         );
     }
+    backends::of_service(at, service, set);
 }
 
 fn port_flow(
+    at: At<'_>,
     service: &Service,
     vip: IpAddr,
     port: &ServicePort,
@@ -47,6 +64,7 @@ fn port_flow(
     set: &mut FlowSet,
 ) {
     let (_, to_port) = port_fields(port.protocol);
+    // What is looked for anew is in whatever state its connection was, so it is not asked for.
     let flow = |intent| {
         Flow::new(Table::Service, PORT, intent)
             .is(&FROM, FROM_POD)
@@ -54,56 +72,19 @@ fn port_flow(
             .when(Field::IpProto, port.protocol.number())
             .when(to_port, port.port)
     };
-    let endpoints = usable(port, vip);
-    if endpoints.is_empty() {
-        set.add(origin, flow("The Service has no ready endpoint: dropped."));
-        return;
+    let family = Family::of(vip);
+    match backends::target(at, set, service, port, family, Scope::Internal) {
+        Target::Nobody(_) => set.add(origin, flow("The Service has no ready endpoint: dropped.")),
+        Target::Send(actions) => {
+            let intent = "A new connection to the Service gets one of its endpoints.";
+            let flow = flow(intent).ct_state(TRK, INV);
+            set.add(origin, actions.into_iter().fold(flow, Flow::act));
+        }
     }
-    let label = format!("{origin} {} {vip}:{}", port.protocol, port.port);
-    let buckets = endpoints.into_iter().map(to_endpoint).collect();
-    let group = set.add_group(GroupType::Select, label, buckets);
-    let intent = "A new connection to the Service gets one of its endpoints.";
-    set.add(
-        origin,
-        flow(intent)
-            .ct_state(TRK | NEW, 0)
-            .act(Action::Group(group)),
-    );
-    debug_assert!(service.cluster_ips.contains(&vip));
-}
-
-/// Ready endpoints of the address's family; where there is none, those that still serve while they
-/// terminate (as Kubernetes' proxies do since 1.26, KEP-1669).
-fn usable(port: &ServicePort, vip: IpAddr) -> Vec<&Endpoint> {
-    let family = |e: &&Endpoint| e.ip.is_ipv4() == vip.is_ipv4();
-    let of_family = port.endpoints.iter().filter(family);
-    let ready: Vec<_> = of_family.clone().filter(|e| e.ready).collect();
-    if !ready.is_empty() {
-        return ready;
-    }
-    of_family.filter(|e| e.serving && e.terminating).collect()
-}
-
-/// Commits the connection with the endpoint as its destination; what follows routes it.
-fn to_endpoint(endpoint: &Endpoint) -> Bucket {
-    let nat = Action::Nat(Nat {
-        kind: NatKind::Dst,
-        addresses: Some((endpoint.ip, endpoint.ip)),
-        ports: Some((endpoint.port, endpoint.port)),
-        persistent: false,
-        hash: false,
-        random: false,
-    });
-    let remember = mark(&[&CT_SERVICE, &CT_ROUTED]);
-    bucket(vec![
-        load(&ROUTE, 1),
-        load(&CROSS, 1),
-        ct(ZONE_PODS, true, vec![nat, remember], Table::PolicyEgress),
-    ])
 }
 
 /// Source and destination port fields of a protocol.
-fn port_fields(protocol: Protocol) -> (Field, Field) {
+pub fn port_fields(protocol: Protocol) -> (Field, Field) {
     match protocol {
         Protocol::Tcp => (Field::TcpSrc, Field::TcpDst),
         Protocol::Udp => (Field::UdpSrc, Field::UdpDst),

@@ -4,7 +4,7 @@
 use cluster::desired::{DesiredState, Subnet};
 use cluster::{Kind, NamespacedName, ObjectRef};
 
-use super::{arp, conntrack, hairpin, l2, nd, pipeline, routing, service, tunnel};
+use super::{arp, backends, conntrack, hairpin, l2, nd, pipeline, routing, service, tunnel};
 use crate::blocks::{Block, BlockKey};
 use crate::flow::FlowSet;
 use crate::network::{Network, SubnetNumbers};
@@ -64,6 +64,7 @@ pub fn compile(state: &DesiredState, network: &Network, piece: &Piece, set: &mut
         Piece::Frame => {
             pipeline::flows(set);
             conntrack::everywhere(set);
+            backends::everywhere(set);
             hairpin::everywhere(set);
             routing::everywhere(state, network, set);
             l2::everywhere(state, network, set);
@@ -88,7 +89,7 @@ pub fn compile(state: &DesiredState, network: &Network, piece: &Piece, set: &mut
         }
         Piece::Service(name) => {
             if let Some(service) = state.services.get(name) {
-                service::everywhere(service, set);
+                service::everywhere(service, network, set);
             }
         }
     }

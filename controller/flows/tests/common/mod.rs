@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 
 use cluster::desired::{
     DesiredState, Endpoint, Limits, Node, PacketRate, Pod, Prefix4, Prefix6, Priority, Protocol,
-    ProviderNetwork, Qos, Rate, Service, ServicePort, Subnet, SubnetKind,
+    ProviderNetwork, Qos, Rate, Routing, Service, ServicePort, Subnet, SubnetKind,
 };
 use cluster::{DEFAULT_INTERFACE, NamespacedName, port_name};
 use flows::Ports;
@@ -23,6 +23,7 @@ pub fn bank() -> DesiredState {
             vtep: Some(vtep.parse().unwrap()),
             addresses: vec![vtep.parse().unwrap()],
             zone: None,
+            cell: None,
         };
         state.nodes.insert(name.into(), node);
     }
@@ -191,6 +192,7 @@ pub fn pod(
         v6: v6.map(|text| text.parse().unwrap()),
         allowed: Vec::new(),
         qos: Qos::default(),
+        cell: None,
     };
     state.pods.insert(pod.name.clone(), pod);
 }
@@ -204,12 +206,8 @@ pub fn service(
     endpoints: &[(&str, u16, &str)],
 ) {
     let endpoint = |(ip, port, node): &(&str, u16, &str)| Endpoint {
-        ip: ip.parse().unwrap(),
-        port: *port,
         node: Some(node.to_string()),
-        ready: true,
-        serving: true,
-        terminating: false,
+        ..Endpoint::ready(ip.parse().unwrap(), *port)
     };
     let service = Service {
         name: NamespacedName::new("bank", name),
@@ -220,6 +218,7 @@ pub fn service(
             port,
             endpoints: endpoints.iter().map(endpoint).collect(),
         }],
+        routing: Routing::default(),
     };
     state.services.insert(service.name.clone(), service);
 }

@@ -102,8 +102,9 @@ impl Rig {
         self.state.services.insert(name, service);
         let (sent, rejected) = self.install();
         assert_eq!(rejected, [""; 0]);
-        // The group on each node, and hairpin flows of pods that become endpoints or cease to be.
-        assert!((2..=8).contains(&sent), "{sent}");
+        // The group on each node, what UDP endpoints may keep their clients, and hairpin flows of pods
+        // that become endpoints or cease to be.
+        assert!((2..=12).contains(&sent), "{sent}");
     }
 
     pub fn host(&self, pod: &str) -> Host {

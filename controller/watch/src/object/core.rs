@@ -121,7 +121,6 @@ pub(super) fn service(
 ) -> Result<Service, FieldError> {
     let service: api::Service = typed::read(value, id, nothing_neutral, problems)?;
     let spec = service.spec.unwrap_or_default();
-    report_unsupported(&spec, id, problems);
     let exposure = exposure::read(&spec, service.status.as_ref())?;
     let mut ports = Vec::new();
     for (index, port) in spec.ports.into_iter().flatten().enumerate() {
@@ -155,27 +154,45 @@ pub(super) fn service(
         external_name: spec.type_.as_deref() == Some("ExternalName"),
         publish_not_ready: spec.publish_not_ready_addresses.unwrap_or(false),
         exposure,
+        affinity: affinity(
+            spec.session_affinity.as_deref(),
+            spec.session_affinity_config,
+        )?,
+        internal_local: is_local(
+            spec.internal_traffic_policy.as_deref(),
+            "spec.internalTrafficPolicy",
+        )?,
+        traffic_distribution: spec.traffic_distribution.filter(|text| !text.is_empty()),
     })
 }
 
-/// Reports what a Service asks for beyond its cluster IP.
-fn report_unsupported(spec: &api::ServiceSpec, id: &ObjectRef, problems: &mut Vec<Problem>) {
-    let mut ignored = |field: &str, value: &str| {
-        problems.push(Problem::ignored(
-            id.clone(),
+/// Seconds that connections of a client stay with an endpoint, if they do.
+fn affinity(
+    kind: Option<&str>,
+    config: Option<api::SessionAffinityConfig>,
+) -> Result<Option<i64>, FieldError> {
+    match kind {
+        None | Some("" | "None") => Ok(None),
+        Some("ClientIP") => {
+            let seconds = config.and_then(|config| config.client_ip?.timeout_seconds);
+            // What the API server fills in (v1.DefaultClientIPServiceAffinitySeconds).
+            Ok(Some(seconds.map_or(10_800, i64::from)))
+        }
+        Some(other) => Err(FieldError::new(
+            "spec.sessionAffinity",
+            format!("{other:?} is none of None, ClientIP"),
+        )),
+    }
+}
+
+fn is_local(policy: Option<&str>, field: &str) -> Result<bool, FieldError> {
+    match policy {
+        None | Some("" | "Cluster") => Ok(false),
+        Some("Local") => Ok(true),
+        Some(other) => Err(FieldError::new(
             field,
-            format!("{value} is not supported and has no effect; the cluster IP serves as ever"),
-            "reach the Service by its cluster IP, or leave the field out",
-        ));
-    };
-    if let Some(affinity) = spec.session_affinity.as_deref().filter(|a| *a != "None") {
-        ignored("spec.sessionAffinity", affinity);
-    }
-    if spec.internal_traffic_policy.as_deref() == Some("Local") {
-        ignored("spec.internalTrafficPolicy", "Local");
-    }
-    if let Some(distribution) = &spec.traffic_distribution {
-        ignored("spec.trafficDistribution", distribution);
+            format!("{other:?} is none of Cluster, Local"),
+        )),
     }
 }
 
@@ -205,12 +222,18 @@ pub(super) fn endpoint_slice(
             .into_iter()
             .map(|endpoint| {
                 let conditions = endpoint.conditions.unwrap_or_default();
+                let hints = endpoint.hints.unwrap_or_default();
+                let zones = hints.for_zones.into_iter().flatten();
+                let nodes = hints.for_nodes.into_iter().flatten();
                 SliceEndpoint {
                     addresses: endpoint.addresses,
                     node: endpoint.node_name,
                     ready: conditions.ready,
                     serving: conditions.serving,
                     terminating: conditions.terminating,
+                    zone: endpoint.zone.filter(|zone| !zone.is_empty()),
+                    for_zones: zones.map(|zone| zone.name).collect(),
+                    for_nodes: nodes.map(|node| node.name).collect(),
                 }
             })
             .collect(),
