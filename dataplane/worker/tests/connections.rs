@@ -514,3 +514,63 @@ fn a_source_of_zeros_keeps_its_address_and_changes_a_port_that_is_taken() {
     assert_ne!(port, 5000);
     check_sums(&frame);
 }
+
+/// A client with a fixed port whose backend was taken out of service: a flow gives its packets their
+/// destination back, and a forced commit chooses anew.
+#[test]
+fn a_forced_commit_to_another_destination_begins_another_connection() {
+    for mut rig in [Rig::new(4), Rig::slow(4)] {
+        service(&mut rig);
+        let forced = |host| {
+            let to = nat(NatKind::Dst, Some(([10, 0, 0, host], 8080)));
+            let mark = Action::SetField {
+                field: Field::CtMark,
+                value: 1,
+                mask: 1,
+            };
+            vec![Action::Ct(Ct {
+                commit: true,
+                force: true,
+                ..ct(Some(2), vec![to, mark])
+            })]
+        };
+        rig.send(1, &to_vip(5));
+        let (first, request) = rig.all_out().remove(0);
+        rig.send(first, &answer(&request, b"reply"));
+        rig.only(1);
+        let other: u8 = if first == 2 { 3 } else { 2 };
+        // Towards the backend that it has, a forced commit changes nothing.
+        let from_client = state(TRK | EST, 0).with(Field::InPort, 1u32);
+        let counters = |rig: &Rig| {
+            let conns: Vec<_> = rig.workers.shared().conns.iter(rig.now).collect();
+            assert_eq!(conns.len(), 1);
+            (conns[0].sent.packets, conns[0].mark)
+        };
+        rig.flow(1, 9, from_client.clone(), forced(first as u8));
+        rig.send(1, &to_vip(5));
+        assert_eq!(rig.all_out().remove(0).0, first);
+        assert_eq!(counters(&rig), (2, 1), "marked, and still the same");
+        // Towards another: its packets go there, new ones, and so do all that follow.
+        rig.flow(1, 9, from_client, forced(other));
+        for _ in 0..3 {
+            rig.send(1, &to_vip(5));
+            let (port_no, request) = rig.all_out().remove(0);
+            assert_eq!(port_no, u32::from(other), "{}", rig.why());
+            check_sums(&request);
+            assert_eq!(address(&request, 30), Ipv4Addr::new(10, 0, 0, other));
+            assert_eq!((port(&request, 34), port(&request, 36)), (5, 8080));
+        }
+        assert_eq!(counters(&rig), (3, 1));
+        // The old backend's answers belong to nothing any more, the new one's to the client.
+        let mut late = Vec::new();
+        etherparse::PacketBuilder::ethernet2(mac(other), mac(1))
+            .ipv4([10, 0, 0, other], [10, 0, 0, 1], 64)
+            .udp(8080, 5)
+            .write(&mut late, b"reply")
+            .unwrap();
+        rig.send(other.into(), &late);
+        let reply = rig.only(1);
+        check_sums(&reply);
+        assert_eq!(address(&reply, 26), Ipv4Addr::from(VIP));
+    }
+}

@@ -81,7 +81,7 @@ impl<'a> Walk<'a> {
         let Some(tuple) = before.map(|b| b.tuple).or(tuple) else {
             return Some(Seen::invalid());
         };
-        let already = before.map_or(0, |before| before.translated);
+        let mut already = before.map_or(0, |before| before.translated);
         self.tracked = Some(Before {
             zone,
             tuple,
@@ -89,13 +89,15 @@ impl<'a> Walk<'a> {
         });
         let conns = self.world.conns;
         let mut tracked = conns.track(zone, &tuple, tcp.as_ref(), self.world.now);
-        let replaces = ct.force
-            && ct.commit
-            && matches!(tracked.conn, Some((_, Direction::Reply)))
-            && tracked.state & ct_state::INV == 0;
-        if replaces {
-            tracked.state = ct_state::TRK | ct_state::NEW;
-            tracked.conn = None;
+        if ct.force && ct.commit && self.replaces(&tuple, &tracked, &wishes) {
+            tracked = Tracked {
+                state: ct_state::TRK | ct_state::NEW,
+                conn: None,
+                mark: 0,
+                label: 0,
+                revision: 0,
+            };
+            already = 0;
             self.cacheable = false;
         }
         if ct.commit && tracked.state & ct_state::INV == 0 {
@@ -129,6 +131,36 @@ impl<'a> Walk<'a> {
             }
         }
         Some(seen)
+    }
+
+    /// Does a forced commit begin another connection in the place of this one? (1) The packet is of
+    /// the reply direction (ovs-actions(7)). (2) It is of the original one, and is to be translated
+    /// to another destination than the connection has: then the connection ends here, and the
+    /// packet has its own destination again. Open vSwitch leaves such a connection as it is.
+    fn replaces(&mut self, tuple: &Tuple, tracked: &Tracked, wishes: &Wishes) -> bool {
+        let Some((conn, direction)) = tracked.conn else {
+            return false;
+        };
+        if tracked.state & ct_state::INV != 0 {
+            return false;
+        }
+        if direction == Direction::Reply {
+            return true;
+        }
+        let Some(translated) = self.world.conns.translated_tuple(conn, direction) else {
+            return false; // it ended this moment
+        };
+        let elsewhere = wishes.leads_elsewhere(&translated);
+        if elsewhere {
+            self.world.conns.remove(conn);
+            if let Some(before) = &mut self.tracked
+                && before.translated != 0
+            {
+                before.translated = 0;
+                self.apply(&translated, tuple);
+            }
+        }
+        elsewhere
     }
 
     fn commit_connection(

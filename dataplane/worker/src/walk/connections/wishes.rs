@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 
-use conntrack::{Choice, NatRange, NatRequest};
+use conntrack::{Choice, NatRange, NatRequest, Tuple};
 use openflow::action::{Nat, NatKind};
 use openflow::{Action, Field, SubField};
 
@@ -47,6 +47,17 @@ impl Walk<'_> {
 }
 
 impl Wishes {
+    /// True if a destination is wished for that a connection translated like this does not have.
+    pub fn leads_elsewhere(&self, translated: &Tuple) -> bool {
+        let Some(wished) = &self.request.dst else {
+            return false;
+        };
+        let in_range = |(first, last)| first <= translated.dst && translated.dst <= last;
+        let at_port = |(first, last)| (first..=last).contains(&translated.dst_port);
+        let has_ports = !translated.is_icmp();
+        !wished.addresses.is_none_or(in_range) || has_ports && !wished.ports.is_none_or(at_port)
+    }
+
     fn write_range(&mut self, dst: SubField, value: u128) {
         let ones = dst.ones();
         self.write(dst.field, (value & ones) << dst.shift, ones << dst.shift);
