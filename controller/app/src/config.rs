@@ -12,6 +12,7 @@ use watch::SourceSpec;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Config {
     pub source: SourceSpec,
+    pub kubeconfig: Option<PathBuf>,
     pub listen: Vec<Target>,
     pub tls: Option<TlsFiles>,
     pub metrics: Option<SocketAddr>,
@@ -36,9 +37,12 @@ pub struct Flags {
 #[derive(Debug, Default, clap::Args, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 struct Values {
-    /// Where objects are read from: dir:PATH, a folder of manifests (kube comes later)
+    /// Where objects are read from: kube, an API server, or dir:PATH, a folder of manifests
     #[arg(long, value_name = "SOURCE")]
     source: Option<String>,
+    /// How to reach the API server; left out, by the service account of the pod this runs in
+    #[arg(long, value_name = "FILE")]
+    kubeconfig: Option<PathBuf>,
     /// Where switches connect; repeatable [default: ptcp:6653:127.0.0.1]
     #[arg(long, value_name = "TARGET")]
     #[serde(default, deserialize_with = "one_or_many")]
@@ -102,12 +106,16 @@ impl Flags {
         };
         let given = self.values;
         let source = given.source.or(file.source).ok_or_else(|| {
-            UsageError("--source is missing: say where objects are read from, dir:PATH".into())
+            UsageError(
+                "--source is missing: say where objects are read from, kube or dir:PATH".into(),
+            )
         })?;
         let source: SourceSpec = source.parse().map_err(|e| usage("source", &e))?;
-        if source == SourceSpec::Kube {
+        let kubeconfig = given.kubeconfig.or(file.kubeconfig);
+        if kubeconfig.is_some() && source != SourceSpec::Kube {
             return Err(UsageError(
-                "--source kube is not built yet; use dir:PATH, a folder of manifests".into(),
+                "--kubeconfig is for --source kube; leave it out, or read from the API server"
+                    .into(),
             ));
         }
         let mut listen = if given.listen.is_empty() {
@@ -143,6 +151,7 @@ impl Flags {
         let written_first = source == SourceSpec::Kube;
         Ok(Config {
             source,
+            kubeconfig,
             listen,
             tls: tls.map_err(UsageError)?,
             metrics,
@@ -264,7 +273,10 @@ mod tests {
         )));
         for (args, says) in [
             (vec![], "--source is missing"),
-            (vec!["--source", "kube"], "--source kube is not built yet"),
+            (
+                vec!["--source", "dir:/a", "--kubeconfig", "x"],
+                "is for --source kube",
+            ),
             (vec!["--source", "x"], "dir:PATH"),
             (
                 vec!["--source", "dir:/a", "--listen", "tcp:1.2.3.4:5"],

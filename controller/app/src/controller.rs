@@ -1,12 +1,13 @@
 //! The wiring: source to desired state to switches, and what is told about it.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use ::watch::{Snapshot, Source};
 use anyhow::Context as _;
-use cluster::{DesiredState, State};
+use cluster::writes::{Picture, Reach};
+use cluster::{Changes, ClusterView, DesiredState, State};
 use session::{Event, Intent, Listener, Registry, Timing, Tls};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{mpsc, watch};
@@ -14,18 +15,26 @@ use tokio::time::Instant;
 
 use crate::config::Config;
 use crate::intent::Live;
+use crate::keeper::Keeper;
 use crate::metrics::{self, Metrics};
 use crate::podsocket::PodSocket;
 use crate::problems::Problems;
 use crate::store::Store;
+use crate::writing::{self, Writing};
 
 /// When to try again what the disk refused.
 const DISK_RETRY: Duration = Duration::from_secs(2);
 
 /// Runs until SIGTERM or SIGINT.
 pub async fn run(config: Config) -> anyhow::Result<()> {
-    let (store, state) = Store::open(&config.state)?;
-    let source = config.source.open()?;
+    let opened = config.source.open(config.kubeconfig.as_deref()).await?;
+    let (keeper, state) = match &opened.writer {
+        Some(_) => (Keeper::Objects { read: false }, State::default()),
+        None => {
+            let (store, state) = Store::open(&config.state)?;
+            (Keeper::Disk(store), state)
+        }
+    };
     let pods = PodSocket::bind(&config.socket)?;
     let tls = config.tls.clone().map(Tls::load).transpose()?;
     let mut listeners = Vec::new();
@@ -58,10 +67,20 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
         tasks.spawn(session::listen(listener, context.clone()));
     }
     tasks.spawn(pods.serve(states_seen));
+    let writing = opened.writer.map(|writer| {
+        let writes = writer.clone();
+        tasks.spawn(async move { writes.run().await });
+        Writing::new(writer)
+    });
 
     let mut controller = Controller {
         config,
-        store,
+        keeper,
+        writing,
+        view: Weak::new(),
+        reach: Reach::default(),
+        reached: Changes::none(),
+        pictures: 0,
         state,
         live: Arc::default(),
         intents,
@@ -73,7 +92,7 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
         complete: false,
         applied: BTreeMap::new(),
     };
-    let ended = controller.run(source, events_seen).await;
+    let ended = controller.run(opened.source, events_seen).await;
     // Switches keep forwarding by what they have; sockets are removed when their tasks end.
     tasks.shutdown().await;
     ended
@@ -81,7 +100,18 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
 
 struct Controller {
     config: Config,
-    store: Store,
+    keeper: Keeper,
+    /// Where the source can be written to.
+    writing: Option<Writing>,
+    /// The view of the last picture, as long as its source has not changed it: who held it would
+    /// make the source copy all of it.
+    view: Weak<ClusterView>,
+    /// What switches have acknowledged.
+    reach: Reach,
+    /// Objects that are in force everywhere now and do not say so yet.
+    reached: Changes,
+    /// How many pictures they have been told.
+    pictures: u64,
     state: State,
     live: Arc<Live>,
     intents: watch::Sender<Option<Arc<dyn Intent>>>,
@@ -145,8 +175,10 @@ impl Controller {
     fn take(&mut self, snapshot: Snapshot) {
         let started = Instant::now();
         let mut next = self.state.clone();
+        self.keeper
+            .learn(&mut next, &snapshot.view, &snapshot.changed);
         let desired = cluster::resolve(&snapshot.view, &self.config.settings, &mut next);
-        if let Err(error) = self.store.save(&next) {
+        if let Err(error) = self.keeper.keep(&next) {
             let text = format!("{error:#}; no change takes effect before it can");
             self.problems.tell("state", [text]);
             self.unsaved = Some((snapshot, Instant::now() + DISK_RETRY));
@@ -164,8 +196,17 @@ impl Controller {
 
         let complete = snapshot.view.complete;
         let told = (self.states.borrow().as_deref() == Some(&desired)) && complete == self.complete;
+        let changed = match &self.writing {
+            Some(_) => {
+                let before = self.states.borrow();
+                writing::differing(&snapshot.changed, before.as_deref(), &desired)
+            }
+            None => snapshot.changed.clone(),
+        };
+        self.view = Arc::downgrade(&snapshot.view);
         if told {
             // A comment, a label that nobody selects by: no switch needs to hear of it.
+            self.write(&snapshot.view, &desired, &changed);
             return;
         }
         self.complete = complete;
@@ -184,10 +225,53 @@ impl Controller {
                 "; some could not be read, so nothing unknown is deleted"
             }
         );
+        self.pictures += 1;
+        self.reach
+            .told(self.pictures, &changed, desired.nodes.keys());
+        self.write(&snapshot.view, &desired, &changed);
         self.states.send_replace(Some(desired.clone()));
-        let (intent, problems) = self.live.take(desired, complete);
+        let (intent, problems) = self.live.take(desired, complete, self.pictures);
         self.problems.tell("flows", problems);
         self.intents.send_replace(Some(intent));
+    }
+
+    /// Says what shall stand on objects.
+    fn write(&mut self, view: &ClusterView, desired: &DesiredState, changed: &Changes) {
+        let Some(writing) = &mut self.writing else {
+            return;
+        };
+        let mut changed = changed.clone();
+        changed.merge(std::mem::replace(&mut self.reached, Changes::none()));
+        let picture = Picture {
+            view,
+            desired,
+            state: &self.state,
+            reach: &self.reach,
+        };
+        writing.update(&picture, &changed);
+    }
+
+    /// Says on objects that they are in force everywhere.
+    fn write_reached(&mut self, reached: Changes) {
+        self.reached.merge(reached);
+        if self.reached.is_empty() {
+            return;
+        }
+        let desired = self.states.borrow().clone();
+        // While a newer view is being made, this waits for it.
+        let (Some(writing), Some(desired), Some(view)) =
+            (&mut self.writing, desired, self.view.upgrade())
+        else {
+            return;
+        };
+        let picture = Picture {
+            view: &view,
+            desired: &desired,
+            state: &self.state,
+            reach: &self.reach,
+        };
+        writing.reached(&picture, &self.reached);
+        self.reached = Changes::none();
     }
 
     fn forget_nodes(&mut self, desired: &DesiredState) {
@@ -221,6 +305,12 @@ impl Controller {
                     self.config.source
                 )],
             ),
+            Event::Reached { node, picture } => {
+                let reached = self.reach.acknowledged(&node, picture);
+                if self.writing.is_some() {
+                    self.write_reached(reached);
+                }
+            }
             Event::Applied(applied) => {
                 self.metrics.applied(&applied);
                 let rejected = applied.rejected.iter();

@@ -28,6 +28,7 @@ struct Serials {
 struct Desired {
     live: Arc<Live>,
     complete: bool,
+    picture: u64,
 }
 
 impl Live {
@@ -37,6 +38,7 @@ impl Live {
         self: &Arc<Self>,
         state: Arc<DesiredState>,
         complete: bool,
+        picture: u64,
     ) -> (Arc<dyn Intent>, Vec<String>) {
         let mut compiler = self
             .compiler
@@ -55,7 +57,12 @@ impl Live {
             Nodes::Some(nodes) => serials.nodes.extend(nodes.into_iter().map(|n| (n, now))),
         }
         let live = self.clone();
-        (Arc::new(Desired { live, complete }), self.shared.problems())
+        let desired = Desired {
+            live,
+            complete,
+            picture,
+        };
+        (Arc::new(desired), self.shared.problems())
     }
 }
 
@@ -80,5 +87,9 @@ impl Intent for Desired {
 
     fn shared(&self) -> Option<Arc<Shared>> {
         Some(self.live.shared.clone())
+    }
+
+    fn picture(&self) -> u64 {
+        self.picture
     }
 }

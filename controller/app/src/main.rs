@@ -4,10 +4,12 @@
 mod config;
 mod controller;
 mod intent;
+mod keeper;
 mod metrics;
 mod podsocket;
 mod problems;
 mod store;
+mod writing;
 
 use std::io::{IsTerminal, Write};
 use std::process::ExitCode;

@@ -28,6 +28,13 @@ pub enum Event {
     },
     /// The switch holds what it shall, but for what it refused.
     Applied(Applied),
+    /// The switch has acknowledged all of a picture, changed or not, and refused nothing.
+    Reached {
+        /// The node.
+        node: String,
+        /// [`Intent::picture`](crate::Intent::picture)
+        picture: u64,
+    },
 }
 
 /// A reconciliation of one switch.

@@ -59,6 +59,12 @@ pub trait Intent: Send + Sync + 'static {
     fn shared(&self) -> Option<Arc<Shared>> {
         None
     }
+
+    /// The number of the picture, greater than that of any before, for [`Event::Reached`]; 0 if
+    /// nobody counts.
+    fn picture(&self) -> u64 {
+        0
+    }
 }
 
 /// The intent in force; `None` until there is a first one.

@@ -243,6 +243,11 @@ impl Session {
             if !self.bring(started, own, &shared, complete, again).await? {
                 continue;
             }
+            let picture = intent.picture();
+            if self.refused.is_empty() && picture > 0 {
+                let node = self.node.clone();
+                (self.context.events)(Event::Reached { node, picture });
+            }
             self.own.of = Some((intent, serial, ports));
             again = false;
             // Ports that came while we were waiting for replies have no flows yet.

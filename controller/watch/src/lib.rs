@@ -1,13 +1,15 @@
-//! Where the cluster is read from: a folder of manifests now, an API server later; either way one
-//! consistent [`ClusterView`](cluster::ClusterView) after another.
+//! Where the cluster is read from, a folder of manifests or an API server; either way one consistent
+//! [`ClusterView`](cluster::ClusterView) after another.
 //!
 //! A file or an object that cannot be read is reported and stops nothing else: what it said before
 //! stays in force until it is mended or deleted.
 
 mod folder;
 mod object;
+mod server;
 mod source;
 
 pub use cluster::Changes;
 pub use folder::{Folder, OpenError};
-pub use source::{ParseSourceError, Snapshot, Source, SourceProblem, SourceSpec};
+pub use server::{ConnectError, Connection, Server, Timing, Writer};
+pub use source::{Opened, ParseSourceError, Snapshot, Source, SourceProblem, SourceSpec};

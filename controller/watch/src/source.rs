@@ -1,7 +1,7 @@
 //! What a source is called and what it yields.
 
 use std::fmt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::pin::Pin;
 use std::str::FromStr;
 use std::sync::Arc;
@@ -9,6 +9,7 @@ use std::sync::Arc;
 use cluster::{Changes, ClusterView};
 
 use crate::folder::{Folder, OpenError};
+use crate::server::{Connection, Server, Timing, Writer};
 
 /// Where the cluster is read from.
 pub trait Source: Send {
@@ -43,12 +44,38 @@ impl FromStr for SourceSpec {
     }
 }
 
+/// A source, and who writes to it.
+pub struct Opened {
+    /// The source.
+    pub source: Box<dyn Source>,
+    /// A folder is not written to.
+    pub writer: Option<Writer>,
+    /// The way to the API server, where there is one.
+    pub connection: Option<Connection>,
+}
+
 impl SourceSpec {
-    /// Begins to watch the source.
-    pub fn open(&self) -> Result<Box<dyn Source>, OpenError> {
+    /// Begins to watch the source. An API server is found by the kubeconfig, or else by the
+    /// service account of the pod we are in; it need not answer yet.
+    ///
+    /// # Errors
+    /// There is no such folder, or no way to an API server.
+    pub async fn open(&self, kubeconfig: Option<&Path>) -> Result<Opened, OpenError> {
         match self {
-            SourceSpec::Dir(path) => Ok(Box::new(Folder::open(path)?)),
-            SourceSpec::Kube => Err(OpenError::NoApiServer),
+            SourceSpec::Dir(path) => Ok(Opened {
+                source: Box::new(Folder::open(path)?),
+                writer: None,
+                connection: None,
+            }),
+            SourceSpec::Kube => {
+                let connection = Connection::open(kubeconfig).await?;
+                let server = Server::watch(&connection, Timing::default());
+                Ok(Opened {
+                    writer: Some(server.writer(&connection)),
+                    source: Box::new(server),
+                    connection: Some(connection),
+                })
+            }
         }
     }
 }

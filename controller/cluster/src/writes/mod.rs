@@ -6,6 +6,7 @@
 //! status last changed, which only who writes it knows.
 
 mod conditions;
+mod ip;
 mod notices;
 mod pod;
 mod reach;
@@ -22,6 +23,7 @@ use crate::state::State;
 use crate::view::ClusterView;
 
 pub use conditions::is_our_condition;
+pub use ip::ip_object;
 pub use notices::{Notice, notices};
 pub use pod::interface;
 pub use reach::{Reach, Reached};
@@ -74,6 +76,7 @@ impl Picture<'_> {
     pub fn on(&self, object: &ObjectRef) -> Option<Wanted> {
         let mut wanted = match object.kind {
             Kind::Pod => pod::wanted(self, &full_name(object))?,
+            Kind::Ip => ip::wanted(self, &object.name)?,
             Kind::Subnet => subnet::wanted(self, &object.name),
             _ => Wanted::default(),
         };

@@ -68,9 +68,9 @@ pub enum OpenError {
         /// What the system says.
         why: String,
     },
-    /// Not built.
-    #[error("--source kube: reading from an API server is not supported; use dir:PATH")]
-    NoApiServer,
+    /// There is no way to an API server.
+    #[error(transparent)]
+    Connect(#[from] crate::server::ConnectError),
 }
 
 impl Folder {

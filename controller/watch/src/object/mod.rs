@@ -55,6 +55,39 @@ macro_rules! kinds {
                 }
                 added
             }
+
+            /// Puts the object into the view in the place of what is there under its name; true if
+            /// that was not the same.
+            pub(crate) fn replace_in(self, view: &mut ClusterView) -> bool {
+                let told = tell(view, &self.id, self.problems);
+                let changed = match self.content {
+                    $(Content::$kind(content) => replace(&mut view.$map, &self.id, content),)*
+                };
+                changed || told
+            }
+        }
+
+        /// Takes an object out of the view; true if it was there.
+        pub(crate) fn remove(view: &mut ClusterView, id: &ObjectRef) -> bool {
+            let told = tell(view, id, Vec::new());
+            let removed = match id.kind {
+                $(Kind::$kind => take(&mut view.$map, id),)*
+            };
+            removed || told
+        }
+
+        /// Every object of a kind that is in the view.
+        pub(crate) fn of_kind(view: &ClusterView, kind: Kind) -> Vec<ObjectRef> {
+            match kind {
+                $(Kind::$kind => view.$map.keys().map(|key| key.object(kind)).collect(),)*
+            }
+        }
+
+        /// True if the view has the object.
+        pub(crate) fn has(view: &ClusterView, id: &ObjectRef) -> bool {
+            match id.kind {
+                $(Kind::$kind => is_in(&view.$map, id),)*
+            }
         }
     };
 }
@@ -77,6 +110,11 @@ kinds! {
     BaselineAdminNetworkPolicy:
         baseline_admin_network_policies, view::ClusterPolicy, policy::baseline;
     ClusterNetworkPolicy: cluster_network_policies, view::ClusterPolicy, policy::cluster;
+}
+
+/// True for what is told of a field that nobody knows.
+pub(crate) fn is_unknown_field(problem: &Problem) -> bool {
+    problem.remedy == typed::UNKNOWN_REMEDY
 }
 
 /// What a tree of values is.
@@ -238,17 +276,26 @@ fn is_name(text: &str) -> bool {
 /// How the view calls an object within its kind.
 trait Key: Ord + Sized {
     fn of(id: &ObjectRef) -> Self;
+    fn object(&self, kind: Kind) -> ObjectRef;
 }
 
 impl Key for String {
     fn of(id: &ObjectRef) -> Self {
         id.name.clone()
     }
+
+    fn object(&self, kind: Kind) -> ObjectRef {
+        ObjectRef::cluster(kind, self)
+    }
 }
 
 impl Key for NamespacedName {
     fn of(id: &ObjectRef) -> Self {
         NamespacedName::new(id.namespace.clone().unwrap_or_default(), &id.name)
+    }
+
+    fn object(&self, kind: Kind) -> ObjectRef {
+        ObjectRef::namespaced(kind, self)
     }
 }
 
@@ -260,4 +307,36 @@ fn add<K: Key, V: Clone>(map: &mut BTreeMap<K, V>, id: &ObjectRef, value: &V) ->
         }
         Entry::Occupied(_) => false,
     }
+}
+
+fn replace<K: Key, V: PartialEq>(map: &mut BTreeMap<K, V>, id: &ObjectRef, value: V) -> bool {
+    match map.entry(K::of(id)) {
+        Entry::Vacant(entry) => {
+            entry.insert(value);
+            true
+        }
+        Entry::Occupied(mut entry) => {
+            let changed = *entry.get() != value;
+            entry.insert(value);
+            changed
+        }
+    }
+}
+
+fn take<K: Key, V>(map: &mut BTreeMap<K, V>, id: &ObjectRef) -> bool {
+    map.remove(&K::of(id)).is_some()
+}
+
+fn is_in<K: Key, V>(map: &BTreeMap<K, V>, id: &ObjectRef) -> bool {
+    map.contains_key(&K::of(id))
+}
+
+/// Replaces what reading found wrong with an object; true if that was something else.
+pub(crate) fn tell(view: &mut ClusterView, id: &ObjectRef, problems: Vec<Problem>) -> bool {
+    let before = if problems.is_empty() {
+        view.problems.remove(id)
+    } else {
+        view.problems.insert(id.clone(), problems.clone())
+    };
+    before.unwrap_or_default() != problems
 }

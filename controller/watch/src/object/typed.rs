@@ -8,6 +8,10 @@ use serde_path_to_error::Segment;
 
 use super::{FieldError, unknown};
 
+/// What to do about a field that nobody knows.
+pub(super) const UNKNOWN_REMEDY: &str =
+    "remove it, or correct the field's name if another was meant";
+
 /// Reads a value as `T`, and reports every field that `T` does not know.
 ///
 /// `neutral` says of a field that is not known, by path and value, that it asks for nothing.
@@ -32,7 +36,7 @@ pub(super) fn read<T: DeserializeOwned + Serialize>(
                 id.clone(),
                 field,
                 format!("{} is not supported and has no effect", shortened(value)),
-                "remove it, or correct the field's name if another was meant",
+                UNKNOWN_REMEDY,
             ));
         }
     }

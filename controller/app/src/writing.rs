@@ -1,0 +1,146 @@
+//! What shall stand on objects, handed to who writes it: the objects that may differ, no others.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use cluster::writes::{Picture, ip_object, notices};
+use cluster::{Changes, DesiredState, Kind, NamespacedName, ObjectRef, Problem};
+use watch::Writer;
+
+/// Keeps the objects of an API server up to date with a picture.
+#[derive(Debug)]
+pub struct Writing {
+    writer: Writer,
+    /// What is wrong, by object, as it was told last.
+    told: BTreeMap<ObjectRef, Vec<Problem>>,
+}
+
+impl Writing {
+    pub fn new(writer: Writer) -> Self {
+        Writing {
+            writer,
+            told: BTreeMap::new(),
+        }
+    }
+
+    /// A new picture, which differs in these objects.
+    pub fn update(&mut self, picture: &Picture<'_>, changed: &Changes) {
+        let problems = self.tell_problems(&picture.desired.problems);
+        match changed {
+            Changes::Objects(objects) => {
+                let mut due = objects.clone();
+                due.extend(problems);
+                self.stand(picture, due);
+            }
+            Changes::Everything => {
+                let mut due: BTreeSet<ObjectRef> = self.writer.wanted().into_iter().collect();
+                due.extend(everything(picture));
+                self.stand(picture, due);
+            }
+        }
+    }
+
+    /// The same picture, of which these objects are in force everywhere now.
+    pub fn reached(&mut self, picture: &Picture<'_>, reached: &Changes) {
+        match reached {
+            Changes::Everything => self.stand(picture, everything(picture)),
+            Changes::Objects(objects) => self.stand(picture, objects.clone()),
+        }
+    }
+
+    fn stand(&self, picture: &Picture<'_>, objects: BTreeSet<ObjectRef>) {
+        for object in objects {
+            if object.kind == Kind::Pod {
+                let namespace = object.namespace.as_deref().unwrap_or_default();
+                let name = NamespacedName::new(namespace, &object.name);
+                self.stand_or_go(picture, &ip_object(&name));
+            }
+            self.stand_or_go(picture, &object);
+        }
+    }
+
+    fn stand_or_go(&self, picture: &Picture<'_>, object: &ObjectRef) {
+        match picture.on(object) {
+            None if picture.is_ours_to_remove(object) => self.writer.want_gone(object),
+            wanted => self.writer.want(object, wanted),
+        }
+    }
+
+    /// Tells what is new and what is over; gives the objects that are concerned.
+    fn tell_problems(&mut self, problems: &[Problem]) -> BTreeSet<ObjectRef> {
+        let mut now: BTreeMap<ObjectRef, Vec<Problem>> = BTreeMap::new();
+        for problem in problems {
+            let of_object = now.entry(problem.object.clone()).or_default();
+            of_object.push(problem.clone());
+        }
+        let before = std::mem::replace(&mut self.told, now);
+        let mut concerned = BTreeSet::new();
+        let objects: BTreeSet<&ObjectRef> = before.keys().chain(self.told.keys()).collect();
+        let none = Vec::new();
+        for object in objects {
+            let (then, now) = (before.get(object), self.told.get(object));
+            if then == now {
+                continue;
+            }
+            concerned.insert(object.clone());
+            for notice in notices(object, then.unwrap_or(&none), now.unwrap_or(&none)) {
+                self.writer.tell(notice);
+            }
+        }
+        concerned
+    }
+}
+
+/// Every object that may bear something of ours.
+fn everything(picture: &Picture<'_>) -> BTreeSet<ObjectRef> {
+    let view = picture.view;
+    let mut all = BTreeSet::new();
+    let cluster = |kind, name: &String| ObjectRef::cluster(kind, name);
+    all.extend(view.nodes.keys().map(|n| cluster(Kind::Node, n)));
+    all.extend(view.namespaces.keys().map(|n| cluster(Kind::Namespace, n)));
+    all.extend(view.subnets.keys().map(|n| cluster(Kind::Subnet, n)));
+    all.extend(view.vlans.keys().map(|n| cluster(Kind::Vlan, n)));
+    let networks = view.provider_networks.keys();
+    all.extend(networks.map(|n| cluster(Kind::ProviderNetwork, n)));
+    all.extend(view.ip_pools.keys().map(|n| cluster(Kind::IpPool, n)));
+    all.extend(view.ips.keys().map(|n| cluster(Kind::Ip, n)));
+    all.extend(view.vips.keys().map(|n| cluster(Kind::Vip, n)));
+    let namespaced = ObjectRef::namespaced;
+    all.extend(view.pods.keys().map(|n| namespaced(Kind::Pod, n)));
+    all.extend(view.services.keys().map(|n| namespaced(Kind::Service, n)));
+    all
+}
+
+/// What differs for those who look at objects, beside what was read: what is desired of others may
+/// differ with it.
+pub fn differing(read: &Changes, before: Option<&DesiredState>, now: &DesiredState) -> Changes {
+    let (Changes::Objects(read), Some(before)) = (read, before) else {
+        return Changes::Everything;
+    };
+    let mut due = read.clone();
+    let pod = |name: &NamespacedName| ObjectRef::namespaced(Kind::Pod, name);
+    due.extend(different(&before.pods, &now.pods).map(pod));
+    due.extend(different(&before.waiting, &now.waiting).map(pod));
+    let subnet = |name: &String| ObjectRef::cluster(Kind::Subnet, name);
+    due.extend(different(&before.usage, &now.usage).map(subnet));
+    let subnets: BTreeSet<&String> = different(&before.subnets, &now.subnets).collect();
+    due.extend(subnets.iter().map(|name| subnet(name)));
+    if !subnets.is_empty() {
+        let inside = now.pods.iter().filter(|(_, p)| subnets.contains(&p.subnet));
+        due.extend(inside.map(|(name, _)| pod(name)));
+    }
+    let services = different(&before.services, &now.services);
+    due.extend(services.map(|name| ObjectRef::namespaced(Kind::Service, name)));
+    Changes::Objects(due)
+}
+
+/// Keys that are in one of two maps only, or have different values.
+fn different<'a, K: Ord, V: PartialEq>(
+    before: &'a BTreeMap<K, V>,
+    now: &'a BTreeMap<K, V>,
+) -> impl Iterator<Item = &'a K> {
+    let gone = before.keys().filter(|key| !now.contains_key(*key));
+    let new = now
+        .iter()
+        .filter(|(key, value)| before.get(*key) != Some(*value));
+    gone.chain(new.map(|(key, _)| key))
+}

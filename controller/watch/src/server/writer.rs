@@ -1,0 +1,289 @@
+//! Writes what shall stand on objects, by server-side apply, and tells Events.
+
+use std::sync::Arc;
+
+use cluster::ObjectRef;
+use cluster::writes::{MANAGER, Notice, Wanted};
+use k8s_openapi::jiff::Timestamp;
+use kube::api::{DeleteParams, Patch, PatchParams, Preconditions};
+use serde_json::{Map, Value, json};
+use tokio::sync::mpsc;
+use tokio::task::JoinSet;
+
+use super::board::{Board, Job, Outcome, Want, status_text};
+use super::connection::{Connection, RequestError};
+use super::events;
+use super::observed::Observed;
+use super::resource;
+
+/// Requests under way at once: enough to fill a round trip, few enough to leave the server to
+/// others.
+const AT_ONCE: usize = 16;
+
+/// Writes to an API server. Nothing is sent before [`Writer::run`].
+#[derive(Clone, Debug)]
+pub struct Writer {
+    connection: Connection,
+    board: Board,
+    notices: mpsc::UnboundedSender<Notice>,
+    notices_out: Arc<tokio::sync::Mutex<mpsc::UnboundedReceiver<Notice>>>,
+}
+
+impl Writer {
+    pub(super) fn new(connection: Connection, board: Board) -> Self {
+        let (notices, out) = mpsc::unbounded_channel();
+        Writer {
+            connection,
+            board,
+            notices,
+            notices_out: Arc::new(tokio::sync::Mutex::new(out)),
+        }
+    }
+
+    /// What shall stand on an object; `None` leaves it as it is.
+    pub fn want(&self, object: &ObjectRef, wanted: Option<Wanted>) {
+        let want = wanted.map(|wanted| Want::Stand(Box::new(wanted)));
+        self.board.want(object, want);
+    }
+
+    /// An object of ours shall be deleted.
+    pub fn want_gone(&self, object: &ObjectRef) {
+        self.board.want(object, Some(Want::Gone));
+    }
+
+    /// Every object about which something is wanted.
+    pub fn wanted(&self) -> Vec<ObjectRef> {
+        self.board.wanted()
+    }
+
+    /// Tells something about an object.
+    pub fn tell(&self, notice: Notice) {
+        // The receiver lives as long as we do.
+        let _ = self.notices.send(notice);
+    }
+
+    /// Writes for ever; to be dropped when somebody else is to write. What is under way then may
+    /// still arrive.
+    pub async fn run(&self) {
+        let events = async {
+            // One at a time; another run waits until the former one is over.
+            let mut notices = self.notices_out.lock().await;
+            events::tell(&self.connection, &self.board, &mut notices).await;
+        };
+        tokio::join!(self.write(), events);
+    }
+
+    async fn write(&self) {
+        let mut under_way = JoinSet::new();
+        let mut told = Told::default();
+        loop {
+            while under_way.len() < AT_ONCE
+                && let Some(job) = self.board.take()
+            {
+                let connection = self.connection.clone();
+                under_way.spawn(async move {
+                    let result = send(&connection, &job).await;
+                    (job, result)
+                });
+            }
+            tokio::select! {
+                Some(done) = under_way.join_next() => {
+                    let Ok((job, result)) = done else { continue };
+                    let outcome = match result {
+                        Ok(observed) => Outcome::Written(observed),
+                        Err(error) => {
+                            told.failure(&job.object, &error);
+                            outcome_of(&error)
+                        }
+                    };
+                    self.board.done(&job, outcome);
+                }
+                () = self.board.due(), if under_way.len() < AT_ONCE => {}
+            }
+        }
+    }
+}
+
+/// Failures are logged, but not each of a hundred thousand.
+#[derive(Default)]
+struct Told {
+    last: Option<tokio::time::Instant>,
+    since: u64,
+}
+
+impl Told {
+    fn failure(&mut self, object: &ObjectRef, error: &RequestError) {
+        let quiet = std::time::Duration::from_secs(5);
+        if self.last.is_some_and(|last| last.elapsed() < quiet) {
+            self.since += 1;
+            return;
+        }
+        let hint = match error.code() {
+            Some(403) => "; grant what deploy/kubernetes/rbac.yaml does",
+            _ => "",
+        };
+        tracing::warn!(
+            "{object}: cannot be written: {error}{hint}; tried again ({} more since the last line)",
+            self.since
+        );
+        self.last = Some(tokio::time::Instant::now());
+        self.since = 0;
+    }
+}
+
+fn outcome_of(error: &RequestError) -> Outcome {
+    match error.code() {
+        // Gone, or another of the same name: the watch says so in a moment.
+        Some(404 | 409) => Outcome::Failed,
+        Some(429) => Outcome::Failed,
+        Some(code) if (400..500).contains(&code) => Outcome::Refused,
+        _ => Outcome::Failed,
+    }
+}
+
+/// Sends a job; gives the object as the server has it then.
+async fn send(connection: &Connection, job: &Job) -> Result<Option<Observed>, RequestError> {
+    let broken = |error: kube::core::request::Error| RequestError::Broken(error.to_string());
+    let object = &job.object;
+    let resource = resource::beside(object);
+    let wanted = match &job.want {
+        Want::Stand(wanted) => wanted,
+        Want::Gone => {
+            let mut params = DeleteParams::default();
+            // Not another one that somebody made under the same name meanwhile.
+            if let Some(observed) = &job.observed {
+                params = params.preconditions(Preconditions {
+                    uid: Some(observed.uid.clone()),
+                    resource_version: None,
+                });
+            }
+            let request = resource.delete(&object.name, &params).map_err(broken)?;
+            return match connection.ask(request).await {
+                Ok(_) => Ok(None),
+                Err(error) if error.code() == Some(404) => Ok(None),
+                Err(error) => Err(error),
+            };
+        }
+    };
+    let params = PatchParams::apply(MANAGER).force();
+    let mut answer = None;
+    if job.main {
+        let patch = Patch::Apply(main_patch(job, wanted));
+        let request = resource
+            .patch(&object.name, &params, &patch)
+            .map_err(broken)?;
+        answer = Some(connection.ask(request).await?);
+    }
+    if job.status {
+        let patch = Patch::Apply(status_patch(job, wanted, Timestamp::now()));
+        let request = resource.patch_subresource("status", &object.name, &params, &patch);
+        answer = Some(connection.ask(request.map_err(broken)?).await?);
+    }
+    Ok(answer.map(|answer| Observed::of(object, &answer)))
+}
+
+/// Who is meant. With the uid, another object of the same name is refused, and one that is gone is
+/// not made again.
+fn head(job: &Job) -> Map<String, Value> {
+    let object = &job.object;
+    let mut metadata = json!({"name": object.name});
+    if let Some(namespace) = &object.namespace {
+        metadata["namespace"] = json!(namespace);
+    }
+    let uid = job.observed.as_ref().map(|observed| observed.uid.as_str());
+    if let Some(uid) = uid.filter(|uid| !uid.is_empty()) {
+        metadata["uid"] = json!(uid);
+    }
+    let mut head = Map::new();
+    head.insert("apiVersion".into(), json!(object.kind.api_version()));
+    head.insert("kind".into(), json!(object.kind.as_str()));
+    head.insert("metadata".into(), metadata);
+    head
+}
+
+fn main_patch(job: &Job, wanted: &Wanted) -> Value {
+    let mut patch = head(job);
+    if let Some(metadata) = patch.get_mut("metadata") {
+        if !wanted.labels.is_empty() {
+            metadata["labels"] = json!(wanted.labels);
+        }
+        if !wanted.annotations.is_empty() {
+            metadata["annotations"] = json!(wanted.annotations);
+        }
+    }
+    if let Some(spec) = &wanted.spec {
+        patch.insert("spec".into(), spec.clone());
+    }
+    Value::Object(patch)
+}
+
+fn status_patch(job: &Job, wanted: &Wanted, now: Timestamp) -> Value {
+    let mut status = wanted.status.clone();
+    let now = now.strftime("%Y-%m-%dT%H:%M:%SZ").to_string();
+    let conditions: Vec<Value> = wanted
+        .conditions
+        .iter()
+        .map(|(type_, condition)| {
+            let before = job.observed.as_ref().and_then(|o| o.conditions.get(type_));
+            let text = |field: &str| before.and_then(|before| before.get(field)?.as_str());
+            let status = status_text(condition.status);
+            // The time of the last change from true to false or back, not of the last writing.
+            let since = text("lastTransitionTime").filter(|_| text("status") == Some(status));
+            json!({
+                "type": type_,
+                "status": status,
+                "reason": condition.reason,
+                "message": condition.message,
+                "lastTransitionTime": since.unwrap_or(&now),
+            })
+        })
+        .collect();
+    if !conditions.is_empty() {
+        status.insert("conditions".into(), Value::Array(conditions));
+    }
+    let mut patch = head(job);
+    patch.insert("status".into(), Value::Object(status));
+    Value::Object(patch)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use cluster::Kind;
+    use cluster::writes::Condition;
+
+    #[test]
+    fn a_condition_keeps_its_time_until_its_status_changes() {
+        let subnet = ObjectRef::cluster(Kind::Subnet, "a");
+        let mut wanted = Wanted::default();
+        let condition = |status| Condition {
+            status,
+            reason: "R".into(),
+            message: String::new(),
+        };
+        wanted.conditions.insert("Ready".into(), condition(true));
+        wanted
+            .conditions
+            .insert("Validated".into(), condition(false));
+        let standing = |type_: &str| json!({"type": type_, "status": "True", "lastTransitionTime": "2020-01-01T00:00:00Z"});
+        let status = json!({"conditions": [standing("Ready"), standing("Validated")]});
+        let value = json!({"metadata": {"uid": "u"}, "status": status});
+        let job = Job {
+            want: Want::Stand(Box::new(wanted.clone())),
+            observed: Some(Observed::of(&subnet, &value)),
+            object: subnet,
+            main: false,
+            status: true,
+        };
+        let now = "2026-11-20T19:00:00.5Z".parse().unwrap();
+        let patch = status_patch(&job, &wanted, now);
+        assert_eq!(patch["metadata"], json!({"name": "a", "uid": "u"}));
+        let times: Vec<_> = patch["status"]["conditions"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|condition| condition["lastTransitionTime"].as_str().unwrap())
+            .collect();
+        assert_eq!(times, ["2020-01-01T00:00:00Z", "2026-11-20T19:00:00Z"]);
+    }
+}
