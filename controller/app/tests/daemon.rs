@@ -255,7 +255,10 @@ fn wrong_use_ends_with_2_and_one_line_and_what_cannot_be_done_with_1() {
     let path = |name: &str| directory.path().join(name).display().to_string();
     for (args, says) in [
         (vec![], "--source is missing"),
-        (vec!["--source", "kube"], "not built yet"),
+        (
+            vec!["--source", "dir:/", "--kubeconfig", "x"],
+            "is for --source kube",
+        ),
         (vec!["--sauce", "x"], "unexpected argument '--sauce' found"),
         (vec!["--source", "dir:/", "--log", "=="], "--log =="),
     ] {

@@ -75,6 +75,10 @@ pub const fn of(kind: Kind) -> Known {
             ours: NODE_OURS,
             ..none
         },
+        Kind::NetworkPolicy => Known {
+            written: NETWORK_POLICY_WRITTEN,
+            ..none
+        },
         Kind::Subnet => Known {
             ours: SUBNET_OURS,
             ..none
@@ -103,6 +107,9 @@ pub(crate) const POD: &[&str] = &[
 
 /// What is written on Pods under our own prefix, beside what Kube-OVN writes.
 pub(crate) const POD_WRITTEN: &[&str] = &["mtu"];
+
+/// What is written on NetworkPolicies, which have no status.
+pub(crate) const NETWORK_POLICY_WRITTEN: &[&str] = &["accepted", "in-force"];
 
 /// What is read from Namespaces.
 pub(crate) const NAMESPACE: &[&str] = &["ip_pool", "logical_switch"];

@@ -21,13 +21,16 @@ struct Names {
 fn names(kind: Kind) -> Option<Names> {
     match kind {
         // Others' objects that have no status, or none that is anybody's: Events tell.
-        Kind::EndpointSlice | Kind::StatefulSet | Kind::Ip => None,
+        Kind::EndpointSlice | Kind::StatefulSet | Kind::Ip | Kind::NetworkPolicy => None,
         Kind::Node | Kind::Namespace | Kind::Pod => Some(Names {
             accepted: "sluice.io/Accepted",
             in_force: None,
             always: false,
         }),
-        Kind::Service => Some(Names {
+        Kind::Service
+        | Kind::AdminNetworkPolicy
+        | Kind::BaselineAdminNetworkPolicy
+        | Kind::ClusterNetworkPolicy => Some(Names {
             accepted: "sluice.io/Accepted",
             in_force: Some("sluice.io/InForce"),
             always: true,
@@ -50,10 +53,24 @@ pub fn is_our_condition(kind: Kind, type_: &str) -> bool {
 
 /// Adds an object's conditions to what shall stand on it.
 pub(super) fn add(picture: &Picture<'_>, object: &ObjectRef, wanted: &mut Wanted) {
+    let problems = picture.problems(object);
+    if object.kind == Kind::NetworkPolicy {
+        // It has no status any more (since Kubernetes 1.28): annotations say it.
+        let reached = picture.reach.of(object);
+        let refused = problems.iter().any(|p| p.effect == Effect::Refused);
+        for (name, condition) in [
+            ("accepted", accepted(problems)),
+            ("in-force", in_force(&reached, refused)),
+        ] {
+            wanted
+                .annotations
+                .insert(format!("{OURS}{name}"), as_text(&condition));
+        }
+        return;
+    }
     let Some(names) = names(object.kind) else {
         return;
     };
-    let problems = picture.problems(object);
     if problems.is_empty() && !names.always {
         return;
     }
@@ -62,6 +79,19 @@ pub(super) fn add(picture: &Picture<'_>, object: &ObjectRef, wanted: &mut Wanted
     if let Some(name) = names.in_force {
         let refused = problems.iter().any(|p| p.effect == Effect::Refused);
         set(name, in_force(&picture.reach.of(object), refused));
+    }
+}
+
+/// A condition where there is only room for a text.
+fn as_text(condition: &Condition) -> String {
+    let Condition {
+        status,
+        reason,
+        message,
+    } = condition;
+    match message.is_empty() {
+        true => format!("{status} ({reason})"),
+        false => format!("{status} ({reason}): {message}"),
     }
 }
 
