@@ -5,6 +5,7 @@
 //! object asks for that cannot be done becomes a [`Problem`] on that object, naming the field and
 //! the remedy; it stops nothing else.
 
+mod acl;
 mod addr;
 mod adopt;
 pub mod annotations;

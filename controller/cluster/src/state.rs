@@ -15,6 +15,7 @@ use crate::addr::Family;
 use crate::ipam::ledger::Ledger;
 use crate::ipam::owner::Owner;
 use crate::name::NamespacedName;
+use crate::view::Acl;
 
 /// How many freed allocations are remembered, so that a pod that comes back gets what it had.
 const REMEMBERED: usize = 4096;
@@ -87,6 +88,26 @@ pub(crate) struct SubnetSpec {
     pub(crate) mtu: Option<u32>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) vni: Option<String>,
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub(crate) protocol: String,
+    #[serde(default, skip_serializing_if = "is_off")]
+    pub(crate) private: bool,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(crate) allow_subnets: Vec<String>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(crate) acls: Vec<Acl>,
+    #[serde(default, skip_serializing_if = "is_off")]
+    pub(crate) allow_ew_traffic: bool,
+    #[serde(default, skip_serializing_if = "is_off")]
+    pub(crate) logical_gateway: bool,
+    #[serde(default, skip_serializing_if = "is_off")]
+    pub(crate) u2o_interconnection: bool,
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub(crate) u2o_interconnection_ip: String,
+}
+
+fn is_off(value: &bool) -> bool {
+    !value
 }
 
 /// What one pod holds.

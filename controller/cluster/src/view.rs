@@ -12,6 +12,8 @@ pub use policy::{
     Action, ClusterPolicy, ClusterTier, NetworkPolicy, Peer, PolicyPort, PolicyRule, Subject,
 };
 
+use serde::{Deserialize, Serialize};
+
 use crate::desired::Protocol;
 use crate::name::{NamespacedName, ObjectRef};
 use crate::problem::Problem;
@@ -298,7 +300,7 @@ pub struct Subnet {
 }
 
 /// An entry of `spec.acls` of a Subnet.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Acl {
     /// `direction`: `from-lport` or `to-lport`.
     pub direction: String,

@@ -6,7 +6,9 @@
 mod plan;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
 
+use ipnet::IpNet;
 use net::{MacAddr, Vni};
 
 use crate::addr::Family;
@@ -63,13 +65,13 @@ pub(crate) fn subnets(
     let mut context = Context {
         settings,
         vlans,
+        nodes: node_addresses(view),
         accepted: BTreeMap::new(),
         vnis: BTreeMap::new(),
     };
     for (name, subnet) in in_order_of_claim(view, state) {
         let object = ObjectRef::cluster(Kind::Subnet, name);
         annotations::report_unread(&object, &subnet.meta, problems);
-        report_not_done(&object, subnet, problems);
         let spec = spec_of(subnet);
         let known = state.subnets.get(name).cloned();
         let known_vni = known.as_ref().and_then(|k| k.vni);
@@ -91,20 +93,6 @@ pub(crate) fn subnets(
         }
     }
     context.accepted
-}
-
-fn report_not_done(object: &ObjectRef, subnet: &Subnet, problems: &mut Vec<Problem>) {
-    for (field, asked) in [
-        ("spec.private", subnet.private),
-        ("spec.acls", !subnet.acls.is_empty()),
-        ("spec.logicalGateway", subnet.logical_gateway),
-        ("spec.u2oInterconnection", subnet.u2o_interconnection),
-    ] {
-        if asked {
-            let why = "this is not supported and has no effect";
-            problems.push(Problem::ignored(object.clone(), field, why, "remove it"));
-        }
-    }
 }
 
 fn accept(context: &mut Context<'_>, state: &mut State, planned: SubnetPlan, spec: SubnetSpec) {
@@ -143,6 +131,12 @@ fn told(object: ObjectRef, refusal: Refusal, earlier_stays: bool) -> Problem {
     )
 }
 
+fn node_addresses(view: &ClusterView) -> Vec<IpNet> {
+    let addresses = view.nodes.values().flat_map(|node| &node.internal_ips);
+    let addresses = addresses.filter_map(|text| text.parse::<IpAddr>().ok());
+    addresses.map(IpNet::from).collect()
+}
+
 /// Forgets subnets whose object is gone.
 fn forget_deleted(view: &ClusterView, state: &mut State) {
     state.subnets.retain(|name, subnet| {
@@ -175,6 +169,14 @@ fn spec_of(subnet: &Subnet) -> SubnetSpec {
         vlan: subnet.vlan.clone(),
         mtu: subnet.mtu,
         vni: annotations::ours(&subnet.meta, "vni").map(|a| a.value.to_string()),
+        protocol: subnet.protocol.clone(),
+        private: subnet.private,
+        allow_subnets: subnet.allow_subnets.clone(),
+        acls: subnet.acls.clone(),
+        allow_ew_traffic: subnet.allow_ew_traffic,
+        logical_gateway: subnet.logical_gateway,
+        u2o_interconnection: subnet.u2o_interconnection,
+        u2o_interconnection_ip: subnet.u2o_interconnection_ip.clone(),
     }
 }
 

@@ -7,6 +7,7 @@ use ipnet::IpNet;
 use net::{VlanId, Vni};
 
 use super::{SubnetPlan, give_vni, router_mac};
+use crate::acl;
 use crate::addr::{Family, is_host};
 use crate::annotations;
 use crate::desired::{self, Prefix4, Prefix6, SubnetKind};
@@ -50,6 +51,8 @@ fn refuse<T>(
 pub(super) struct Context<'a> {
     pub(super) settings: &'a Settings,
     pub(super) vlans: BTreeMap<String, Vlan>,
+    /// Addresses of nodes, which reach pods of private subnets too.
+    pub(super) nodes: Vec<IpNet>,
     pub(super) accepted: BTreeMap<String, SubnetPlan>,
     pub(super) vnis: BTreeMap<u32, String>,
 }
@@ -123,10 +126,22 @@ impl Context<'_> {
     ) -> Result<SubnetPlan, Refusal> {
         let mut notes = Vec::new();
         let cidrs = cidrs(&spec.cidr_block, &mut notes)?;
+        check_protocol(&spec.protocol, &cidrs)?;
         self.check_overlap(name, &cidrs)?;
         let gateways = gateways(&spec.gateway, &cidrs)?;
-        let excluded = excluded(&spec.exclude_ips, &cidrs, &mut notes)?;
+        let mut excluded = excluded(&spec.exclude_ips, &cidrs, &mut notes)?;
         let kind = self.kind(name, spec, known_vni)?;
+        let underlay = matches!(kind, SubnetKind::Underlay { .. });
+        excluded.extend(interconnection(spec, underlay, &mut notes)?);
+        let mut told = Vec::new();
+        let rules = acl::rules(spec, &cidrs, &self.nodes, &mut told);
+        let refusal = |(field, message, remedy)| Refusal {
+            field,
+            message,
+            remedy,
+        };
+        let rules = rules.map_err(refusal)?;
+        notes.extend(told.into_iter().map(refusal));
         let mtu = self.mtu(spec.mtu, &kind, &cidrs)?;
         let pools: Vec<Pool> = cidrs
             .iter()
@@ -144,9 +159,9 @@ impl Context<'_> {
             kind,
             router_mac: router_mac(name),
             mtu,
-            rules: Vec::new(),
-            logical_gateway: false,
-            interconnected: false,
+            rules,
+            logical_gateway: underlay && spec.logical_gateway,
+            interconnected: underlay && spec.u2o_interconnection,
         };
         for pool in &pools {
             match (pool.cidr, pool.gateway) {
@@ -256,6 +271,56 @@ impl Context<'_> {
             ),
         }
     }
+}
+
+/// The families that `spec.protocol` says, if it says any, are those of the prefixes.
+fn check_protocol(protocol: &str, cidrs: &[IpNet]) -> Result<(), Refusal> {
+    let has = |family| cidrs.iter().any(|c| Family::of_net(*c) == family);
+    let are = match (has(Family::V4), has(Family::V6)) {
+        (true, true) => "Dual",
+        (true, false) => "IPv4",
+        _ => "IPv6",
+    };
+    if protocol.is_empty() || protocol == are {
+        return Ok(());
+    }
+    refuse(
+        "spec.protocol",
+        format!("{protocol:?} contradicts spec.cidrBlock, which is {are}"),
+        "correct one of the two, or leave this one out",
+    )
+}
+
+/// What of an underlay's connection with overlays needs no doing, and the address that Kube-OVN
+/// would use for it, which is kept free.
+fn interconnection(
+    spec: &SubnetSpec,
+    underlay: bool,
+    notes: &mut Vec<Refusal>,
+) -> Result<Vec<(Family, u128, u128)>, Refusal> {
+    for (field, asked) in [
+        ("spec.logicalGateway", spec.logical_gateway),
+        ("spec.u2oInterconnection", spec.u2o_interconnection),
+    ] {
+        if asked && !underlay {
+            notes.push(Refusal {
+                field: field.into(),
+                message: "an overlay has it anyway; it is for subnets with a vlan".into(),
+                remedy: "remove it".into(),
+            });
+        }
+    }
+    let mut kept = Vec::new();
+    let addresses = spec.u2o_interconnection_ip.split(',').map(str::trim);
+    for text in addresses.filter(|text| !text.is_empty()) {
+        match parse_range(text) {
+            Ok(range) => kept.push(range),
+            Err(why) => {
+                return refuse("spec.u2oInterconnectionIP", why, "correct it, or remove it");
+            }
+        }
+    }
+    Ok(kept)
 }
 
 fn cidrs(text: &str, notes: &mut Vec<Refusal>) -> Result<Vec<IpNet>, Refusal> {
