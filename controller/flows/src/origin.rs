@@ -28,6 +28,7 @@ pub enum Feature {
     /// Flows that connections leave behind (`learn`).
     Affinity = 21,
     Policy = 30,
+    SubnetRules = 40,
 }
 
 /// The high byte of every cookie that this controller gives.

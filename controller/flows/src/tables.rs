@@ -18,6 +18,7 @@ pub enum Table {
     NdReply = 22,
     L3Classify = 25,
     Conntrack = 30,
+    SubnetSends = 33,
     ConntrackState = 35,
     StillServing = 39,
     Service = 40,
@@ -33,9 +34,11 @@ pub enum Table {
     IngressBlock = 56,
     IngressRule = 57,
     PolicyCommit = 58,
+    SubnetEgress = 59,
     Routing = 60,
     Gateway = 70,
     PolicyIngress = 80,
+    SubnetIngress = 89,
     QosFromPod = 90,
     PacketsFromPod = 92,
     NamespaceFromPod = 94,
@@ -99,6 +102,8 @@ tables! {
         => Goto(Table::Conntrack);
     Conntrack "Looks the packet up among the connections, and applies their translation."
         => Drop("not IP, cannot be tracked");
+    SubnetSends "What the rules of its subnet say of what a pod begins, as the pod addresses it."
+        => Goto(Table::ConntrackState);
     ConntrackState "Sends established connections on their way, past Services and policies."
         => Goto(Table::Service);
     StillServing "Does the endpoint that a Service's connection was given still serve?"
@@ -112,7 +117,7 @@ tables! {
     Backend "Brings a connection to the endpoint that its client was given before, or to one for its cell."
         => Drop("no endpoint for this client");
     PolicyEgress "Lets answers pass, and reads what policies judge by."
-        => Goto(Table::Routing);
+        => Goto(Table::SubnetEgress);
     EgressPeer "Says which pod a destination is, for the sender's policies."
         => Goto(Table::EgressBlock);
     EgressBlock "Says which of the addresses that the sender's policies name a destination is among."
@@ -128,12 +133,16 @@ tables! {
     IngressRule "What the receiver's policies say."
         => Drop("under policies that nobody knows");
     PolicyCommit "Remembers connections that policies let through, and drops what they do not."
+        => Goto(Table::SubnetEgress);
+    SubnetEgress "What the rules of its subnet say of what leaves it."
         => Goto(Table::Routing);
     Routing "Finds the network and MAC address of a destination beyond the router."
         => Goto(Table::Gateway);
     Gateway "Translates sources: so far, of pods that reach themselves through a Service."
         => Goto(Table::PolicyIngress);
     PolicyIngress "Nothing any more: receivers are judged in IngressRule, before sources are translated."
+        => Goto(Table::SubnetIngress);
+    SubnetIngress "What the rules of its subnet say of what reaches it."
         => Goto(Table::QosFromPod);
     QosFromPod "Holds a pod to its egress rate."
         => Goto(Table::PacketsFromPod);

@@ -16,6 +16,7 @@ pub mod routing;
 pub mod service;
 pub mod shared;
 pub mod spoof_guard;
+pub mod subnet_rules;
 pub mod tunnel;
 
 use crate::flow::FlowSet;

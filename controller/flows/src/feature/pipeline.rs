@@ -37,7 +37,7 @@ pub fn flows(set: &mut FlowSet) {
             ZONE_PODS,
             false,
             vec![existing_nat()],
-            Table::ConntrackState,
+            Table::SubnetSends,
         )));
     }
     for ethertype in [ARP, IPV4, IPV6] {

@@ -4,7 +4,9 @@
 use cluster::desired::{DesiredState, Subnet};
 use cluster::{Kind, NamespacedName, ObjectRef};
 
-use super::{arp, backends, conntrack, hairpin, l2, nd, pipeline, routing, service, tunnel};
+use super::{
+    arp, backends, conntrack, hairpin, l2, nd, pipeline, routing, service, subnet_rules, tunnel,
+};
 use crate::blocks::{Block, BlockKey};
 use crate::flow::FlowSet;
 use crate::network::{Network, SubnetNumbers};
@@ -69,6 +71,7 @@ pub fn compile(state: &DesiredState, network: &Network, piece: &Piece, set: &mut
             routing::everywhere(state, network, set);
             l2::everywhere(state, network, set);
             tunnel::everywhere(state, network, set);
+            subnet_rules::everywhere(state, set);
         }
         Piece::Block(key) => {
             let numbers = network.subnets.get(&key.subnet).copied();

@@ -111,7 +111,7 @@ fn after(add: &mut impl FnMut(Flow)) {
     .ct_state(TRK, INV)
     .is(&CT_ALLOWED, 1)
     .is(&CT_STOPPED, 0)
-    .goto(Table::Routing));
+    .goto(Table::SubnetEgress));
     for ethertype in [IPV4, IPV6] {
         add(flow(
             100,
@@ -119,7 +119,7 @@ fn after(add: &mut impl FnMut(Flow)) {
         )
         .ether(ethertype)
         .ct_state(TRK, INV)
-        .act(ct(ZONE_PODS, true, vec![remember(0)], Table::Routing)));
+        .act(ct(ZONE_PODS, true, vec![remember(0)], Table::SubnetEgress)));
     }
 }
 

@@ -1,0 +1,245 @@
+//! Rules of subnets, gateways that are the switch, and underlays that overlays reach: packets
+//! through two dataplanes of ours.
+
+mod common;
+
+use std::io::Write;
+use std::net::Ipv4Addr;
+use std::process::Command;
+
+use cluster::desired::{Direction, Rule, Term, Verdict};
+use common::own::Own;
+use common::scenarios::Rig;
+use common::world::{NEVER, SOON, What};
+use ipnet::IpNet;
+
+fn rig() -> Option<Rig> {
+    if Command::new("ovs-ofctl").arg("--version").output().is_err() {
+        let _ = writeln!(std::io::stderr(), "skipped: ovs-ofctl is not installed");
+        return None;
+    }
+    let nodes = [Own::start("node1", 1), Own::start("node2", 2)];
+    Some(Rig::start(nodes.map(|node| Box::new(node) as _)))
+}
+
+const APPS: [u8; 6] = [0x02, 0x5c, 0xff, 0, 0, 1];
+const DATA: [u8; 6] = [0x02, 0x5c, 0xff, 0, 0, 2];
+const TRADING: [u8; 6] = [0x02, 0x5c, 0xff, 0, 0, 3];
+
+fn net(text: &str) -> IpNet {
+    text.parse().unwrap()
+}
+
+fn rule(priority: u16, direction: Direction, verdict: Verdict, terms: Vec<Term>) -> Rule {
+    Rule {
+        priority,
+        direction,
+        verdict,
+        terms,
+    }
+}
+
+fn between(source: &str, destination: &str) -> Term {
+    Term {
+        sources: vec![net(source)],
+        destinations: vec![net(destination)],
+        ..Term::default()
+    }
+}
+
+/// As the controller makes them of `private` and `allowSubnets`.
+fn private(own: &str, allowed: &[&str]) -> Vec<Rule> {
+    let mut open = vec![between(own, own)];
+    for other in allowed {
+        open.extend([between(own, other), between(other, own)]);
+    }
+    vec![
+        rule(1001, Direction::Either, Verdict::Allow, open),
+        rule(
+            1000,
+            Direction::Either,
+            Verdict::Drop,
+            vec![Term::default()],
+        ),
+    ]
+}
+
+fn set_rules(rig: &mut Rig, subnet: &str, rules: Vec<Rule>) {
+    rig.state.subnets.get_mut(subnet).unwrap().rules = rules;
+    let (_, rejected) = rig.install();
+    assert_eq!(rejected, [""; 0]);
+}
+
+/// Sends a datagram from one pod to another by way of its router, or its subnet.
+fn send(rig: &mut Rig, from: &str, to: &str, ports: (u16, u16)) {
+    let (sender, receiver) = (rig.host(from), rig.host(to));
+    let subnet_of = |ip: Ipv4Addr| ip.octets()[1];
+    let same = subnet_of(sender.ip) == subnet_of(receiver.ip);
+    let via = match subnet_of(sender.ip) {
+        _ if same => receiver.mac,
+        16 => APPS,
+        17 => DATA,
+        _ => TRADING,
+    };
+    let frame = sender.udp(via, receiver.ip, ports, b"hello");
+    rig.world.send(from, &frame);
+}
+
+fn reaches(rig: &mut Rig, from: &str, to: &str, ports: (u16, u16)) -> bool {
+    send(rig, from, to, ports);
+    let got = rig.world.received_within(to, SOON);
+    got.is_some_and(|got| matches!(got.what, What::Ip { .. }))
+}
+
+fn is_kept_from(rig: &mut Rig, from: &str, to: &str, ports: (u16, u16)) -> bool {
+    send(rig, from, to, ports);
+    rig.world.received_within(to, NEVER).is_none()
+}
+
+#[test]
+fn a_private_subnet_is_closed_both_ways_to_all_that_it_does_not_name() {
+    let Some(mut rig) = rig() else { return };
+    assert!(reaches(&mut rig, "db-1", "web-1", (1, 1)), "open at first");
+    set_rules(&mut rig, "apps", private("10.16.0.0/16", &[]));
+    for (from, to) in [
+        ("db-1", "web-1"),
+        ("db-2", "web-1"),
+        ("web-1", "db-1"),
+        ("web-1", "db-2"),
+    ] {
+        assert!(
+            is_kept_from(&mut rig, from, to, (2, 2)),
+            "{from} reaches {to}"
+        );
+    }
+    assert!(reaches(&mut rig, "web-1", "web-2", (3, 3)));
+    assert!(
+        reaches(&mut rig, "db-1", "db-2", (3, 3)),
+        "nobody else is harmed"
+    );
+    set_rules(
+        &mut rig,
+        "apps",
+        private("10.16.0.0/16", &["10.17.0.21/32"]),
+    );
+    assert!(reaches(&mut rig, "db-1", "web-1", (4, 4)));
+    assert!(reaches(&mut rig, "web-2", "db-1", (4, 4)));
+    assert!(is_kept_from(&mut rig, "db-2", "web-1", (4, 4)));
+    // A rule that comes to an end leaves nothing behind.
+    set_rules(&mut rig, "apps", Vec::new());
+    assert!(reaches(&mut rig, "db-2", "web-1", (5, 5)));
+}
+
+#[test]
+fn two_subnets_have_to_agree_each_by_its_own_rules() {
+    let Some(mut rig) = rig() else { return };
+    rig.state.subnets.get_mut("data").unwrap().rules = private("10.17.0.0/16", &["10.16.0.0/16"]);
+    set_rules(&mut rig, "apps", private("10.16.0.0/16", &[]));
+    assert!(is_kept_from(&mut rig, "db-1", "web-1", (1, 1)));
+    assert!(is_kept_from(&mut rig, "web-1", "db-2", (1, 1)));
+    set_rules(&mut rig, "apps", private("10.16.0.0/16", &["10.17.0.0/16"]));
+    assert!(reaches(&mut rig, "db-1", "web-1", (2, 2)));
+    assert!(reaches(&mut rig, "web-1", "db-2", (2, 2)));
+}
+
+#[test]
+fn a_pod_of_a_private_subnet_reaches_services_whose_endpoints_are_open_to_it() {
+    let Some(mut rig) = rig() else { return };
+    let vip = Ipv4Addr::new(10, 96, 0, 10);
+    let web = cluster::NamespacedName::new("bank", "web");
+    let web2 = rig.host("web-2");
+    let service = rig.state.services.get_mut(&web).unwrap();
+    service.ports[0].endpoints.retain(|e| e.ip == web2.ip);
+    set_rules(&mut rig, "apps", private("10.16.0.0/16", &[]));
+    let (web1, db1) = (rig.host("web-1"), rig.host("db-1"));
+    rig.world
+        .send("web-1", &web1.tcp(APPS, vip, (700, 80), "S", b""));
+    assert!(
+        rig.world.received("web-2").is_some(),
+        "the endpoint is in the subnet"
+    );
+    rig.world.send(
+        "web-2",
+        &web2.tcp(web1.mac, web1.ip, (8080, 700), "SA", b""),
+    );
+    assert!(rig.world.received("web-1").is_some(), "and answers");
+    rig.world
+        .send("db-1", &db1.tcp(DATA, vip, (701, 80), "S", b""));
+    let got = rig.world.received_within("web-2", NEVER);
+    assert!(got.is_none(), "not for others");
+}
+
+#[test]
+fn the_highest_rule_that_matches_decides_and_answers_of_what_passed_pass() {
+    let Some(mut rig) = rig() else { return };
+    let to = |address: &str| Term {
+        destinations: vec![net(address)],
+        ..Term::default()
+    };
+    let from = |address: &str| Term {
+        sources: vec![net(address)],
+        ..Term::default()
+    };
+    let ports = |first, last| Term {
+        protocol: Some(17),
+        destination_ports: vec![(first, last)],
+        ..Term::default()
+    };
+    // Kube-OVN's own example: one pod may begin, none may begin with it; and a range of ports.
+    set_rules(
+        &mut rig,
+        "apps",
+        vec![
+            rule(
+                2000,
+                Direction::ToPod,
+                Verdict::Allow,
+                vec![ports(5000, 5009)],
+            ),
+            rule(
+                1002,
+                Direction::ToPod,
+                Verdict::Drop,
+                vec![to("10.16.0.11/32")],
+            ),
+            rule(
+                1002,
+                Direction::FromPod,
+                Verdict::Allow,
+                vec![from("10.16.0.11/32")],
+            ),
+            rule(
+                900,
+                Direction::FromPod,
+                Verdict::Drop,
+                vec![to("10.17.0.22/32")],
+            ),
+        ],
+    );
+    for (from, to) in [("db-1", "web-1"), ("db-2", "web-1"), ("web-2", "web-1")] {
+        assert!(
+            is_kept_from(&mut rig, from, to, (1, 1)),
+            "{from} reaches {to}"
+        );
+        assert!(is_kept_from(&mut rig, from, to, (1, 5010)));
+        assert!(
+            reaches(&mut rig, from, to, (1, 5009)),
+            "{from} does not reach {to}"
+        );
+    }
+    assert!(reaches(&mut rig, "web-1", "db-1", (7, 7)));
+    assert!(reaches(&mut rig, "db-1", "web-1", (7, 7)), "the answer");
+    assert!(
+        reaches(&mut rig, "web-1", "db-2", (7, 7)),
+        "a higher rule allows it"
+    );
+    assert!(
+        reaches(&mut rig, "db-2", "web-1", (7, 7)),
+        "the answer, through the tunnel"
+    );
+    assert!(is_kept_from(&mut rig, "web-2", "db-2", (7, 7)));
+    assert!(
+        reaches(&mut rig, "db-2", "web-2", (8, 8)),
+        "no rule speaks of it"
+    );
+}
