@@ -9,7 +9,8 @@ use ipnet::IpNet;
 use super::classes::{Class, Classes, NamedPort};
 use super::problems::Told;
 use super::{Block, Peers, Ports, Scope};
-use crate::desired::Protocol;
+use crate::desired::{Pod, Protocol};
+use crate::name::NamespacedName;
 use crate::view::{Action, LabelSelector, Node, Peer, PolicyPort, PolicyRule, Subject};
 
 /// What selectors are resolved against.
@@ -17,6 +18,8 @@ pub(super) struct World<'a> {
     pub(super) classes: Classes<'a>,
     /// Labels of each namespace that has pods.
     pub(super) namespaces: BTreeMap<&'a str, BTreeMap<String, String>>,
+    /// Pods with their addresses.
+    pub(super) pods: &'a BTreeMap<NamespacedName, Pod>,
     pub(super) nodes: &'a BTreeMap<String, Node>,
     pub(super) node_addresses: &'a BTreeMap<String, Vec<IpAddr>>,
 }
@@ -135,7 +138,8 @@ impl<'a> World<'a> {
                 own_ports.push((protocol, name));
                 continue;
             }
-            let found = self.peers_with_port(&peers, protocol, name);
+            let mut found = self.peers_with_port(&peers, protocol, name);
+            found.extend(self.blocks_with_port(&peers, protocol, name));
             if found.is_empty() {
                 told.no_such_port(index, name);
             }
@@ -165,6 +169,46 @@ impl<'a> World<'a> {
             identities.sort_unstable();
             let peers = Peers {
                 identities,
+                ..Peers::default()
+            };
+            Scope {
+                peers: Arc::new(peers),
+                ports: Some(ports),
+            }
+        };
+        by_ports.into_iter().map(scope).collect()
+    }
+
+    /// The pods whose addresses the peers name and that have a port of that name, by what it is there.
+    fn blocks_with_port(
+        &self,
+        peers: &Peers,
+        protocol: Option<Protocol>,
+        name: &str,
+    ) -> Vec<Scope> {
+        let holds = |block: &Block, address: &IpAddr| {
+            block.cidr.contains(address) && !block.except.iter().any(|e| e.contains(address))
+        };
+        let mut by_ports: BTreeMap<Vec<Ports>, Vec<Block>> = BTreeMap::new();
+        for (_, class) in self.classes.iter().filter(|_| !peers.blocks.is_empty()) {
+            let ports: Vec<_> = named(&class.ports, protocol, name).collect();
+            if ports.is_empty() {
+                continue;
+            }
+            let pods = class.pods.iter().filter_map(|name| self.pods.get(*name));
+            let named = pods
+                .flat_map(|pod| pod.addresses())
+                .filter(|address| peers.blocks.iter().any(|block| holds(block, address)))
+                .map(|address| Block {
+                    cidr: IpNet::from(address),
+                    except: Vec::new(),
+                });
+            by_ports.entry(ports).or_default().extend(named);
+        }
+        by_ports.retain(|_, blocks| !blocks.is_empty());
+        let scope = |(ports, blocks)| {
+            let peers = Peers {
+                blocks,
                 ..Peers::default()
             };
             Scope {

@@ -8,8 +8,8 @@ use super::problems::Told;
 use super::rules::{Resolved, World};
 use super::{PolicySet, SetRule, Tier};
 use crate::annotations;
-use crate::desired::{DesiredState, Protocol};
-use crate::name::{Kind, ObjectRef};
+use crate::desired::{DesiredState, Pod, Protocol};
+use crate::name::{Kind, NamespacedName, ObjectRef};
 use crate::problem::Problem;
 use crate::view::{
     ClusterPolicy, ClusterTier, ClusterView, LabelSelector, NetworkPolicy, Peer, PolicyRule,
@@ -21,6 +21,7 @@ const NAMESPACE_NAME: &str = "kubernetes.io/metadata.name";
 /// Every policy and every class of pods.
 pub(super) struct Index<'a> {
     view: &'a ClusterView,
+    pods: &'a BTreeMap<NamespacedName, Pod>,
     pub(super) classes: Classes<'a>,
     pub(super) node_addresses: BTreeMap<String, Vec<IpAddr>>,
     cluster: Vec<(ObjectRef, &'a ClusterPolicy)>,
@@ -47,7 +48,7 @@ impl Part<'_> {
 }
 
 impl<'a> Index<'a> {
-    pub(super) fn new(view: &'a ClusterView, desired: &DesiredState) -> Self {
+    pub(super) fn new(view: &'a ClusterView, desired: &'a DesiredState) -> Self {
         let kinds = [
             (Kind::AdminNetworkPolicy, &view.admin_network_policies),
             (Kind::ClusterNetworkPolicy, &view.cluster_network_policies),
@@ -65,6 +66,7 @@ impl<'a> Index<'a> {
         cluster.sort_by_key(|(_, policy)| (policy.tier, policy.priority));
         let mut index = Index {
             view,
+            pods: &desired.pods,
             classes: Classes::default(),
             node_addresses: BTreeMap::new(),
             cluster,
@@ -118,6 +120,7 @@ impl<'a> Index<'a> {
         let world = World {
             namespaces: namespaces.collect(),
             classes: self.classes.clone(),
+            pods: self.pods,
             nodes: &self.view.nodes,
             node_addresses: &self.node_addresses,
         };
