@@ -22,9 +22,7 @@ pub(super) fn reconcile(store: &mut Store, _seen: u64) -> Option<Duration> {
         if text("/spec/nodeName").is_empty() {
             continue;
         }
-        let Some(resource) = store.find("v1", "Pod") else {
-            return None;
-        };
+        let resource = store.find("v1", "Pod")?;
         let (namespace, name) = (text("/metadata/namespace"), text("/metadata/name"));
         if let Some(due) = pod
             .pointer("/metadata/deletionTimestamp")
