@@ -54,6 +54,7 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
     let (intents, intents_seen) = watch::channel(None);
     let (states, states_seen) = watch::channel(None);
     let (events, events_seen) = mpsc::unbounded_channel();
+    let (_roles, roles_seen) = watch::channel(session::Role::Alone);
     let registry = Registry::default();
     let context = session::Context {
         intents: intents_seen,
@@ -61,6 +62,7 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
         events: Arc::new(move |event| drop(events.send(event))),
         registry: registry.clone(),
         timing: Timing::default(),
+        role: roles_seen,
     };
     let mut tasks = tokio::task::JoinSet::new();
     for listener in listeners {
@@ -311,6 +313,10 @@ impl Controller {
                     self.write_reached(reached);
                 }
             }
+            Event::Outranked { node, generation } => tracing::warn!(
+                "Node {node}: another controller, of election {generation}, is its master; it is \
+                 left to that one"
+            ),
             Event::Applied(applied) => {
                 self.metrics.applied(&applied);
                 let rejected = applied.rejected.iter();

@@ -26,6 +26,13 @@ pub enum Event {
         /// Why.
         why: String,
     },
+    /// The switch has another master, of a later generation than ours; we do not write to it.
+    Outranked {
+        /// The node.
+        node: String,
+        /// That master's generation.
+        generation: u64,
+    },
     /// The switch holds what it shall, but for what it refused.
     Applied(Applied),
     /// The switch has acknowledged all of a picture, changed or not, and refused nothing.

@@ -16,6 +16,7 @@ mod labels;
 mod plan;
 mod ports;
 mod registry;
+mod role;
 mod shared;
 mod stream;
 mod switch;
@@ -33,6 +34,7 @@ pub use event::{Applied, Event, Rejected};
 pub use inventory::Inventory;
 pub use plan::{Plan, plan};
 pub use registry::Registry;
+pub use role::Role;
 pub use shared::Shared;
 pub use transport::{ListenError, Listener, Target, TargetError, Tls, TlsFiles};
 
@@ -81,6 +83,8 @@ pub struct Context {
     pub registry: Registry,
     /// Time limits.
     pub timing: Timing,
+    /// What we are to switches.
+    pub role: watch::Receiver<Role>,
 }
 
 /// Accepts switches at a listener for ever; each is served by a task of its own.

@@ -7,7 +7,7 @@ use std::time::Duration;
 use flows::flow::PodPort;
 use flows::{FlowSet, Ports, Problem};
 use net::PortNo;
-use openflow::error::OfError;
+use openflow::error::{OFPBRC_IS_SLAVE, OfError};
 use openflow::msg::{Message, ReplyBody, RequestBody};
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::Instant;
@@ -21,6 +21,7 @@ use crate::held::Held;
 use crate::inventory::Inventory;
 use crate::labels::Labels;
 use crate::ports::PortTable;
+use crate::role::{self, Taken};
 use crate::shared::{self, Delta, Shared};
 use crate::{Context, Intent};
 
@@ -103,6 +104,8 @@ struct Session {
     retry_at: Option<Instant>,
     /// It has been told that nobody knows this node.
     unknown: bool,
+    /// We may change what the switch holds.
+    writes: bool,
 }
 
 /// What is the node's own, as it was compiled last.
@@ -136,6 +139,7 @@ impl Own {
 
 enum Wake {
     Intent,
+    Role,
     Ports,
     Message(Box<Message>),
     Resync,
@@ -156,12 +160,13 @@ impl Session {
             refused: Vec::new(),
             retry_at: None,
             unknown: false,
+            writes: false,
         }
     }
 
     /// Until the connection ends, or the controller does.
     async fn run(&mut self) -> Result<(), ConnectionError> {
-        self.ports.read(&mut self.connection).await?;
+        self.assume_role().await?;
         let mut resync = self.next_resync();
         self.reconcile(false).await?;
         loop {
@@ -169,10 +174,11 @@ impl Session {
             match self.wait(resync).await? {
                 None => return Ok(()),
                 Some(Wake::Intent | Wake::Ports) => {}
+                Some(Wake::Role) => self.assume_role().await?,
+                Some(Wake::Retry) if !self.writes => self.assume_role().await?,
                 Some(Wake::Retry) => again = true,
                 Some(Wake::Resync) => {
-                    self.ports.read(&mut self.connection).await?;
-                    self.held = None;
+                    self.assume_role().await?;
                     resync = self.next_resync();
                 }
                 Some(Wake::Message(message)) => {
@@ -196,6 +202,22 @@ impl Session {
         Instant::now() + self.context.timing.resync.mul_f64(0.75 + spread / 2.0)
     }
 
+    /// Asks for the role that is ours now. What the switch holds may be another's work since we
+    /// looked, so who is to change it reads it anew.
+    async fn assume_role(&mut self) -> Result<(), ConnectionError> {
+        let role = *self.context.role.borrow_and_update();
+        self.ports.read(&mut self.connection).await?;
+        self.held = None;
+        self.retry_at = None;
+        self.writes = role.writes();
+        if let Taken::Outranked(generation) = role::take(&mut self.connection, role).await? {
+            self.writes = false;
+            let node = self.node.clone();
+            (self.context.events)(Event::Outranked { node, generation });
+        }
+        Ok(())
+    }
+
     /// What happens next; none: the controller stops.
     async fn wait(&mut self, resync: Instant) -> Result<Option<Wake>, ConnectionError> {
         if !self.connection.port_changes.is_empty() {
@@ -205,6 +227,7 @@ impl Session {
         let retry = retry.unwrap_or_else(|| Instant::now() + Duration::from_secs(86_400));
         tokio::select! {
             changed = self.context.intents.changed() => Ok(changed.is_ok().then_some(Wake::Intent)),
+            changed = self.context.role.changed() => Ok(changed.is_ok().then_some(Wake::Role)),
             received = self.connection.receive() => received.map(|(_, m)| Some(Wake::Message(Box::new(m)))),
             () = tokio::time::sleep_until(resync) => Ok(Some(Wake::Resync)),
             () = tokio::time::sleep_until(retry) => Ok(Some(Wake::Retry)),
@@ -215,6 +238,9 @@ impl Session {
     async fn reconcile(&mut self, mut again: bool) -> Result<(), ConnectionError> {
         loop {
             self.ports.follow(self.connection.port_changes.drain(..));
+            if !self.writes {
+                return Ok(());
+            }
             let intent = self.context.intents.borrow_and_update().clone();
             let Some(intent) = intent else {
                 return Ok(());
@@ -379,6 +405,10 @@ impl Session {
 
     /// Remembers what was refused.
     fn note_refused(&mut self, shared: &Shared, rejected: Vec<(Step, OfError)>) {
+        if rejected.iter().any(|(_, error)| *error == OFPBRC_IS_SLAVE) {
+            // Another master came while we wrote; which, the switch says when it is asked again.
+            self.writes = false;
+        }
         let Some(held) = &mut self.held else { return };
         let cookies = rejected.iter().map(|(step, _)| step.entry.cookie);
         let names = shared.labels_of(cookies);

@@ -13,7 +13,7 @@ use openflow::model::{
 };
 use openflow::msg::{
     BundleControlType, ErrorMsg, FlowStats, GroupDesc, Hello, Message, MeterConfig, MultipartReply,
-    PortReason, PortStatus, ReplyBody, RequestBody, SwitchDesc, SwitchFeatures,
+    PortReason, PortStatus, ReplyBody, RequestBody, Role, RoleRequest, SwitchDesc, SwitchFeatures,
 };
 use openflow::{Instructions, Version, wire};
 use session::Target;
@@ -41,6 +41,12 @@ pub struct State {
     pub refuse: Refusal,
     /// Answers nothing any more.
     pub mute: bool,
+    /// The generation of the last master or slave.
+    pub generation: Option<u64>,
+    /// Connections so far, and which of them is the master.
+    pub connections: usize,
+    pub master: Option<usize>,
+    pub slaves: std::collections::BTreeSet<usize>,
 }
 
 impl State {
@@ -57,6 +63,10 @@ impl State {
             labels: BTreeMap::new(),
             refuse: Box::new(|_| None),
             mute: false,
+            generation: None,
+            connections: 0,
+            master: None,
+            slaves: std::collections::BTreeSet::new(),
         }))
     }
 
@@ -163,6 +173,27 @@ impl State {
         Ok(())
     }
 
+    /// OpenFlow 1.3.5, 6.3.5.
+    fn elect(&mut self, us: usize, request: &RoleRequest) -> Result<RoleRequest, OfError> {
+        if matches!(request.role, Role::Master | Role::Slave) {
+            let older = |last: u64| (request.generation_id.wrapping_sub(last) as i64) < 0;
+            if self.generation.is_some_and(older) {
+                return Err(error::OFPRRFC_STALE);
+            }
+            self.generation = Some(request.generation_id);
+            self.slaves.remove(&us);
+            if request.role == Role::Slave {
+                self.slaves.insert(us);
+            } else if let Some(before) = self.master.replace(us).filter(|m| *m != us) {
+                self.slaves.insert(before);
+            }
+        }
+        Ok(RoleRequest {
+            generation_id: self.generation.unwrap_or(u64::MAX),
+            ..*request
+        })
+    }
+
     fn parts(&self, body: RequestBody) -> Vec<ReplyBody> {
         match body {
             RequestBody::Desc => vec![ReplyBody::Desc(SwitchDesc {
@@ -255,6 +286,11 @@ async fn serve(
     let mut buffer = vec![0; 65536];
     let mut bundle: Vec<(u32, Message)> = Vec::new();
     let mut out = Vec::new();
+    let us = {
+        let mut state = state.lock().unwrap();
+        state.connections += 1;
+        state.connections
+    };
     wire::encode(V, 0, &Message::Hello(Hello::offering(&[V])), &mut out).unwrap();
     loop {
         stream
@@ -275,11 +311,37 @@ async fn serve(
             if state.mute {
                 continue;
             }
+            if let Message::RoleRequest(request) = &message {
+                let reply = match state.elect(us, request) {
+                    Ok(reply) => Message::RoleReply(reply),
+                    Err(stale) => Message::Error(ErrorMsg::about(stale, &frame)),
+                };
+                wire::encode(V, xid, &reply, &mut out).unwrap();
+                continue;
+            }
+            if state.slaves.contains(&us) && is_write(&message) {
+                let fenced = ErrorMsg::about(error::OFPBRC_IS_SLAVE, &frame);
+                wire::encode(V, xid, &Message::Error(fenced), &mut out).unwrap();
+                continue;
+            }
             for (xid, reply) in answer(&mut state, &mut bundle, xid, message, &frame) {
                 wire::encode(V, xid, &reply, &mut out).unwrap();
             }
         }
     }
+}
+
+fn is_write(message: &Message) -> bool {
+    matches!(
+        message,
+        Message::FlowMod(_)
+            | Message::GroupMod(_)
+            | Message::MeterMod(_)
+            | Message::PortMod(_)
+            | Message::BundleControl(_)
+            | Message::BundleAdd(_)
+            | Message::CookieLabels(_)
+    )
 }
 
 fn answer(

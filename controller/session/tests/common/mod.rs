@@ -13,7 +13,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use flows::{FlowSet, Ports};
-use session::{Applied, Context, Event, Intent, Listener, Registry, Shared, Target, Timing};
+use session::{Applied, Context, Event, Intent, Listener, Registry, Role, Shared, Target, Timing};
 use tokio::sync::{mpsc, watch};
 
 type Compile = Box<dyn Fn(&str, &Ports) -> Option<FlowSet> + Send + Sync>;
@@ -44,6 +44,7 @@ pub struct Controller {
     pub target: Target,
     intents: watch::Sender<Option<Arc<dyn Intent>>>,
     pub events: mpsc::UnboundedReceiver<Event>,
+    pub role: watch::Sender<Role>,
     listening: tokio::task::JoinHandle<()>,
 }
 
@@ -55,6 +56,11 @@ impl Drop for Controller {
 
 impl Controller {
     pub async fn start(timing: Timing) -> Controller {
+        Self::start_as(timing, Role::Alone).await
+    }
+
+    pub async fn start_as(timing: Timing, role: Role) -> Controller {
+        let (role, role_seen) = watch::channel(role);
         let (intents, receiver) = watch::channel(None);
         let (sender, events) = mpsc::unbounded_channel();
         let context = Context {
@@ -62,6 +68,7 @@ impl Controller {
             events: Arc::new(move |event| drop(sender.send(event))),
             registry: Registry::default(),
             timing,
+            role: role_seen,
         };
         let listener = Listener::bind(&"ptcp:0:127.0.0.1".parse().unwrap(), None)
             .await
@@ -72,6 +79,7 @@ impl Controller {
             target,
             intents,
             events,
+            role,
             listening,
         }
     }
