@@ -10,7 +10,7 @@ use net::GroupId;
 
 use crate::feature::policy;
 use crate::flow::{FlowId, FlowSet, Group, Installed};
-use crate::network::Network;
+use crate::network::{Balancers, Network};
 use crate::shared::{self, Piece};
 use crate::view::Ports;
 
@@ -168,8 +168,13 @@ impl Compiler {
             everybody |= self.network.enter_service(name, services.get(name));
             dirty.insert(Piece::Service(name.clone()));
         }
+        let balanced = self.network.balanced.subnets.clone();
+        if before.frontends != *frontends {
+            self.network.balanced = Balancers::new(&state);
+        }
         for name in different(&before.frontends, frontends) {
             dirty.insert(Piece::Service(name.clone()));
+            everybody |= self.network.by_place.contains(name);
             // Who answers for an address, and who did.
             let both = [&before.frontends, frontends].into_iter();
             let balanced = both
@@ -182,7 +187,7 @@ impl Compiler {
             return (dirty, Nodes::All);
         };
         nodes.extend(judged);
-        let nodes = if everybody {
+        let nodes = if everybody || balanced != self.network.balanced.subnets {
             Nodes::All
         } else {
             Nodes::Some(nodes)

@@ -100,6 +100,20 @@ named! {
     OUT_PORT = Reg2[0, 32] [(0xffff_ff01, "tunnel")];
     /// The node it will be tunnelled to, by a hash of its name.
     NODE = Reg3[0, 32] [];
+    /// The connection comes from outside the cluster.
+    OUTER = Reg10[0, 1] [(0, "no"), (1, "yes")];
+    /// The packet is for the node itself, whose port may be a Service's.
+    NODE_PORT = Reg10[1, 1] [(0, "no"), (1, "yes")];
+    /// The packet is addressed to the node's Ethernet address on a physical network.
+    TO_NODE = Reg10[2, 1] [(0, "no"), (1, "yes")];
+    /// The endpoint is to see the node's address in place of the client's, so that replies come back.
+    MASQUERADE = Reg10[3, 1] [(0, "no"), (1, "yes")];
+    /// The packet leaves the cluster by way of the node.
+    LEAVES = Reg10[4, 1] [(0, "no"), (1, "yes")];
+    /// What a new connection's source becomes.
+    NEW_SOURCE = Reg10[5, 2] [(0, "as it is"), (1, "node"), (2, "transit")];
+    /// The network that the packet came from.
+    CLIENT_NET = Reg11[0, 32] [];
     /// The address that was asked for, while its answer is written.
     ASKED = Reg13[0, 32] [];
     /// The Service port whose clients are told apart, by the number of its group.
@@ -134,6 +148,8 @@ named! {
     CT_ALLOWED = CtMark[16, 1] [(0, "no"), (1, "yes")];
     /// Policies do not let the connection through any more.
     CT_STOPPED = CtMark[17, 1] [(0, "no"), (1, "yes")];
+    /// The connection came from another node's own address: replies go back through the tunnel.
+    CT_NODE = CtMark[2, 1] [(0, "no"), (1, "yes")];
 }
 
 const _: () = {
@@ -182,8 +198,23 @@ pub const ZONE_HAIRPIN: Zone = Zone {
     what: "Pods that reach themselves through a Service: sources are translated here.",
 };
 
+/// What leaves the cluster, and what enters it for an endpoint that may be on another node: sources
+/// are translated here.
+pub const ZONE_SOURCES: Zone = Zone {
+    name: "sources",
+    number: 0x5303,
+    what: "What leaves the cluster, or enters it for another node: sources are translated here.",
+};
+/// Clients on physical networks; the label says which Ethernet address (bits 0 to 47) of which
+/// network (bits 64 to 95) replies go to.
+pub const ZONE_CLIENTS: Zone = Zone {
+    name: "clients",
+    number: 0x5304,
+    what: "Clients on physical networks; the label says where replies go.",
+};
+
 /// Every zone.
-pub const ZONES: &[Zone] = &[ZONE_PODS, ZONE_HAIRPIN];
+pub const ZONES: &[Zone] = &[ZONE_PODS, ZONE_HAIRPIN, ZONE_SOURCES, ZONE_CLIENTS];
 
 #[cfg(test)]
 mod tests {

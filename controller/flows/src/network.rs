@@ -2,6 +2,7 @@
 //! blocks. Built once, kept up to date pod by pod.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
 
 use cluster::NamespacedName;
 use cluster::backends;
@@ -14,6 +15,9 @@ use crate::ids;
 /// VNIs from here to the last are for pods of underlay subnets, when a Service's connection brings
 /// overlay traffic to them; overlay subnets get theirs from below.
 pub const TRANSIT_VNI_FIRST: u32 = 0x00f0_0000;
+
+/// The network between the nodes themselves.
+pub const HOST_VNI: u32 = Vni::MAX;
 
 /// Networks that are VLANs have this bit; the low 12 bits are the tag, 0 for untagged.
 pub const SEGMENT: u32 = 0x8000_0000;
@@ -43,6 +47,38 @@ pub struct Network {
     pub blocks: Blocks,
     /// Services whose endpoints depend on the client's node or cell.
     pub by_place: BTreeSet<NamespacedName>,
+    /// Load balancers' addresses.
+    pub balanced: Balancers,
+}
+
+/// Load balancers' addresses on physical networks.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Balancers {
+    /// By the node that answers for them: address, subnet, Service.
+    pub of: BTreeMap<String, BTreeSet<(IpAddr, String, NamespacedName)>>,
+    /// Subnets that have any.
+    pub subnets: BTreeSet<String>,
+}
+
+impl Balancers {
+    /// Of a whole state.
+    pub fn new(state: &DesiredState) -> Self {
+        let mut all = Balancers::default();
+        for (name, frontends) in &state.frontends {
+            for balanced in &frontends.balanced {
+                let Some(announced) = &balanced.announced else {
+                    continue;
+                };
+                let subnet = announced.subnet.clone();
+                all.subnets.insert(subnet.clone());
+                if let Some(node) = &announced.node {
+                    let of = all.of.entry(node.clone()).or_default();
+                    of.insert((balanced.address, subnet, name.clone()));
+                }
+            }
+        }
+        all
+    }
 }
 
 impl Network {
@@ -53,6 +89,7 @@ impl Network {
         let mut network = Network {
             nodes: nodes.iter().map(|(n, id)| (n.to_string(), *id)).collect(),
             subnets: subnets(state),
+            balanced: Balancers::new(state),
             ..Network::default()
         };
         for pod in state.pods.values() {
@@ -110,7 +147,7 @@ fn subnets(state: &DesiredState) -> BTreeMap<String, SubnetNumbers> {
     let transit = ids::number(
         names.map(|s| s.name.as_str()),
         TRANSIT_VNI_FIRST,
-        Vni::MAX,
+        HOST_VNI - 1,
         taken.collect(),
     );
     let providers = state.subnets.values().filter_map(|s| match &s.kind {

@@ -29,6 +29,10 @@ pub enum Feature {
     Affinity = 21,
     Policy = 30,
     SubnetRules = 40,
+    Host = 60,
+    Edge = 61,
+    Frontend = 62,
+    Announce = 63,
 }
 
 /// The high byte of every cookie that this controller gives.

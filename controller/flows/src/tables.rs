@@ -17,9 +17,13 @@ pub enum Table {
     ArpNd = 20,
     NdReply = 22,
     L3Classify = 25,
+    Edge = 26,
+    Returned = 27,
+    Clients = 28,
     Conntrack = 30,
     SubnetSends = 33,
     ConntrackState = 35,
+    Sources = 36,
     StillServing = 39,
     Service = 40,
     Affinity = 41,
@@ -36,7 +40,9 @@ pub enum Table {
     PolicyCommit = 58,
     SubnetEgress = 59,
     Routing = 60,
+    Leave = 61,
     Gateway = 70,
+    NewSource = 71,
     PolicyIngress = 80,
     SubnetIngress = 89,
     QosFromPod = 90,
@@ -99,12 +105,20 @@ tables! {
     NdReply "Completes the neighbour advertisements that ArpNd has begun."
         => Drop("an advertisement nobody completes");
     L3Classify "Marks what is addressed to the router, and undoes hairpin source translation."
+        => Goto(Table::Edge);
+    Edge "Finds what is for the node itself, or for a Service's address outside the cluster."
+        => Goto(Table::Conntrack);
+    Returned "Knows what comes back to a translated source; finds node ports."
+        => Goto(Table::Conntrack);
+    Clients "Remembers where a client on a physical network is."
         => Goto(Table::Conntrack);
     Conntrack "Looks the packet up among the connections, and applies their translation."
         => Drop("not IP, cannot be tracked");
     SubnetSends "What the rules of its subnet say of what a pod begins, as the pod addresses it."
         => Goto(Table::ConntrackState);
     ConntrackState "Sends established connections on their way, past Services and policies."
+        => Goto(Table::Sources);
+    Sources "Who may use a load balancer's address."
         => Goto(Table::Service);
     StillServing "Does the endpoint that a Service's connection was given still serve?"
         => Goto(Table::PolicyEgress);
@@ -138,7 +152,11 @@ tables! {
         => Goto(Table::Routing);
     Routing "Finds the network and MAC address of a destination beyond the router."
         => Goto(Table::Gateway);
-    Gateway "Translates sources: so far, of pods that reach themselves through a Service."
+    Leave "Sends replies to clients outside the way they came."
+        => Drop("an answer to nobody who asked here");
+    Gateway "Translates sources: of pods that reach themselves through a Service, of what leaves the cluster, of what enters it for another node."
+        => Goto(Table::PolicyIngress);
+    NewSource "Gives a new connection its translated source."
         => Goto(Table::PolicyIngress);
     PolicyIngress "Nothing any more: receivers are judged in IngressRule, before sources are translated."
         => Goto(Table::SubnetIngress);

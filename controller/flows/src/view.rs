@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use cluster::desired::{DesiredState, Node, Pod, Subnet, SubnetKind};
+use cluster::desired::{DesiredState, Host, Node, Pod, Subnet, SubnetKind};
 use cluster::{Kind, ObjectRef, Problem};
 use net::{PortNo, VlanId, Vni};
 
@@ -16,6 +16,9 @@ pub type Ports = BTreeMap<String, PortNo>;
 
 /// Names of tunnel ports begin so.
 pub const TUNNEL_PREFIX: &str = "geneve";
+
+/// The name of the port by which the node's own kernel is reached.
+pub const HOST_PORT: &str = "sluice0";
 
 pub use crate::network::{SEGMENT, TRANSIT_VNI_FIRST};
 
@@ -51,7 +54,7 @@ pub struct Segment<'a> {
     pub uplink: Option<PortNo>,
     /// Its subnets.
     pub subnets: Vec<&'a str>,
-    /// Ports of pods of this node in it.
+    /// Ports of pods of this node in it, and of the node itself.
     pub pods: Vec<PortNo>,
 }
 
@@ -97,6 +100,12 @@ pub struct View<'a> {
     pub subnets: BTreeMap<&'a str, SubnetView<'a>>,
     /// VLANs that have a pod here, by network number.
     pub segments: BTreeMap<u32, Segment<'a>>,
+    /// The node's own part, if it is known.
+    pub host: Option<&'a Host>,
+    /// The node's port [`HOST_PORT`], if its dataplane has one.
+    pub host_port: Option<PortNo>,
+    /// The physical network that the node's own addresses are on, by an uplink of its dataplane.
+    pub host_segment: Option<u32>,
     /// Every pod of this node. Those of other nodes are reached by blocks ([`crate::blocks`]).
     pub pods: Vec<PodView<'a>>,
     /// Cells of pods here that are not the node's, with the value of `fields::CELL`.
@@ -120,9 +129,13 @@ impl<'a> View<'a> {
             tunnel: tunnel_port(ports),
             subnets: subnets(state, network),
             segments: BTreeMap::new(),
+            host: state.hosts.get(&node.name),
+            host_port: ports.get(HOST_PORT).copied(),
+            host_segment: None,
             pods: Vec::new(),
             cells: BTreeMap::new(),
         };
+        view.join_networks(ports);
         let here = network.pods_of.get(&node.name).into_iter().flatten();
         for pod in here.filter_map(|name| state.pods.get(name)) {
             let Some((name, subnet)) = view.subnets.get_key_value(pod.subnet.as_str()) else {
@@ -136,7 +149,7 @@ impl<'a> View<'a> {
             };
             if let Place::Local(port) = place {
                 view.subnets.entry(name).and_modify(|s| s.here = true);
-                view.join_segment(name, net, port, ports);
+                view.join_segment(name, net, Some(port), ports);
                 let label = ObjectRef::namespaced(Kind::Pod, &pod.name).to_string();
                 set.pod_ports.insert(port, PodPort { label });
             }
@@ -188,7 +201,35 @@ impl<'a> View<'a> {
         self.subnets.values().filter(|s| s.here && s.underlay)
     }
 
-    fn join_segment(&mut self, subnet: &'a str, net: u32, port: PortNo, ports: &Ports) {
+    /// Physical networks that the node itself is on, pods or not.
+    fn join_networks(&mut self, ports: &Ports) {
+        let own = self.host.and_then(|host| host.network.as_deref());
+        let balanced = self.network.balanced.subnets.iter().map(String::as_str);
+        for name in own
+            .into_iter()
+            .chain(balanced.filter(|name| Some(*name) != own))
+        {
+            let Some((name, subnet)) = self.subnets.get_key_value(name) else {
+                continue;
+            };
+            let (name, net): (&'a str, u32) = (name, subnet.net);
+            let SubnetKind::Underlay { provider, .. } = &subnet.subnet.kind else {
+                continue;
+            };
+            let network = self.state.provider_networks.get(provider);
+            let uplink = network.and_then(|network| network.uplinks.get(&self.node.name));
+            if !uplink.is_some_and(|uplink| ports.contains_key(uplink)) {
+                continue;
+            }
+            let is_own = own == Some(name);
+            self.join_segment(name, net, self.host_port.filter(|_| is_own), ports);
+            if is_own {
+                self.host_segment = Some(net);
+            }
+        }
+    }
+
+    fn join_segment(&mut self, subnet: &'a str, net: u32, port: Option<PortNo>, ports: &Ports) {
         let kind = &self.subnets[subnet].subnet.kind;
         let SubnetKind::Underlay { provider, vlan } = kind else {
             return;
@@ -203,7 +244,7 @@ impl<'a> View<'a> {
             subnets: Vec::new(),
             pods: Vec::new(),
         });
-        segment.pods.push(port);
+        segment.pods.extend(port);
         if !segment.subnets.contains(&subnet) {
             segment.subnets.push(subnet);
         }

@@ -15,9 +15,13 @@ const EVER: &[(u8, &str)] = &[
     (20, "ArpNd"),
     (22, "NdReply"),
     (25, "L3Classify"),
+    (26, "Edge"),
+    (27, "Returned"),
+    (28, "Clients"),
     (30, "Conntrack"),
     (33, "SubnetSends"),
     (35, "ConntrackState"),
+    (36, "Sources"),
     (39, "StillServing"),
     (40, "Service"),
     (41, "Affinity"),
@@ -34,7 +38,9 @@ const EVER: &[(u8, &str)] = &[
     (58, "PolicyCommit"),
     (59, "SubnetEgress"),
     (60, "Routing"),
+    (61, "Leave"),
     (70, "Gateway"),
+    (71, "NewSource"),
     (80, "PolicyIngress"),
     (89, "SubnetIngress"),
     (90, "QosFromPod"),
@@ -82,4 +88,23 @@ fn the_flows_of_the_example_cluster_are_as_agreed() {
     assert_eq!(set.problems, []);
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/bank-node1.txt");
     common::golden(&path, &text::render(&set));
+}
+
+#[test]
+fn the_flows_at_the_edge_are_as_agreed() {
+    for (on_vlan, file) in [(false, "edge-by-kernel.txt"), (true, "edge-on-vlan.txt")] {
+        let mut state = common::bank();
+        let before = compile(&state, "node1", &common::ports(&state, "node1"));
+        common::edge(&mut state, on_vlan);
+        let mut set = compile(&state, "node1", &common::ports(&state, "node1"));
+        assert_eq!(set.conflicts, [""; 0]);
+        assert_eq!(set.problems, []);
+        // What the edge adds.
+        set.flows
+            .retain(|id, flow| before.flows.get(id) != Some(flow));
+        let path = Path::new(env!("CARGO_MANIFEST_DIR"))
+            .join("tests/golden")
+            .join(file);
+        common::golden(&path, &text::render(&set));
+    }
 }

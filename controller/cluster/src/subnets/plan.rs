@@ -225,13 +225,14 @@ impl Context<'_> {
     fn vni(&self, name: &str, asked: Option<&str>, known: Option<u32>) -> Result<Vni, Refusal> {
         let field = "metadata.annotations[sluice.io/vni]";
         if let Some(text) = asked {
-            // 0 is left out: it is what a Geneve or VXLAN port without a network uses.
-            let vni = text.parse().ok().filter(|vni| *vni != 0);
+            // 0 is left out: it is what a Geneve or VXLAN port without a network uses; the last is
+            // the nodes' own (ADR 29).
+            let vni = text.parse().ok().filter(|vni| (1..Vni::MAX).contains(vni));
             let Some(vni) = vni.and_then(|vni| Vni::new(vni).ok()) else {
                 return refuse(
                     field,
                     format!("{text:?} is not a VNI"),
-                    format!("use a number from 1 to {}", Vni::MAX),
+                    format!("use a number from 1 to {}", Vni::MAX - 1),
                 );
             };
             return match self.vnis.get(&vni.get()) {

@@ -1,11 +1,15 @@
 //! One file per feature, each with pure functions: from what a node sees to the flows that are its
 //! own, and from an object to the flows that every node has for it ([`shared`]).
 
+pub mod announce;
 pub mod arp;
 pub mod backends;
 pub mod classify;
 pub mod conntrack;
+pub mod edge;
+pub mod frontend;
 pub mod hairpin;
+pub mod host;
 pub mod l2;
 pub mod nd;
 pub mod output;
@@ -42,4 +46,8 @@ pub const ALL: &[Compile] = &[
     l2::flows,
     tunnel::flows,
     output::flows,
+    host::flows,
+    edge::flows,
+    frontend::flows,
+    announce::flows,
 ];

@@ -153,7 +153,7 @@ fn to_router(subnet: &SubnetView<'_>, set: &mut FlowSet) {
         .is(&NET, subnet.net)
         .when(Field::EthDst, subnet.subnet.router_mac.to_u64())
         .load(&ROUTE, 1)
-        .goto(Table::Conntrack),
+        .goto(Table::Edge),
     );
 }
 

@@ -5,7 +5,8 @@ use cluster::desired::{DesiredState, Subnet};
 use cluster::{Kind, NamespacedName, ObjectRef};
 
 use super::{
-    arp, backends, conntrack, hairpin, l2, nd, pipeline, routing, service, subnet_rules, tunnel,
+    announce, arp, backends, conntrack, edge, frontend, hairpin, host, l2, nd, pipeline, routing,
+    service, subnet_rules, tunnel,
 };
 use crate::blocks::{Block, BlockKey};
 use crate::flow::FlowSet;
@@ -72,6 +73,8 @@ pub fn compile(state: &DesiredState, network: &Network, piece: &Piece, set: &mut
             l2::everywhere(state, network, set);
             tunnel::everywhere(state, network, set);
             subnet_rules::everywhere(state, set);
+            host::everywhere(state, network, set);
+            edge::everywhere(state, set);
         }
         Piece::Block(key) => {
             let numbers = network.subnets.get(&key.subnet).copied();
@@ -93,6 +96,10 @@ pub fn compile(state: &DesiredState, network: &Network, piece: &Piece, set: &mut
         Piece::Service(name) => {
             if let Some(service) = state.services.get(name) {
                 service::everywhere(service, network, set);
+                if let Some(frontends) = state.frontends.get(name) {
+                    frontend::everywhere(service, frontends, network, set);
+                    announce::everywhere(service, frontends, network, set);
+                }
             }
         }
     }

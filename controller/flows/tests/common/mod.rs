@@ -8,12 +8,14 @@ use cluster::desired::{
     DesiredState, Endpoint, Limits, Node, PacketRate, Pod, Prefix4, Prefix6, Priority, Protocol,
     ProviderNetwork, Qos, Rate, Routing, Service, ServicePort, Subnet, SubnetKind,
 };
+use cluster::edge::{Announced, Balanced, Frontends, Host, host_mac};
 use cluster::{DEFAULT_INTERFACE, NamespacedName, port_name};
 use flows::Ports;
 use net::{MacAddr, PortNo, VlanId, Vni};
 
 pub const UPLINK: PortNo = PortNo(1);
 pub const TUNNEL: PortNo = PortNo(2);
+pub const HOST: PortNo = PortNo(3);
 
 pub fn bank() -> DesiredState {
     let mut state = DesiredState::default();
@@ -135,6 +137,45 @@ pub fn bank() -> DesiredState {
     state
 }
 
+/// Adds what lies at the edge: the nodes' own addresses, 192.0.2.1 and .2 behind their kernels'
+/// interfaces or, `on_vlan`, 192.168.100.11 and .12 on VLAN 100; and ways to the Service `web` from
+/// outside: node port 30080, 203.0.113.5, and 192.168.100.240, which node1 answers for.
+pub fn edge(state: &mut DesiredState, on_vlan: bool) {
+    for number in [1, 2] {
+        let name = format!("node{number}");
+        let address = match on_vlan {
+            true => format!("192.168.100.1{number}"),
+            false => format!("192.0.2.{number}"),
+        };
+        let addresses = vec![
+            address.parse().unwrap(),
+            format!("fd00:30::{number}").parse().unwrap(),
+        ];
+        let host = Host {
+            mac: host_mac(&name, &addresses),
+            network: on_vlan.then(|| "trading".into()),
+            addresses,
+        };
+        state.hosts.insert(name, host);
+    }
+    state.nat_outgoing.insert("apps".into());
+    let web = Frontends {
+        node_ports: [((Protocol::Tcp, 80), 30_080)].into(),
+        external: vec!["203.0.113.5".parse().unwrap()],
+        balanced: vec![Balanced {
+            address: "192.168.100.240".parse().unwrap(),
+            announced: Some(Announced {
+                subnet: "trading".into(),
+                node: Some("node1".into()),
+            }),
+        }],
+        ..Frontends::default()
+    };
+    state
+        .frontends
+        .insert(NamespacedName::new("bank", "web"), web);
+}
+
 fn rate(mbit: u32) -> Rate {
     Rate {
         kbps: mbit * 1000,
@@ -230,6 +271,9 @@ pub fn ports(state: &DesiredState, node: &str) -> Ports {
     let here = state.pods.values().filter(|pod| pod.node == node);
     for (number, pod) in (11..).zip(here) {
         ports.insert(pod.port.clone(), PortNo(number));
+    }
+    if !state.hosts.is_empty() {
+        ports.insert("sluice0".into(), HOST);
     }
     ports
 }

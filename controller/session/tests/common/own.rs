@@ -77,7 +77,7 @@ impl Own {
         own
     }
 
-    fn add(&self, spec: &str) {
+    pub fn add(&self, spec: &str) {
         let (done, added) = mpsc::channel();
         let order = Order::AddPort(spec.into(), done);
         assert!(self.orders.send(order).is_ok(), "the switch has ended");
