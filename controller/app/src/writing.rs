@@ -128,6 +128,11 @@ pub fn differing(read: &Changes, before: Option<&DesiredState>, now: &DesiredSta
         let inside = now.pods.iter().filter(|(_, p)| subnets.contains(&p.subnet));
         due.extend(inside.map(|(name, _)| pod(name)));
     }
+    due.extend(different(&before.kept, &now.kept).map(ip_object));
+    let vips = different(&before.vips, &now.vips);
+    due.extend(vips.map(|name| ObjectRef::cluster(Kind::Vip, name)));
+    let pools = different(&before.ip_pools, &now.ip_pools);
+    due.extend(pools.map(|name| ObjectRef::cluster(Kind::IpPool, name)));
     let services = different(&before.services, &now.services);
     due.extend(services.map(|name| ObjectRef::namespaced(Kind::Service, name)));
     Changes::Objects(due)

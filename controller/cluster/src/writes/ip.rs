@@ -42,8 +42,12 @@ pub(super) fn wanted(picture: &Picture<'_>, name: &str) -> Option<Wanted> {
         return None;
     }
     let pod = pod_of(name)?;
-    let held = picture.state.allocation(&pod)?;
+    // A pod of a StatefulSet that is away keeps what it has.
+    let held = picture.state.allocation(&pod);
+    let held = held.or_else(|| picture.state.kept.get(&pod))?;
     let node = picture.view.pods.get(&pod).and_then(|pod| pod.node.clone());
+    let node = node.or_else(|| held.node.clone());
+    let kind = held.workload.as_ref().map_or("", |_| "StatefulSet");
     let text = |address: Option<String>| address.unwrap_or_default();
     let addresses: Vec<String> = held.addresses().map(|a| a.to_string()).collect();
     let label = |name: &str, value: &str| (format!("{}{name}", KUBE_OVN[0]), value.to_string());
@@ -58,6 +62,7 @@ pub(super) fn wanted(picture: &Picture<'_>, name: &str) -> Option<Wanted> {
             "v4IpAddress": text(held.v4.map(|a| a.to_string())),
             "v6IpAddress": text(held.v6.map(|a| a.to_string())),
             "macAddress": held.mac.to_string(),
+            "podType": kind,
         })),
         ..Wanted::default()
     })

@@ -11,6 +11,7 @@ mod notices;
 mod pod;
 mod reach;
 mod subnet;
+mod vip;
 
 use std::collections::BTreeMap;
 
@@ -77,6 +78,8 @@ impl Picture<'_> {
         let mut wanted = match object.kind {
             Kind::Pod => pod::wanted(self, &full_name(object))?,
             Kind::Ip => ip::wanted(self, &object.name)?,
+            Kind::IpPool => vip::pool(self, &object.name),
+            Kind::Vip => vip::vip(self, &object.name),
             Kind::Subnet => subnet::wanted(self, &object.name),
             _ => Wanted::default(),
         };

@@ -27,7 +27,7 @@ pub(super) fn wanted(picture: &Picture<'_>, name: &str) -> Wanted {
 }
 
 /// An API server keeps integers of 64 bits and other numbers as floating point.
-fn number(count: u128) -> Value {
+pub(super) fn number(count: u128) -> Value {
     match i64::try_from(count) {
         Ok(count) => json!(count),
         Err(_) => json!(count as f64),

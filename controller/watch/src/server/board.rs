@@ -106,10 +106,17 @@ impl Board {
     /// An object stands there like this, or not at all.
     pub(super) fn observe(&self, object: &ObjectRef, observed: Option<Observed>) {
         let mut books = self.books();
-        match observed {
+        let uid = observed.as_ref().map(|observed| observed.uid.clone());
+        let before = match observed {
             Some(observed) => books.observed.insert(object.clone(), observed),
             None => books.observed.remove(object),
         };
+        // Another object of the same name: what failed on the former says nothing of it.
+        if before.map(|before| before.uid) != uid
+            && books.pace.get(object).is_some_and(|pace| !pace.writing)
+        {
+            books.pace.remove(object);
+        }
         self.review(&mut books, object);
     }
 

@@ -126,7 +126,7 @@ impl Reflector {
                 Some(at) => {
                     let begun = Instant::now();
                     let before = at.clone();
-                    let end = self.watch(at).await?;
+                    let end = self.watch(at, &mut in_trouble).await?;
                     let went_well = *at != before || begun.elapsed() > self.timing.retry.1;
                     if went_well && !matches!(end, End::Failed(_)) {
                         backoff.reset();
@@ -247,7 +247,7 @@ impl Reflector {
     }
 
     /// Follows changes from a version on, which is moved on with them.
-    async fn watch(&self, version: &mut String) -> Result<End, Deserted> {
+    async fn watch(&self, version: &mut String, in_trouble: &mut bool) -> Result<End, Deserted> {
         let length = jittered(self.timing.watch);
         let params = WatchParams {
             timeout: Some(u32::try_from(length.as_secs().max(1)).unwrap_or(u32::MAX)),
@@ -267,6 +267,9 @@ impl Reflector {
             Ok(Err(error)) => return Ok(failed(error.into())),
             Err(_) => return Ok(End::Failed(RequestError::Silent(silent))),
         };
+        if std::mem::take(in_trouble) {
+            self.tell(What::Trouble(None)).await?;
+        }
         let mut lines = std::pin::pin!(stream);
         let mut line = Vec::new();
         loop {
