@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use flows::Table;
 use flows::flow::FlowId;
 use net::{GroupId, MeterId};
 use openflow::msg::{FlowStatsRequest, ReplyBody, RequestBody};
@@ -65,6 +66,10 @@ impl Inventory {
         match part {
             ReplyBody::Flow(flows) => {
                 for flow in flows {
+                    // What connections leave behind goes by itself, and is nobody's to take away.
+                    if flow.table == Table::Affinity.id() && flow.idle_timeout > 0 {
+                        continue;
+                    }
                     let id = FlowId {
                         table: flow.table,
                         priority: flow.priority,

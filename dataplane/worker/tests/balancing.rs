@@ -209,3 +209,57 @@ fn a_client_stays_with_its_backend_until_it_is_silent_for_the_idle_timeout() {
     tick(&mut rig);
     assert_eq!(rig.flows(3), Vec::<String>::new());
 }
+
+/// What `sluice.io/canary` promises: of 10,000 connections, the canary's share within one percent of
+/// all. Ports one after the other, every second one (as Linux gives them), and from a thousand clients.
+#[test]
+fn of_ten_thousand_connections_every_weight_gets_its_share_within_one_percent() {
+    // Weights, of which the first belong to the canary; how many; and how clients come.
+    let cases: [(&[u16], u32, &str); 5] = [
+        (&[1, 9], 1, "in turn"),
+        (&[1, 9], 1, "every second"),
+        (&[1, 1, 9, 9, 9], 2, "a thousand"),
+        (&[1, 1], 1, "in turn"),
+        (&[20, 7, 7, 7], 1, "every second"),
+    ];
+    for (weights, canaries, clients) in cases {
+        let conns = conntrack::Config::new(100_000, [1, 2]);
+        let mut rig = Rig::with_conns(BACKENDS, Config::default(), conns);
+        let buckets = (2..)
+            .zip(weights)
+            .map(|(host, weight)| (backend(host).0, *weight));
+        let buckets = buckets.collect();
+        service(&mut rig, &[2]);
+        group(&mut rig, GroupCommand::Modify, buckets);
+        let share = |weights: &[u16]| weights.iter().copied().map(f64::from).sum::<f64>();
+        let share = share(&weights[..canaries as usize]) / share(weights);
+        let canaries = 2..2 + canaries;
+        let mut reached = 0;
+        for n in 0..10_000u16 {
+            let (source, port) = match clients {
+                "in turn" => ([10, 0, 0, 1], 20_000 + n),
+                "every second" => ([10, 0, 0, 1], 40_000 + 2 * n),
+                _ => {
+                    let [a, b] = (n % 1000 + 256).to_be_bytes();
+                    ([10, 1, a, b], 40_000 + 2 * (n / 1000))
+                }
+            };
+            let mut frame = Vec::new();
+            etherparse::PacketBuilder::ethernet2([2, 0, 0, 0, 0, 1], [2, 0, 0, 0, 0, 200])
+                .ipv4(source, [10, 0, 0, 200], 64)
+                .udp(port, 80)
+                .write(&mut frame, b"request")
+                .unwrap();
+            rig.send(1, &frame);
+            let out = rig.all_out();
+            assert_eq!(out.len(), 1, "{}", rig.why());
+            reached += u32::from(canaries.contains(&out[0].0));
+        }
+        let wanted = share * 10_000.0;
+        let off = (f64::from(reached) - wanted).abs();
+        assert!(
+            off <= 100.0,
+            "{weights:?}, {clients}: {reached}, not {wanted}"
+        );
+    }
+}

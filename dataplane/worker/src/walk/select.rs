@@ -42,27 +42,32 @@ pub(crate) fn hash(group: &Group, key: &FlowKey, seed: u64, wanted: &mut FlowKey
     match key.eth_type.get() {
         ethertype::IPV4 => {
             hash.word((u64::from(key.nw_src.get()) << 32) | u64::from(key.nw_dst.get()));
-            ports(key, &mut hash);
+            ports(key, hash)
         }
         ethertype::IPV6 => {
             for address in [key.ipv6_src, key.ipv6_dst] {
                 hash.wide(u128::from_be_bytes(address));
             }
-            ports(key, &mut hash);
+            ports(key, hash)
         }
         _ => {
             hash.word((u64::from(key.nw_src.get()) << 32) | u64::from(key.nw_dst.get()));
+            hash.finish()
         }
     }
-    hash.finish()
 }
 
-fn ports(key: &FlowKey, hash: &mut Mix) {
-    hash.word(
-        (u64::from(key.nw_proto) << 32)
-            | (u64::from(key.tp_src.get()) << 16)
-            | u64::from(key.tp_dst.get()),
-    );
+/// The fractional part of the golden ratio: its multiples fill the circle more evenly than any
+/// other's (Kronecker sequence), whether one takes all of them, or every second.
+const GOLDEN: u64 = 0x9e37_79b9_7f4a_7c15;
+
+/// Connections of one client to one place differ by source port only, and clients take their ports
+/// one after the other: these are spread by turns instead of by chance, so that shares are right
+/// for few connections too. Slots are chosen by the hash's high bits ([`Group::select`]).
+fn ports(key: &FlowKey, mut hash: Mix) -> u64 {
+    hash.word((u64::from(key.nw_proto) << 32) | u64::from(key.tp_dst.get()));
+    let turn = u64::from(key.tp_src.get()).wrapping_mul(GOLDEN);
+    hash.finish().wrapping_add(turn)
 }
 
 /// A hash that is the same everywhere and for ever.
