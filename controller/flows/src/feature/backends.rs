@@ -232,8 +232,11 @@ impl Ways<'_> {
         };
         let usual = self.group_of(base.clone(), choice, &number_of);
         let origin = Origin::object(Feature::Backends, &self.object);
-        let flow =
-            |priority, intent| Flow::new(Table::Backend, priority, intent).is(&BACKEND, usual.0);
+        let ethertype = ethertype(family);
+        let flow = |priority, intent| {
+            let flow = Flow::new(Table::Backend, priority, intent).ether(ethertype);
+            flow.is(&BACKEND, usual.0)
+        };
         for (cell, (name, choice)) in cells {
             let group = self.group_of(format!("{base} for cell {name}"), choice, &number_of);
             let intent = "A connection from that cell gets an endpoint for it.";
@@ -330,12 +333,19 @@ fn commit(endpoint: &Endpoint) -> Action {
     })
 }
 
+fn ethertype(family: Family) -> u16 {
+    match family {
+        Family::V4 => IPV4,
+        Family::V6 => IPV6,
+    }
+}
+
 /// Leaves a flow behind by which the client's next connection finds the endpoint, until the client
 /// has begun none for so long.
 fn remember(object: &ObjectRef, family: Family, seconds: u32) -> Action {
-    let (ethertype, source) = match family {
-        Family::V4 => (IPV4, Field::Ipv4Src),
-        Family::V6 => (IPV6, Field::Ipv6Src),
+    let source = match family {
+        Family::V4 => Field::Ipv4Src,
+        Family::V6 => Field::Ipv6Src,
     };
     let the_same = |field: SubField| LearnSpec {
         src: LearnSource::Field(field),
@@ -355,7 +365,7 @@ fn remember(object: &ObjectRef, family: Family, seconds: u32) -> Action {
         specs: vec![
             LearnSpec {
                 src: LearnSource::Value {
-                    value: ethertype.into(),
+                    value: ethertype(family).into(),
                     bits: 16,
                 },
                 dst: LearnTarget::Match(SubField::whole(Field::EthType)),
