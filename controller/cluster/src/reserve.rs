@@ -174,7 +174,7 @@ pub(crate) fn allowed(
     state: &State,
     name: &NamespacedName,
     pod: &Pod,
-    subnet: &str,
+    (subnet, overlay): (&str, bool),
     problems: &mut Vec<Problem>,
 ) -> Vec<IpAddr> {
     let Some(annotation) = annotations::kube_ovn(&pod.meta, "aaps") else {
@@ -184,7 +184,18 @@ pub(crate) fn allowed(
     let wanted = annotation.value.split(',').map(str::trim);
     for vip in wanted.filter(|vip| !vip.is_empty()) {
         match usable(view, state, name, pod, subnet, vip) {
-            Ok(held) => allowed.extend(held.addresses()),
+            Ok(held) => {
+                allowed.extend(held.addresses());
+                if overlay {
+                    let why = format!(
+                        "the pod may send from Vip {vip}'s addresses, but in an overlay nobody \
+                         follows which pod has them, so it is not found by them"
+                    );
+                    let remedy = "use a Subnet with a vlan, or a Service";
+                    let object = ObjectRef::namespaced(Kind::Pod, name);
+                    problems.push(Problem::ignored(object, annotation.field(), why, remedy));
+                }
+            }
             Err((why, remedy)) => problems.push(Problem::ignored(
                 ObjectRef::namespaced(Kind::Pod, name),
                 annotation.field(),

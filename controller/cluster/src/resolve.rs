@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use crate::addr::Family;
 use crate::annotations;
 use crate::bindings::Bindings;
-use crate::desired::{self, DesiredState, Usage, Waiting};
+use crate::desired::{self, DesiredState, SubnetKind, Usage, Waiting};
 use crate::edge;
 use crate::ipam::named::{self, NamedPool};
 use crate::ipam::ranges::RangeSet;
@@ -243,6 +243,8 @@ fn add_pods(
             problems.push(problem);
             continue;
         }
+        let subnet = desired.subnets.get(&held.subnet);
+        let overlay = subnet.is_some_and(|s| matches!(s.kind, SubnetKind::Overlay { .. }));
         let port = desired::Pod {
             name: name.clone(),
             node: node.to_string(),
@@ -251,7 +253,7 @@ fn add_pods(
             mac: held.mac,
             v4: held.v4,
             v6: held.v6,
-            allowed: reserve::allowed(view, state, name, pod, &held.subnet, problems),
+            allowed: reserve::allowed(view, state, name, pod, (&held.subnet, overlay), problems),
             qos,
             cell: nodes::label(&pod.meta, annotations::CELL),
         };

@@ -374,13 +374,14 @@ fn pods_may_use_a_vip_of_their_namespace_and_subnet_whose_selector_they_meet() {
     let told = told(&desired);
     for (told, words) in told.iter().zip([
         "Vip vip1 is in Subnet overlay",
+        "in an overlay nobody follows",
         "there is no Vip \"none\"",
         "for pods with the label app: lb",
         "is for pods of Namespace \"bank\"",
     ]) {
         assert!(told.contains(words), "{told}");
     }
-    assert_eq!(told.len(), 4);
+    assert_eq!(told.len(), 5);
 }
 
 fn add_ip<'a>(view: &'a mut ClusterView, pod: &str, v4: &str) -> &'a mut view::Ip {

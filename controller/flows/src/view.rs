@@ -196,6 +196,11 @@ impl<'a> View<'a> {
         self.subnets.values().filter(|s| s.here && !s.underlay)
     }
 
+    /// Underlay subnets that have a pod here, and no gateway on their VLAN.
+    pub fn switched_gateways_here(&self) -> impl Iterator<Item = &SubnetView<'a>> {
+        self.underlays_here().filter(|s| s.subnet.logical_gateway)
+    }
+
     /// Underlay subnets that have a pod here.
     pub fn underlays_here(&self) -> impl Iterator<Item = &SubnetView<'a>> {
         self.subnets.values().filter(|s| s.here && s.underlay)

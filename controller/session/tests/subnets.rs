@@ -243,3 +243,129 @@ fn the_highest_rule_that_matches_decides_and_answers_of_what_passed_pass() {
         "no rule speaks of it"
     );
 }
+
+/// The gateway of the VLAN, a machine that knows no overlay.
+const PHYSICAL: [u8; 6] = [0x00, 0x11, 0x22, 0x33, 0x44, 0x55];
+
+/// A datagram from one pod to another by way of a MAC; true if it arrives.
+fn arrives(rig: &mut Rig, from: &str, via: [u8; 6], to: &str, port: u16) -> bool {
+    let (sender, receiver) = (rig.host(from), rig.host(to));
+    let frame = sender.udp(via, receiver.ip, (port, port), b"hello");
+    rig.world.send(from, &frame);
+    let got = rig
+        .world
+        .received_within(to, if port == 0 { NEVER } else { SOON });
+    got.is_some()
+}
+
+#[test]
+fn a_connected_underlay_and_overlays_reach_each_other_by_the_physical_gateways_address() {
+    let Some(mut rig) = rig() else { return };
+    assert!(!arrives(&mut rig, "web-1", APPS, "feed-1", 0));
+    rig.state.subnets.get_mut("trading").unwrap().interconnected = true;
+    rig.install();
+    for (pod, port) in [("web-1", 1), ("web-2", 2), ("db-2", 3)] {
+        assert!(
+            arrives(&mut rig, "feed-1", PHYSICAL, pod, port),
+            "feed-1 to {pod}"
+        );
+        let via = if pod.starts_with("web") { APPS } else { DATA };
+        assert!(
+            arrives(&mut rig, pod, via, "feed-1", port),
+            "{pod} to feed-1"
+        );
+    }
+    assert!(
+        arrives(&mut rig, "web-2", APPS, "feed-1", 9),
+        "begun by the overlay"
+    );
+    assert!(
+        arrives(&mut rig, "feed-1", PHYSICAL, "web-2", 9),
+        "the answer"
+    );
+    // The rest of the world is still behind the gateway.
+    let feed1 = rig.host("feed-1");
+    let outside = feed1.udp(PHYSICAL, Ipv4Addr::new(8, 8, 8, 8), (1, 53), b"?");
+    rig.world.send("feed-1", &outside);
+    assert_eq!(
+        rig.world.seen_on_vlan().expect("nothing on the VLAN").dst,
+        PHYSICAL
+    );
+}
+
+#[test]
+fn where_a_vlan_has_no_gateway_the_switch_is_the_gateway_of_pods() {
+    let Some(mut rig) = rig() else { return };
+    rig.state
+        .subnets
+        .get_mut("trading")
+        .unwrap()
+        .logical_gateway = true;
+    rig.install();
+    let (feed1, gateway) = (rig.host("feed-1"), Ipv4Addr::new(192, 168, 100, 1));
+    rig.world
+        .send("feed-1", &feed1.arp(true, [0xff; 6], ([0; 6], gateway)));
+    let answer = rig.world.received("feed-1").expect("no answer");
+    let What::Arp {
+        request, sender, ..
+    } = answer.what
+    else {
+        panic!("{answer:?}");
+    };
+    assert!(!request);
+    assert_eq!(sender, (TRADING, gateway));
+    rig.world.send("feed-1", &feed1.ping(TRADING, gateway));
+    assert!(
+        rig.world.received("feed-1").is_some(),
+        "it answers when pinged"
+    );
+    for (pod, via, port) in [("web-1", APPS, 1), ("web-2", APPS, 2), ("db-2", DATA, 3)] {
+        assert!(
+            arrives(&mut rig, "feed-1", TRADING, pod, port),
+            "feed-1 to {pod}"
+        );
+        assert!(
+            arrives(&mut rig, pod, via, "feed-1", port),
+            "{pod} to feed-1"
+        );
+    }
+    let outside = feed1.udp(TRADING, Ipv4Addr::new(8, 8, 8, 8), (1, 53), b"?");
+    rig.world.send("feed-1", &outside);
+    rig.world.assert_silence(&["web-1", "db-1"]);
+    assert!(
+        rig.world.on_vlan.is_empty(),
+        "the router's address is no secret of ours to tell"
+    );
+}
+
+#[test]
+fn a_pod_may_use_an_address_that_it_is_allowed_beside_its_own() {
+    let Some(mut rig) = rig() else { return };
+    let shared = Ipv4Addr::new(192, 168, 100, 50);
+    let as_shared = |rig: &Rig| common::world::Host {
+        ip: shared,
+        ..rig.host("feed-1")
+    };
+    let frame = as_shared(&rig).udp(PHYSICAL, Ipv4Addr::new(8, 8, 8, 8), (1, 1), b"");
+    rig.world.send("feed-1", &frame);
+    rig.world.assert_silence(&[]);
+    assert!(rig.world.on_vlan.is_empty());
+    // Keepalived and its like run on several nodes.
+    for pod in ["feed-1", "feed-2"] {
+        let pod = cluster::NamespacedName::new("bank", pod);
+        rig.state.pods.get_mut(&pod).unwrap().allowed = vec![shared.into()];
+    }
+    rig.install();
+    rig.world.send("feed-1", &frame);
+    assert!(rig.world.seen_on_vlan().is_some());
+    let announcement = as_shared(&rig).arp(true, [0xff; 6], ([0; 6], shared));
+    rig.world.send("feed-1", &announcement);
+    let seen = rig
+        .world
+        .seen_on_vlan()
+        .expect("the VLAN does not hear of it");
+    assert!(
+        matches!(seen.what, What::Arp { request: true, .. }),
+        "{seen:?}"
+    );
+}

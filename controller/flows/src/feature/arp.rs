@@ -52,6 +52,18 @@ pub fn flows(view: &View<'_>, set: &mut FlowSet) {
             .ether(ARP),
         );
     }
+    for subnet in view.switched_gateways_here() {
+        let Some(prefix) = subnet.subnet.v4 else {
+            continue;
+        };
+        let object = ObjectRef::cluster(Kind::Subnet, &subnet.subnet.name);
+        let intent = "No machine of the VLAN is the gateway: the switch answers for its address.";
+        let mac = subnet.subnet.router_mac;
+        set.add(
+            &Origin::object(Feature::Arp, &object),
+            answer(subnet.net, prefix.gateway, mac, intent),
+        );
+    }
     for pod in &view.pods {
         let (subnet, Some(address)) = (view.subnet(pod), pod.pod.v4) else {
             continue;

@@ -39,6 +39,18 @@ pub fn flows(view: &View<'_>, set: &mut FlowSet) {
         let intent = "Any other solicitation in an overlay is dropped: nobody has that address.";
         set.add(&origin, solicitation(subnet.net, REST, intent));
     }
+    for subnet in view.switched_gateways_here() {
+        let Some(prefix) = subnet.subnet.v6 else {
+            continue;
+        };
+        let object = ObjectRef::cluster(Kind::Subnet, &subnet.subnet.name);
+        let intent = "No machine of the VLAN is the gateway: the switch advertises its address.";
+        let mac = subnet.subnet.router_mac;
+        set.add(
+            &Origin::object(Feature::Nd, &object),
+            answer(subnet.net, prefix.gateway, mac, intent),
+        );
+    }
     for pod in &view.pods {
         let (subnet, Some(address)) = (view.subnet(pod), pod.pod.v6) else {
             continue;

@@ -25,6 +25,7 @@ const SAME_VLAN_BLOCK: u16 = 160;
 const BLOCK: u16 = 150;
 const NOT_CONNECTED: u16 = 110;
 const UNKNOWN: u16 = 100;
+const NOWHERE: u16 = 52;
 const VLAN_GATEWAY: u16 = 50;
 const NO_ROUTE: u16 = 10;
 
@@ -33,6 +34,14 @@ pub fn flows(view: &View<'_>, set: &mut FlowSet) {
     for subnet in view.overlays_here() {
         to_router(subnet, set);
         gateway(subnet, set);
+    }
+    for subnet in view.switched_gateways_here() {
+        to_router(subnet, set);
+        gateway(subnet, set);
+        nowhere(subnet, set);
+    }
+    for subnet in view.underlays_here().filter(|s| s.subnet.interconnected) {
+        to_overlays(view, subnet, set);
     }
     for segment in view.segments.values() {
         let provider = ObjectRef::cluster(Kind::ProviderNetwork, segment.provider);
@@ -121,7 +130,9 @@ fn enter(
 ) {
     let mut flow = routed(other, intents.1);
     if place.numbers.underlay {
-        flow = flow.is(&CROSS, 1);
+        if !is_connected(place.subnet) {
+            flow = flow.is(&CROSS, 1);
+        }
         // The source stays: on a physical VLAN only the pod itself may use a MAC address.
         let direct = routed(same_vlan, intents.0).is(&NET, place.numbers.net);
         set.add(origin, to(direct).goto(Table::Gateway));
@@ -155,6 +166,46 @@ fn to_router(subnet: &SubnetView<'_>, set: &mut FlowSet) {
         .load(&ROUTE, 1)
         .goto(Table::Edge),
     );
+}
+
+/// True for an underlay that other subnets reach, without a Service too.
+fn is_connected(subnet: &Subnet) -> bool {
+    subnet.logical_gateway || subnet.interconnected
+}
+
+/// A pod of the VLAN sends what is for an overlay to the gateway, which knows no overlay: it never
+/// gets it.
+fn to_overlays(view: &View<'_>, subnet: &SubnetView<'_>, set: &mut FlowSet) {
+    let object = ObjectRef::cluster(Kind::Subnet, &subnet.subnet.name);
+    let origin = Origin::object(Feature::Routing, &object);
+    let overlays = view.subnets.values().filter(|other| !other.underlay);
+    for (range, _) in overlays.flat_map(|other| other.subnet.prefixes()) {
+        let intent = "What a pod of a connected underlay sends to an overlay is routed here.";
+        set.add(
+            &origin,
+            Flow::new(Table::L3Classify, 90, intent)
+                .is(&FROM, FROM_POD)
+                .is(&NET, subnet.net)
+                .ip_dst_in(range)
+                .load(&ROUTE, 1)
+                .goto(Table::Conntrack),
+        );
+    }
+}
+
+/// The VLAN has no gateway that could know more.
+fn nowhere(subnet: &SubnetView<'_>, set: &mut FlowSet) {
+    let object = ObjectRef::cluster(Kind::Subnet, &subnet.subnet.name);
+    for (range, _) in subnet.subnet.prefixes() {
+        let intent = "No subnet has that destination, and the VLAN has no gateway: dropped.";
+        set.add(
+            &Origin::object(Feature::Routing, &object),
+            routed(NOWHERE, intent)
+                .is(&CROSS, 0)
+                .is(&NET, subnet.net)
+                .ip_src_in(range),
+        );
+    }
 }
 
 /// The router answers echo requests to the gateway's address, and nothing else.
@@ -195,7 +246,10 @@ fn unknown_destination(subnet: &Subnet, numbers: SubnetNumbers, set: &mut FlowSe
     let origin = Origin::object(Feature::Routing, &object);
     for (range, _) in subnet.prefixes() {
         if numbers.underlay {
-            let intent = "An overlay and an underlay are not connected, but by Services: dropped.";
+            let intent = match is_connected(subnet) {
+                true => "No pod has that address of the underlay: dropped.",
+                false => "An overlay and an underlay are not connected, but by Services: dropped.",
+            };
             let flow = routed(NOT_CONNECTED, intent);
             set.add(&origin, flow.is(&CROSS, 0).ip_dst_in(range));
         } else {

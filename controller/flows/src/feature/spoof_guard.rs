@@ -37,6 +37,12 @@ pub fn flows(view: &View<'_>, set: &mut FlowSet) {
         if let Some(own) = pod.pod.v6 {
             from.ipv6(own, &mut add);
         }
+        for address in &pod.pod.allowed {
+            match address {
+                IpAddr::V4(_) => from.ipv4(*address, &mut add),
+                IpAddr::V6(v6) => from.ipv6(*v6, &mut add),
+            }
+        }
         from.rest(pod, &mut add);
     }
 }
