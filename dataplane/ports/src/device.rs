@@ -10,6 +10,7 @@ use crate::egress::Finisher;
 use crate::{Burst, Caps, Pools, Port, PortControl, PortError, PortSpec, PortStats, Queues, rss};
 use dpdk::{DevicePort, DpdkError, Eal, PortConfig, PortInfo, RxQueue, Sent, TxQueue};
 use net::MacAddr;
+use packet::Packet;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -185,13 +186,17 @@ impl Port for DpdkPort {
             }
         };
         let mut sent = Sent::default();
-        for packet in burst.drain(..) {
-            let finished = self
-                .finisher
-                .finish(packet, &mut |packet| tx.push(packet, &mut sent));
-            lost.add(finished);
+        if burst.iter().all(Packet::is_plain) {
+            tx.send_plain(burst.drain(..), &mut sent);
+        } else {
+            for packet in burst.drain(..) {
+                let finished = self
+                    .finisher
+                    .finish(packet, &mut |packet| tx.push(packet, &mut sent));
+                lost.add(finished);
+            }
+            tx.flush(&mut sent);
         }
-        tx.flush(&mut sent);
         counters.tx_packets.add(sent.packets);
         counters.tx_bytes.add(sent.bytes);
         lost.dropped += sent.dropped;

@@ -96,6 +96,21 @@ impl TxQueue {
         }
     }
 
+    /// Sends packets of which each is plain ([`Packet::is_plain`]), at most a burst, behind what was
+    /// collected.
+    #[inline]
+    pub fn send_plain(&mut self, packets: impl Iterator<Item = Packet>, sent: &mut Sent) {
+        if self.count != 0 {
+            self.flush(sent);
+        }
+        for packet in packets.take(BURST) {
+            self.bytes += packet.len();
+            self.mbufs[self.count] = packet.into_raw().as_ptr();
+            self.count += 1;
+        }
+        self.flush(sent);
+    }
+
     /// Adds a packet to the next burst, sending one when it is full. Checksum and segmentation that its
     /// meta data leaves open are asked of the device.
     #[inline]

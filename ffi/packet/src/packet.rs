@@ -172,6 +172,13 @@ impl Packet {
         usize::from(self.first().data_off)
     }
 
+    /// True if a driver can take the packet as it is: one segment of a mempool, nothing left open.
+    #[inline]
+    pub fn is_plain(&self) -> bool {
+        let first = self.first();
+        first.nb_segs == 1 && !first.is_heap() && !self.meta().is_open()
+    }
+
     /// The pool this packet's segments come from; None if it belongs to a device's own pool.
     pub fn pool(&self) -> Option<Pool> {
         // SAFETY: the packet is alive.
