@@ -185,6 +185,40 @@ impl Meter {
         }
     }
 
+    /// As [`Meter::charge`] for several packets, each given by its packets and bytes, if all of them
+    /// pass. False, and nothing charged, if one may not, or there is more than one band: then they are
+    /// to be charged one by one.
+    #[inline]
+    pub fn charge_all(
+        &self,
+        worker: usize,
+        now: u64,
+        sizes: impl Iterator<Item = (u64, u64)>,
+    ) -> bool {
+        let worker = worker.min(self.workers().wrapping_sub(1));
+        let [band] = &*self.bands else {
+            return false;
+        };
+        let (Some(input), Some(lane)) = (self.input.get(worker), self.lanes.get(worker)) else {
+            return false;
+        };
+        let by_packets = self.flags & METER_PKTPS != 0;
+        let (mut packets, mut bytes, mut cost, mut last) = (0, 0, 0u64, 0);
+        for (n, length) in sizes {
+            last = band.bucket.cost(match by_packets {
+                true => n,
+                false => length.saturating_mul(8),
+            });
+            cost = cost.saturating_add(last);
+            (packets, bytes) = (packets + n, bytes + length);
+        }
+        let pass = band.take_all(now, cost, last, lane);
+        if pass {
+            input.add(packets, bytes);
+        }
+        pass
+    }
+
     fn workers(&self) -> usize {
         self.input.len()
     }
@@ -237,6 +271,35 @@ impl MeterBand {
             lane.credit.store(lease, Relaxed);
         }
         paid.is_ok()
+    }
+}
+
+impl MeterBand {
+    /// Takes the `cost` of several charges, the last of which costs `last`, if each of them would be
+    /// taken; false, and nothing taken, if that is not sure.
+    #[inline]
+    fn take_all(&self, now: u64, cost: u64, last: u64, lane: &Lane) -> bool {
+        if self.lease.is_some() {
+            let left = lane.credit.load(Relaxed).checked_sub(cost);
+            if let Some(left) = left {
+                lane.credit.store(left, Relaxed);
+            }
+            return left.is_some();
+        }
+        // The bucket is at its emptiest before the last one.
+        let before = cost - last;
+        if before >= self.bucket.depth() {
+            return false;
+        }
+        let full_at = self.state.full_at.load(Relaxed);
+        let next = self
+            .bucket
+            .take(full_at, now, before)
+            .and_then(|full_at| self.bucket.take(full_at, now, last));
+        if let Some(next) = next {
+            self.state.full_at.store(next, Relaxed);
+        }
+        next.is_some()
     }
 }
 
@@ -299,6 +362,49 @@ mod tests {
                 assert!(error.abs() <= slack, "{rate_kbps} kbps, {bytes} B: {error}");
             }
         }
+    }
+
+    /// Bursts charged at once, or one by one where that is refused, against the same one by one.
+    #[test]
+    fn what_is_charged_at_once_is_what_is_charged_one_by_one() {
+        let rates = [(METER_KBPS, 9_000), (METER_PKTPS, 1_500), (METER_KBPS, 1)];
+        let (mut at_once, mut refused) = (0, 0);
+        for (workers, (flags, rate)) in [1, 2].into_iter().flat_map(|w| rates.map(|r| (w, r))) {
+            let band = (BandKind::Drop, rate, 0);
+            let [together, apart] = [(); 2].map(|()| shared_meter(workers, flags, &[band]));
+            let mut random = 7u64;
+            let mut next = |below: u64| {
+                random = random
+                    .wrapping_mul(6_364_136_223_846_793_005)
+                    .wrapping_add(1);
+                (random >> 33) % below
+            };
+            let mut now = 1 << 40;
+            for _ in 0..3000 {
+                now += next(40_000_000);
+                let sizes: Vec<_> = (0..1 + next(32))
+                    .map(|_| (1 + next(2), 60 + next(1500)))
+                    .collect();
+                let one_by_one = |meter: &Meter| -> Vec<_> {
+                    let charge =
+                        |&(n, length): &_| meter.charge(0, now, n, length) == Verdict::Pass;
+                    sizes.iter().map(charge).collect()
+                };
+                let expected = one_by_one(&apart);
+                match together.charge_all(0, now, sizes.iter().copied()) {
+                    true => {
+                        at_once += 1;
+                        assert!(expected.iter().all(|passes| *passes));
+                    }
+                    false => {
+                        refused += 1;
+                        assert_eq!(one_by_one(&together), expected);
+                    }
+                }
+                assert_eq!(together.input(), apart.input());
+            }
+        }
+        assert!(at_once > 1000 && refused > 1000, "{at_once} {refused}");
     }
 
     #[test]
