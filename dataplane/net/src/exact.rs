@@ -76,6 +76,12 @@ impl ExactKey {
         front
     }
 
+    /// True if there are words behind [`ExactKey::front`].
+    #[inline]
+    pub fn is_long(&self) -> bool {
+        usize::from(self.len) > FRONT
+    }
+
     /// The words in use behind [`ExactKey::front`].
     #[inline]
     pub fn rest(&self) -> &[u64] {
@@ -185,6 +191,15 @@ pub fn read_into(
     *layout = read_any(head, total_len, in_port, tunnel, key)?;
     key.keep(mask);
     Ok(())
+}
+
+/// Where the headers of an ordinary packet are: TCP or UDP over IPv4 without options, not a fragment,
+/// with at most one tag. False for others; the layout is not to be used then.
+#[inline]
+pub fn read_layout(head: &[u8], total_len: usize, layout: &mut Layout) -> bool {
+    // Nobody looks at the key, so that it costs nothing.
+    let mut key = ExactKey::default();
+    plain::read(head, total_len, 0, &KeyMask::ALL, &mut key, layout)
 }
 
 /// As [`read`], for packets of every shape.

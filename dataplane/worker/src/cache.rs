@@ -19,12 +19,12 @@ use net::exact::ExactKey;
 use os::Region;
 use tables::Pipeline;
 
-use crate::program::{Binding, Program};
+use crate::PortMap;
+use crate::program::{Binding, Code, Program};
 use bucket::{Bucket, SLOTS};
 pub(crate) use flows::Bound;
 use flows::{Age, Flows};
-pub(crate) use programs::Cached;
-use programs::Programs;
+pub(crate) use programs::{Active, CodeId, ProgramId, Programs};
 
 /// Out of so many new flows whose buckets are full, one is let in, so that a flood of flows that
 /// never come again costs little. It takes the place of one of which no packet came since it was
@@ -41,17 +41,54 @@ pub const MAX_CACHE_ENTRIES: usize = 1 << 26;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct FlowId(u32);
 
+impl FlowId {
+    /// No flow has it: there are at most [`MAX_CACHE_ENTRIES`].
+    const NONE: Self = FlowId(u32::MAX);
+}
+
+/// A flow and its program.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Found {
+    pub flow: FlowId,
+    pub program: ProgramId,
+}
+
 /// A key to be looked up, and what was found.
-#[derive(Clone, Default)]
+#[derive(Clone)]
 pub(crate) struct Lookup {
     /// Of what the tables look at.
     pub key: ExactKey,
     pub hash: u64,
     /// False: the packet has no exact key.
     pub is_valid: bool,
-    pub found: Option<FlowId>,
+    /// What was found. In two words, each written and read by itself: an option of both would be
+    /// written in pieces and read as a whole, and the processor waits for that.
+    flow: FlowId,
+    program: ProgramId,
     /// Where it is likely to be.
     place: u32,
+}
+
+impl Default for Lookup {
+    fn default() -> Self {
+        Lookup {
+            key: ExactKey::default(),
+            hash: 0,
+            is_valid: false,
+            flow: FlowId::NONE,
+            program: ProgramId(0),
+            place: 0,
+        }
+    }
+}
+
+impl Lookup {
+    /// What was found.
+    #[inline(always)]
+    pub fn found(&self) -> Option<Found> {
+        let (flow, program) = (self.flow, self.program);
+        (flow != FlowId::NONE).then_some(Found { flow, program })
+    }
 }
 
 /// The cache of one worker.
@@ -119,18 +156,27 @@ impl FlowCache {
         self.buckets.bytes() + self.flows.memory() + self.programs.memory()
     }
 
+    /// The flow of a key, of which a packet came.
+    #[inline(never)]
+    pub fn find(&mut self, key: &ExactKey, hash: u64) -> Option<Found> {
+        let found = self.peek(key, hash)?;
+        self.flows.touch(found.flow.0)?;
+        Some(found)
+    }
+
     /// The flow of a key.
-    #[inline]
-    pub fn find(&self, key: &ExactKey, hash: u64) -> Option<FlowId> {
+    pub fn peek(&self, key: &ExactKey, hash: u64) -> Option<Found> {
         if !self.is_on() {
             return None;
         }
         let signature = signature(hash);
         let first = self.first(hash);
-        let found = self
+        let (.., place) = self
             .find_in(first, signature, key)
             .or_else(|| self.find_in(self.other(first, signature), signature, key))?;
-        Some(FlowId(found.2))
+        let program = self.flows.program(place)?;
+        let flow = FlowId(place);
+        Some(Found { flow, program })
     }
 
     /// Asks for what [`FlowCache::find_all`] reads first of a hash.
@@ -142,13 +188,14 @@ impl FlowCache {
     /// Finds the flows of a burst's keys, whose buckets were asked for. Every line is asked for
     /// before it is needed.
     #[inline]
-    pub fn find_all(&self, lookups: &mut [Lookup]) {
+    pub fn find_all(&mut self, lookups: &mut [Lookup]) {
         if !self.is_on() {
             return;
         }
         // Packets of a flow often come one behind the other.
-        let mut last = None;
+        let (mut last, mut are_long) = (None, false);
         for lookup in lookups.iter_mut() {
+            are_long |= lookup.key.is_long();
             if let Some((hash, place)) = last
                 && hash == lookup.hash
             {
@@ -161,41 +208,64 @@ impl FlowCache {
             self.flows.prefetch(lookup.place);
             last = Some((lookup.hash, lookup.place));
         }
-        // Long keys only.
-        for lookup in lookups.iter() {
-            if !lookup.key.rest().is_empty() {
+        if are_long {
+            for lookup in lookups.iter().filter(|lookup| lookup.key.is_long()) {
                 self.flows.prefetch_tail(lookup.place);
             }
         }
         let far = self.programs.are_far();
         for lookup in lookups {
-            lookup.found = match self.flows.is(lookup.place, &lookup.key) {
-                _ if !lookup.is_valid => None,
-                true => Some(FlowId(lookup.place)),
-                false => self.find(&lookup.key, lookup.hash),
-            };
-            if far
-                && let Some(flow) = lookup.found
-                && let Some(program) = self.flows.program(flow.0)
-            {
-                self.programs.prefetch(program);
+            lookup.flow = FlowId::NONE;
+            if !lookup.is_valid {
+                continue;
+            }
+            if let Some(program) = self.flows.seek(lookup.place, &lookup.key) {
+                (lookup.flow, lookup.program) = (FlowId(lookup.place), program);
+            } else if let Some(found) = self.find(&lookup.key, lookup.hash) {
+                (lookup.flow, lookup.program) = (found.flow, found.program);
+            } else {
+                continue;
+            }
+            if far {
+                self.programs.prefetch(lookup.program);
             }
         }
     }
 
-    /// The program of a flow, and what the flow has of its own.
+    /// What a flow has of its own.
     #[inline]
-    pub fn peek(&self, flow: FlowId) -> Option<(&Program, Bound<'_>)> {
-        let (program, bound) = self.flows.get(flow.0)?;
-        Some((&self.programs.peek(program)?.program, bound))
+    pub fn bound(&self, flow: FlowId) -> Option<Bound<'_>> {
+        self.flows.get(flow.0).map(|(_, bound)| bound)
     }
 
-    /// As [`FlowCache::peek`], for a packet of the flow.
+    /// What is touched of a program with each packet.
     #[inline]
-    pub fn get(&mut self, flow: FlowId) -> Option<(&mut Cached, Bound<'_>)> {
-        self.flows.touch(flow.0);
-        let (program, bound) = self.flows.get(flow.0)?;
-        Some((self.programs.get(program)?, bound))
+    pub fn active(&mut self, program: ProgramId) -> Option<&mut Active> {
+        self.programs.get(program)
+    }
+
+    /// What is done with the packets of a program.
+    #[inline]
+    pub fn code_of(&self, program: ProgramId) -> Option<&Code> {
+        self.programs.code_of(program)
+    }
+
+    /// What is done with packets.
+    #[inline]
+    pub fn code(&self, code: CodeId) -> Option<&Code> {
+        self.programs.code(code)
+    }
+
+    /// True while what a program was made from is unchanged, for one that was not found so in this
+    /// epoch.
+    pub fn holds(
+        &mut self,
+        program: ProgramId,
+        epoch: u64,
+        pipeline: &Pipeline,
+        ports: &PortMap,
+    ) -> bool {
+        self.programs.holds(program, epoch, pipeline, ports)
     }
 
     /// Remembers a program for a key, in place of the one that was there. It holds in this epoch.
@@ -263,7 +333,7 @@ impl FlowCache {
         cursor: &mut usize,
         buckets: usize,
         pipeline: &Pipeline,
-        mut expired: impl FnMut(&mut Cached) -> bool,
+        mut expired: impl FnMut(&mut Programs, ProgramId) -> bool,
     ) {
         for _ in 0..buckets.min(self.buckets.len()) {
             *cursor = (*cursor + 1) % self.buckets.len();
@@ -273,9 +343,8 @@ impl FlowCache {
                     continue;
                 }
                 let place = bucket.places[slot];
-                let cached = self.flows.program(place);
-                let cached = cached.and_then(|id| self.programs.get(id));
-                let is_over = cached.is_none_or(&mut expired);
+                let program = self.flows.program(place);
+                let is_over = program.is_none_or(|id| expired(&mut self.programs, id));
                 if self.flows.look(place) == Age::Idle || is_over {
                     self.remove(*cursor, slot, pipeline);
                 }
@@ -401,7 +470,7 @@ fn signature(hash: u64) -> u16 {
 mod tests {
     use super::*;
     use crate::PortSlot;
-    use crate::program::{Deps, Hits, Op};
+    use crate::program::{Deps, Hits, Op, Reach};
 
     fn key(n: u32) -> ExactKey {
         let mut frame = [0u8; 60];
@@ -414,21 +483,24 @@ mod tests {
 
     fn program(port: u16) -> Program {
         Program {
-            ops: Box::new([Op::Output(PortSlot(port))]),
-            checks: Box::new([]),
-            macs: Box::new([]),
+            code: Code {
+                ops: Box::new([Op::Output(PortSlot(port))]),
+                checks: Box::new([]),
+                macs: Box::new([]),
+                min_ttl: 0,
+                effects: Box::new([]),
+                lengths: crate::program::ANY_LENGTH,
+                inner_mtu: 0,
+                encapsulates: false,
+                translates: false,
+                takes: 0,
+                in_step: true,
+            },
             deps: Box::new(Deps::default()),
             hits: Box::new(Hits::default()),
-            min_ttl: 0,
-            effects: Box::new([]),
-            lengths: crate::program::ANY_LENGTH,
-            inner_mtu: 0,
-            encapsulates: false,
-            translates: false,
             cacheable: true,
-            any_packet: false,
+            reach: Reach::Alike,
             fragment: None,
-            takes: 0,
         }
     }
 
@@ -466,18 +538,17 @@ mod tests {
         /// True if a packet of a flow finds it.
         fn packet(&mut self, n: u32) -> bool {
             let key = key(n);
-            let flow = self.cache.find(&key, self.hash.hash(&key));
-            flow.is_some_and(|flow| self.cache.get(flow).is_some())
+            self.cache.find(&key, self.hash.hash(&key)).is_some()
         }
 
-        fn sweep(&mut self, buckets: usize, expired: impl FnMut(&mut Cached) -> bool) {
+        fn sweep(&mut self, buckets: usize, expired: impl FnMut(&mut Programs, ProgramId) -> bool) {
             self.cache.sweep(&mut 0, buckets, &self.pipeline, expired);
         }
 
         fn port(&mut self, n: u32) -> Option<u16> {
             let key = key(n);
-            let id = self.cache.find(&key, self.hash.hash(&key))?;
-            match *self.cache.peek(id)?.0.ops {
+            let found = self.cache.peek(&key, self.hash.hash(&key))?;
+            match *self.cache.code_of(found.program)?.ops {
                 [Op::Output(PortSlot(port))] => Some(port),
                 _ => None,
             }
@@ -531,15 +602,15 @@ mod tests {
             filled.put(n, n as u16);
         }
         let all = filled.cache.buckets();
-        filled.sweep(all, |_| false);
+        filled.sweep(all, |_, _| false);
         assert_eq!(filled.cache.len(), 100, "all of them are new");
         for n in 60..100 {
             filled.packet(n);
         }
-        filled.sweep(all, |_| false);
+        filled.sweep(all, |_, _| false);
         assert_eq!((filled.cache.len(), filled.cache.programs()), (40, 40));
         assert_eq!((filled.port(59), filled.port(60)), (None, Some(60)));
-        filled.sweep(all, |cached| cached.used == 60);
+        filled.sweep(all, |programs, id| programs.get(id).unwrap().used == 60);
         assert_eq!((filled.cache.len(), filled.port(60)), (39, None));
         filled.cache.clear(&filled.pipeline);
         assert_eq!((filled.cache.len(), filled.port(61)), (0, None));
@@ -594,9 +665,10 @@ mod tests {
         filled.insert(&v6(32), 32, &wide);
         assert_eq!(filled.cache.len(), 32);
         let found = |filled: &Filled, n: u8| {
-            let flow = filled.cache.find(&v6(n), filled.hash.hash(&v6(n)))?;
-            let (program, bound) = filled.cache.peek(flow)?;
-            let Op::Output(PortSlot(port)) = program.ops[0] else {
+            let found = filled.cache.peek(&v6(n), filled.hash.hash(&v6(n)))?;
+            let code = filled.cache.code_of(found.program)?;
+            let bound = filled.cache.bound(found.flow)?;
+            let Op::Output(PortSlot(port)) = code.ops[0] else {
                 return None;
             };
             Some((port, bound.conns().len(), bound.operands().v6))
@@ -610,12 +682,12 @@ mod tests {
         narrow.operands.given.dst_port = [0, 10];
         filled.insert(&v6(3), 77, &narrow);
         let flow = filled.cache.find(&v6(3), filled.hash.hash(&v6(3)));
-        let (_, bound) = filled.cache.peek(flow.unwrap()).unwrap();
+        let bound = filled.cache.bound(flow.unwrap().flow).unwrap();
         assert_eq!(bound.operands().given, narrow.operands.given);
         assert_eq!(found(&filled, 3).map(|found| found.0), Some(77));
         filled.insert(&key(1), 5, &narrow);
         let flow = filled.cache.find(&key(1), filled.hash.hash(&key(1)));
-        let (_, bound) = filled.cache.peek(flow.unwrap()).unwrap();
+        let bound = filled.cache.bound(flow.unwrap().flow).unwrap();
         assert_eq!(bound.operands(), narrow.operands);
         assert_eq!(bound.conns().len(), 1);
     }
@@ -636,10 +708,9 @@ mod tests {
             );
         }
         for gone in [3, 4] {
-            filled.sweep(64, |cached| cached.used == gone);
+            filled.sweep(64, |programs, id| programs.get(id).unwrap().used == gone);
             for n in 1..=4 {
-                let flow = filled.cache.find(&key(n), HASH);
-                flow.map(|flow| filled.cache.get(flow).is_some());
+                filled.cache.find(&key(n), HASH);
             }
         }
         let found = (1..=4).map(|n| filled.cache.find(&key(n), HASH).is_some());

@@ -204,11 +204,56 @@ impl Egress {
         }
     }
 
+    /// Stages all packets of a burst for a port, in order.
+    #[inline]
+    pub fn send_all(&mut self, slot: PortSlot, packets: &mut Burst) {
+        let (mut bytes, mut longest) = (0, 0);
+        for packet in packets.iter() {
+            bytes += packet.len() as u64;
+            longest = longest.max(packet.len());
+        }
+        self.tx_packets += packets.len() as u64;
+        self.tx_bytes += bytes;
+        let Some(outlet) = self.outlets.get_mut(usize::from(slot.0)) else {
+            return self.stage_all(slot, packets);
+        };
+        if longest > outlet.frame_max || packets.len() > outlet.staged.remaining_capacity() {
+            return self.stage_all(slot, packets);
+        }
+        if !outlet.touched {
+            outlet.touched = true;
+            self.touched.push(slot);
+        }
+        match outlet.staged.is_empty() {
+            true => std::mem::swap(&mut outlet.staged, packets),
+            false => outlet.staged.extend(packets.drain(..)),
+        }
+        if outlet.staged.is_full() {
+            self.flush_one(slot);
+        }
+    }
+
     /// Sends a frame of our own.
     pub fn send_bytes(&mut self, slot: PortSlot, frame: &[u8]) {
         match Packet::from_slice(&self.pool, frame) {
             Some(packet) => self.send(slot, packet),
             None => self.count_drop(DropReason::NoMemory),
+        }
+    }
+
+    /// Sends wrapped packets to a next hop, or keeps them until that is found.
+    #[inline]
+    pub fn send_all_to_neighbor(&mut self, neighbor: u32, uplink: PortSlot, packets: &mut Burst) {
+        if let Resolved::To(mac) = self.shared.neighbors.resolve(neighbor) {
+            for packet in packets.iter_mut() {
+                if let Some(place) = packet.head_mut().first_chunk_mut::<6>() {
+                    *place = mac.0;
+                }
+            }
+            return self.send_all(uplink, packets);
+        }
+        for packet in packets.drain(..) {
+            self.send_to_neighbor(neighbor, uplink, packet);
         }
     }
 

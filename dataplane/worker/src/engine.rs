@@ -25,17 +25,18 @@ use packet::{Packet, Pool};
 use ports::{BURST, Burst};
 use tables::Pipeline;
 
-use crate::cache::{Cached, FlowCache, Lookup};
+use crate::cache::{Bound, CodeId, FlowCache, FlowId, Found, Lookup, ProgramId};
 use crate::connections;
 use crate::effects;
 use crate::egress::Egress;
-use crate::execute;
-use crate::program::{ANY_LENGTH, Operands, Program};
+use crate::execute::{self, Together};
+use crate::facts::Facts;
+use crate::program::ANY_LENGTH;
 use crate::shared::Shared;
 use crate::telemetry;
 use crate::tunnel::entropy::entropy;
 use crate::{Command, Counter, DropReason, PortMap, PortSlot};
-use classify::{Facts, Stage};
+use classify::Stage;
 use whole_port::WholePort;
 
 /// One worker with everything it owns.
@@ -171,23 +172,26 @@ impl Worker {
             burst.clear();
             return;
         }
-        if let Some(whole) = &mut input.whole {
-            if input.endpoints.is_empty() && whole.holds(self.epoch, &self.pipeline, &self.ports) {
-                self.egress.probe.enter(telemetry::Stage::Execute);
-                let packets = whole.run(burst, &mut self.egress, now);
-                counters.add(Counter::CacheHits, packets as u64);
-                return;
-            }
-            whole.flush(&self.pipeline);
-            input.whole = None;
-        }
-        let input = &*input;
         // Stages over arrays: what one of them needs next is on its way into the cache
         // while it works on what came before.
         let mut facts = std::mem::take(&mut self.facts);
+        if let Some(whole) = &mut input.whole {
+            if input.endpoints.is_empty() && whole.holds(self.epoch, &self.pipeline, &self.ports) {
+                self.egress.probe.enter(telemetry::Stage::Execute);
+                let (key, egress) = (&self.hash_key, &mut self.egress);
+                if let Some(packets) = whole.run(burst, &mut facts, egress, key, now) {
+                    counters.add(Counter::CacheHits, packets as u64);
+                    self.facts = facts;
+                    return;
+                }
+            } else {
+                whole.flush(&self.pipeline);
+                input.whole = None;
+            }
+        }
+        let input = &*input;
         let mut lookups = std::mem::take(&mut self.lookups);
         self.egress.probe.enter(telemetry::Stage::Classify);
-        let mut packets = Burst::new();
         let stage = Stage {
             input,
             ports: &self.ports,
@@ -195,28 +199,58 @@ impl Worker {
             mask: &self.mask,
             now,
         };
-        for packet in burst.drain(..) {
-            let at = packets.len();
-            if let (Some(lookup), Some(facts)) = (lookups.get_mut(at), facts.get_mut(at)) {
-                packets.extend(stage.classify(packet, lookup, facts, &mut self.egress));
+        if input.endpoints.is_empty() {
+            let all = burst.iter_mut().zip(&mut lookups).zip(&mut facts);
+            for ((packet, lookup), facts) in all {
+                stage.key(packet, lookup, facts);
                 self.cache.prefetch(lookup.hash);
+            }
+        } else {
+            for packet in burst.take() {
+                let at = burst.len();
+                if let (Some(lookup), Some(facts)) = (lookups.get_mut(at), facts.get_mut(at)) {
+                    burst.extend(stage.classify(packet, lookup, facts, &mut self.egress));
+                    self.cache.prefetch(lookup.hash);
+                }
             }
         }
         self.egress.probe.enter(telemetry::Stage::Lookup);
-        if let Some(lookups) = lookups.get_mut(..packets.len()) {
+        if let Some(lookups) = lookups.get_mut(..burst.len()) {
             self.cache.find_all(lookups);
             self.prefetch_connections(lookups);
         }
         self.egress.probe.enter(telemetry::Stage::Execute);
-        let found_at = self.cache.changes();
-        let mut hits = 0;
-        for ((packet, facts), lookup) in packets.drain(..).zip(&facts).zip(&lookups) {
-            hits += u64::from(self.handle(packet, facts, lookup, found_at, now));
-        }
+        self.handle_all(burst, &mut facts, &lookups, now);
         (self.facts, self.lookups) = (facts, lookups);
+    }
+
+    /// Runs what was found for a burst. Neighbours for which the same is to be done are a group.
+    fn handle_all(
+        &mut self,
+        packets: &mut Burst,
+        facts: &mut [Facts],
+        lookups: &[Lookup],
+        now: u64,
+    ) {
+        let found_at = self.cache.changes();
+        let (mut hits, mut group) = (0, Group::default());
+        for (at, (packet, lookup)) in packets.drain(..).zip(lookups).enumerate() {
+            let Some(fact) = facts.get_mut(at) else { break };
+            let code = self.admit(&packet, fact, lookup, found_at, now);
+            if code.is_none() || code != group.code {
+                hits += self.run_group(&mut group, facts, lookups, found_at, now);
+                (group.code, group.start) = (code, at);
+            }
+            match (code, facts.get(at)) {
+                (Some(_), _) => group.packets.push(packet),
+                (None, Some(facts)) => self.slow(packet, facts, lookup, now),
+                (None, None) => {}
+            }
+        }
+        hits += self.run_group(&mut group, facts, lookups, found_at, now);
         if hits != 0 {
             let counters = self.shared.counters(self.index);
-            counters.add(Counter::CacheHits, hits);
+            counters.add(Counter::CacheHits, hits as u64);
         }
     }
 
@@ -227,124 +261,166 @@ impl Worker {
         if !self.cache.has_connections() {
             return;
         }
-        for flow in lookups.iter().filter_map(|lookup| lookup.found) {
-            if let Some((program, bound)) = self.cache.peek(flow) {
-                connections::prefetch(&program.checks, bound.conns(), conns);
+        for found in lookups.iter().filter_map(Lookup::found) {
+            let code = self.cache.code_of(found.program);
+            if let (Some(code), Some(bound)) = (code, self.cache.bound(found.flow)) {
+                connections::prefetch(&code.checks, bound.conns(), conns);
             }
         }
     }
 
-    /// One packet; true if it was handled by a cached program.
-    #[inline]
-    fn handle(
+    /// What is to be done with a packet, which is counted if that is known. None if it has to walk.
+    #[inline(always)]
+    fn admit(
         &mut self,
-        packet: Packet,
-        facts: &Facts,
+        packet: &Packet,
+        facts: &mut Facts,
         lookup: &Lookup,
         found_at: u64,
         now: u64,
-    ) -> bool {
-        // Fast and slow path part here. If a packet of the same burst has changed the cache
-        // since the lookup, what was found may be gone and its place another's.
-        let program = match lookup.found {
-            _ if !lookup.is_valid => None,
-            found if self.cache.changes() == found_at => found,
-            _ => self.cache.find(&lookup.key, lookup.hash),
-        };
-        let Some((cached, bound)) = program.and_then(|flow| self.cache.get(flow)) else {
+    ) -> Option<CodeId> {
+        // Fast and slow path part here.
+        let Some(found) = self.flow_of(lookup, found_at) else {
             let counter = match lookup.is_valid {
                 true => Counter::CacheMisses,
                 false => Counter::CacheBypass,
             };
             self.shared.counters(self.index).add(counter, 1);
-            self.slow(packet, facts, lookup, now);
-            return false;
+            return None;
         };
-        let holds = cached.epoch == self.epoch
-            || is_current(cached, self.epoch, &self.pipeline, &self.ports);
-        let program = &cached.program;
-        if !holds
-            || !suits(program, &packet, &facts.layout, &self.shared, now)
-            || !connections::carry(
-                &program.checks,
-                bound.conns(),
-                &self.shared.conns,
-                &packet,
-                &facts.layout,
-                now,
-            )
-        {
+        let epoch = self.epoch;
+        let active = self.cache.active(found.program)?;
+        let (code, asks) = (active.code, active.asks);
+        let lasts = active.min_ttl == 0 || ttl(packet, &facts.layout) >= active.min_ttl;
+        let holds = active.epoch == epoch || self.ask(found.program);
+        if !lasts || !holds || (asks && !self.suits(code, found.flow, packet, facts, now)) {
             let counters = self.shared.counters(self.index);
             counters.add(Counter::CacheStale, 1);
-            self.slow(packet, facts, lookup, now);
+            return None;
+        }
+        self.cache.active(found.program)?.count(packet.len(), now);
+        Some(code)
+    }
+
+    /// True if a program holds in this epoch too.
+    #[cold]
+    fn ask(&mut self, program: ProgramId) -> bool {
+        let (epoch, pipeline, ports) = (self.epoch, &self.pipeline, &self.ports);
+        self.cache.holds(program, epoch, pipeline, ports)
+    }
+
+    /// True if what is done is right for this packet too: what that takes for granted besides the
+    /// exact key holds. Nothing but connections has been changed when this says no.
+    #[inline(always)]
+    fn suits(
+        &self,
+        code: CodeId,
+        flow: FlowId,
+        packet: &Packet,
+        facts: &mut Facts,
+        now: u64,
+    ) -> bool {
+        let Some(code) = self.cache.code(code) else {
+            return false;
+        };
+        let (shared, layout) = (&*self.shared, &facts.layout);
+        if code.lengths != ANY_LENGTH {
+            let (shortest, longest) = code.lengths;
+            if !(shortest..=longest).contains(&(execute::wire_len(packet) as u32)) {
+                return false;
+            }
+        }
+        if !code.macs.is_empty() && !shared.fdb.hold(&code.macs, now) {
             return false;
         }
-        let bytes = packet.len() as u64;
-        cached.packets += 1;
-        cached.bytes += bytes;
-        cached.used = now;
-        let program = &cached.program;
-        if !program.effects.is_empty() {
-            effects::run(
-                &program.effects,
-                &self.pipeline,
-                (&self.shared, self.index),
-                (packet.head(), &facts.layout),
-                now,
-            );
+        if !code.checks.is_empty() || code.translates {
+            let Some(bound) = self.cache.bound(flow) else {
+                return false;
+            };
+            let (conns, checks) = (&shared.conns, &code.checks);
+            if !connections::carry(checks, bound.conns(), conns, packet, layout, now) {
+                return false;
+            }
+            facts.given = bound.given();
         }
-        if program.inner_mtu != 0 {
-            slow::report_too_big(
-                program,
-                &mut self.egress,
-                &self.ports,
-                &packet,
-                &facts.layout,
-            );
+        if code.encapsulates {
+            facts.entropy = entropy(&self.hash_key, packet.head(), &facts.layout);
         }
-        let hash = match program.encapsulates {
-            true => entropy(&self.hash_key, packet.head(), &facts.layout),
-            false => 0,
-        };
-        let operands = match program.translates {
-            true => bound.operands(),
-            false => Operands::default(),
-        };
-        execute::run(
-            program,
-            &operands,
-            &mut self.egress,
-            packet,
-            &facts.layout,
-            hash,
-            now,
-        );
         true
     }
+
+    /// Does what is to be done with a group, and empties it; says how many packets it had.
+    #[inline]
+    fn run_group(
+        &mut self,
+        group: &mut Group,
+        facts: &mut [Facts],
+        lookups: &[Lookup],
+        found_at: u64,
+        now: u64,
+    ) -> usize {
+        let count = group.packets.len();
+        let range = group.start..group.start + count;
+        let (Some(id), Some(facts)) = (group.code.take(), facts.get_mut(range.clone())) else {
+            return 0;
+        };
+        let Some(code) = self.cache.code(id) else {
+            return 0;
+        };
+        let (mtu, packets) = (code.inner_mtu, &mut group.packets);
+        let may_exceed = |packet: &Packet| execute::may_exceed(packet, mtu);
+        if code.in_step && code.effects.is_empty() && (mtu == 0 || !packets.iter().any(may_exceed))
+        {
+            let egress = &mut self.egress;
+            execute::run_together(code, Together::Parsed, packets, facts, egress, now);
+            return count;
+        }
+        let lookups = lookups.get(range).unwrap_or_default();
+        for ((packet, facts), lookup) in packets.drain(..).zip(facts).zip(lookups) {
+            let flow = match self.cache.changes() == found_at {
+                true => lookup.found(),
+                false => self.cache.peek(&lookup.key, lookup.hash),
+            };
+            let operands = match flow {
+                Some(found) if code.translates => self.cache.bound(found.flow).map(Bound::operands),
+                _ => None,
+            };
+            let layout = &facts.layout;
+            if !code.effects.is_empty() {
+                let (shared, frame) = ((&*self.shared, self.index), (packet.head(), layout));
+                effects::run(&code.effects, &self.pipeline, shared, frame, now);
+            }
+            let from = facts.in_port;
+            slow::report_too_big(code, &mut self.egress, &self.ports, (&packet, from), layout);
+            let (operands, hash) = (operands.unwrap_or_default(), facts.entropy);
+            let egress = &mut self.egress;
+            execute::run(code, &operands, egress, packet, layout, hash, now);
+        }
+        count
+    }
+
+    /// The flow that was found. If a packet of the same burst has changed the cache since then, what
+    /// was found may be gone and its place another's.
+    #[inline(always)]
+    fn flow_of(&mut self, lookup: &Lookup, found_at: u64) -> Option<Found> {
+        if self.cache.changes() == found_at {
+            return lookup.found();
+        }
+        match lookup.is_valid {
+            true => self.cache.find(&lookup.key, lookup.hash),
+            false => None,
+        }
+    }
 }
 
-/// True while what the program was made from is unchanged.
-#[inline]
-fn is_current(cached: &mut Cached, epoch: u64, pipeline: &Pipeline, ports: &PortMap) -> bool {
-    if cached.epoch == epoch {
-        return true;
-    }
-    let holds = cached.program.deps.hold(pipeline, ports);
-    if holds {
-        cached.epoch = epoch;
-    }
-    holds
-}
-
-/// True if the program is right for this packet too: what it takes for granted besides the exact
-/// key holds. Nothing has been changed when this says no.
-#[inline]
-fn suits(program: &Program, packet: &Packet, layout: &Layout, shared: &Shared, now: u64) -> bool {
-    let ttl_lasts = program.min_ttl == 0 || ttl(packet, layout) >= program.min_ttl;
-    let (shortest, longest) = program.lengths;
-    let of_length = program.lengths == ANY_LENGTH
-        || (shortest..=longest).contains(&(execute::wire_len(packet) as u32));
-    ttl_lasts && of_length && (program.macs.is_empty() || shared.fdb.hold(&program.macs, now))
+/// Packets that came one behind the other and for which the same is to be done.
+#[derive(Default)]
+struct Group {
+    /// None: there are none.
+    code: Option<CodeId>,
+    /// Where the first one is in the burst.
+    start: usize,
+    packets: Burst,
 }
 
 fn ttl(packet: &Packet, layout: &Layout) -> u8 {

@@ -1,5 +1,8 @@
 //! Running a program on a packet.
 
+mod together;
+mod tunnel;
+
 use net::edit::ChecksumField;
 use net::headers::Ethernet;
 use net::parse::{HEADER_BYTES, Layout, Network};
@@ -8,10 +11,12 @@ use packet::{Csum, Gso, Packet};
 use tables::{Meter, Verdict};
 
 use crate::egress::Egress;
-use crate::program::{Encap, Op, Operands, Program, Reshape, ToController};
+use crate::program::{Code, Op, Operands, Reshape, ToController};
 use crate::rewrite::{self, Front};
-use crate::tunnel::inherit;
 use crate::{Counter, DropReason, PacketIn};
+
+pub(crate) use together::{Together, run_together};
+use tunnel::tunnel;
 
 /// What is known of a packet while its program runs.
 #[derive(Clone, Copy)]
@@ -33,7 +38,7 @@ const WIRE_MIN: usize = 60;
 /// Runs a program with what the packet's flow has of its own; the packet is gone afterwards.
 #[inline]
 pub(crate) fn run(
-    program: &Program,
+    code: &Code,
     operands: &Operands,
     egress: &mut Egress,
     mut packet: Packet,
@@ -42,7 +47,7 @@ pub(crate) fn run(
     now: u64,
 ) {
     // Most programs of a switch change fields, perhaps put on a tag or a tunnel, and send.
-    let mut ops = &*program.ops;
+    let mut ops = &*code.ops;
     if let [Op::Rewrite(all), rest @ ..] = ops {
         let field = checksum_field(&packet, layout);
         all.apply(packet.head_mut(), layout, field, &operands.given);
@@ -58,7 +63,7 @@ pub(crate) fn run(
         }
         [Op::Tunnel(encap)] => tunnel(encap, egress, packet, layout, hash),
         _ => {
-            let done = program.ops.len() - ops.len();
+            let done = code.ops.len() - ops.len();
             let context = Context {
                 layout: *layout,
                 operands,
@@ -66,7 +71,7 @@ pub(crate) fn run(
                 now,
                 from_wire: packet.len() >= WIRE_MIN,
             };
-            let takes = usize::from(program.takes).saturating_sub(done);
+            let takes = usize::from(code.takes).saturating_sub(done);
             run_any(ops, takes, egress, packet, context);
         }
     }
@@ -118,7 +123,7 @@ fn steps(ops: &[Op], egress: &mut Egress, packet: &mut Packet, context: &mut Con
                 rewrite::pop_vlan(&mut Front(packet), &mut context.layout);
             }
             Op::Meter(meter) => {
-                if !passes(&meter.0, egress.index, packet, context) {
+                if !passes(&meter.0, egress.index, packet, &context.layout, context.now) {
                     egress.count_drop(DropReason::Meter);
                     return false;
                 }
@@ -252,13 +257,14 @@ fn cut(packet: &mut Packet, max_len: u32, layout: &mut Layout) {
 }
 
 /// Charges a meter; false if the packet is to be dropped.
-fn passes(meter: &Meter, worker: usize, packet: &mut Packet, context: &Context<'_>) -> bool {
+#[inline]
+fn passes(meter: &Meter, worker: usize, packet: &mut Packet, layout: &Layout, now: u64) -> bool {
     let ((packets, _), bytes) = (on_wire(packet), packet.len() as u64);
-    match meter.charge(worker, context.now, packets, bytes) {
+    match meter.charge(worker, now, packets, bytes) {
         Verdict::Pass => true,
         Verdict::Drop => false,
         Verdict::Remark { prec_level } => {
-            remark(packet, &context.layout, prec_level);
+            remark(packet, layout, prec_level);
             true
         }
     }
@@ -279,61 +285,6 @@ fn remark(packet: &mut Packet, layout: &Layout, levels: u8) {
         let tos = Op::Tos((class << 5) | (raised << 3) | ecn);
         let field = checksum_field(packet, layout);
         rewrite::field(&tos, packet.head_mut(), layout, field);
-    }
-}
-
-/// Wraps a packet and sends it to its next hop.
-#[inline]
-fn tunnel(encap: &Encap, egress: &mut Egress, mut packet: Packet, layout: &Layout, hash: u64) {
-    if exceeds(&packet, layout, encap.inner_mtu) {
-        return egress.drop(DropReason::TooBig, packet);
-    }
-    let (inner_len, outer_len) = (packet.len(), encap.template.len());
-    let inner = inherit::read(packet.head(), layout);
-    if packet.prepend(outer_len).is_none() || !packet.pull_up(outer_len) {
-        return egress.drop(DropReason::NoMemory, packet);
-    }
-    // Ports above 49152 are for this (RFC 8926 3.3, RFC 6335 6).
-    let src_port = 0xc000 | (hash >> 48) as u16;
-    let template = &encap.template;
-    // Only what may be fragmented needs an identification (RFC 6864 4.1).
-    let id = match encap.outer.dont_fragment {
-        true => 0,
-        false => egress.tunnel_id(),
-    };
-    if !template.write(packet.head_mut(), inner_len, src_port, id) {
-        return egress.drop(DropReason::NoMemory, packet);
-    }
-    inherit::apply(encap, packet.head_mut(), inner);
-    packet.meta_mut().tunnel_len = outer_len as u16;
-    if encap.checksum {
-        outer_checksum(encap, &mut packet);
-    }
-    egress
-        .shared
-        .counters(egress.index)
-        .add(Counter::TunnelEncap, 1);
-    egress.send_to_neighbor(encap.neighbor, encap.uplink, packet);
-}
-
-/// Over IPv6 the outer UDP checksum is not optional for every receiver (RFC 6935); over IPv4 it
-/// is there if the port asks for it.
-#[inline(never)]
-fn outer_checksum(encap: &Encap, packet: &mut Packet) {
-    let (meta, template) = (*packet.meta(), &encap.template);
-    let found = if meta.csum == Csum::Partial {
-        let (start, offset) = (usize::from(meta.csum_start), usize::from(meta.csum_offset));
-        template.udp_checksum_over_partial(packet.head(), packet.len(), start, offset)
-    } else {
-        let mut skip = template.l4();
-        Some(template.udp_checksum(packet.segments().map(|segment| {
-            let from = skip.min(segment.len());
-            skip -= from;
-            segment.get(from..).unwrap_or_default()
-        })))
-    };
-    if let Some((at, checksum)) = found {
-        packet.write_at(at, &checksum.to_be_bytes());
     }
 }
 
@@ -377,6 +328,12 @@ pub(crate) fn exceeds(packet: &Packet, layout: &Layout, mtu: u32) -> bool {
     };
     // Tags count: inside the tunnel they are payload.
     frame > mtu as usize + Ethernet::LEN
+}
+
+/// True unless it is sure, by its length alone, that [`exceeds`] is false.
+#[inline]
+pub(crate) fn may_exceed(packet: &Packet, mtu: u32) -> bool {
+    packet.meta().gso != Gso::None || packet.len() > mtu as usize + Ethernet::LEN
 }
 
 /// Gives the controller a copy.

@@ -26,6 +26,7 @@ mod effects;
 mod egress;
 mod engine;
 mod execute;
+mod facts;
 mod fdb;
 mod fragments;
 mod packet_in;

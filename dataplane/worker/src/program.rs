@@ -317,13 +317,25 @@ impl Hits {
 /// The result of a walk.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Program {
+    pub code: Code,
+    pub deps: Box<Deps>,
+    pub hits: Box<Hits>,
+    /// Holds for all packets with the same exact key (while `checks` and `deps` do).
+    pub cacheable: bool,
+    pub reach: Reach,
+    /// The packet is a fragment that was tracked, and others may wait for it; or it is to wait.
+    pub fragment: Option<Box<Next>>,
+}
+
+/// What is done with a packet: the part of a program that programs have alike which came about by
+/// different rules.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct Code {
     pub ops: Box<[Op]>,
     /// Connections whose state decided; checked before anything is changed.
     pub checks: Box<[Check]>,
     /// Places of addresses that decided.
     pub macs: Box<[Seen]>,
-    pub deps: Box<Deps>,
-    pub hits: Box<Hits>,
     /// The packet's time to live must be at least this.
     pub min_ttl: u8,
     /// What its packets do to the switch, before anything else.
@@ -337,28 +349,58 @@ pub(crate) struct Program {
     pub encapsulates: bool,
     /// It writes what a flow has of its own.
     pub translates: bool,
-    /// Holds for all packets with the same exact key (while `checks` and `deps` do).
-    pub cacheable: bool,
-    /// Holds for every packet of the port, whatever is in it: nothing was looked at but `in_port`.
-    pub any_packet: bool,
-    /// The packet is a fragment that was tracked, and others may wait for it; or it is to wait.
-    pub fragment: Option<Box<Next>>,
     /// Index of the step that takes the packet itself rather than a copy; `ops.len()` if none.
     pub takes: u16,
+    /// Several packets may take each step together; see [`Code::in_step`].
+    pub in_step: bool,
+}
+
+/// For which packets that come in by the same port a program holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) enum Reach {
+    /// For those with the same exact key, at most.
+    Alike,
+    /// For all that have no VLAN tag: of the packet nothing was looked at but that.
+    Untagged,
+    /// For all: nothing was looked at.
+    Port,
 }
 
 /// Frames of every length.
 pub(crate) const ANY_LENGTH: (u32, u32) = (0, u32::MAX);
 
-impl Program {
+impl Code {
     /// Bytes on the heap, those of what is shared with the tables not counted.
     pub fn memory(&self) -> usize {
         size_of_val(&*self.ops)
             + size_of_val(&*self.checks)
             + size_of_val(&*self.macs)
             + size_of_val(&*self.effects)
-            + size_of_val(&*self.deps)
-            + size_of_val(&*self.hits)
+    }
+
+    /// True if something is to be asked or found out for each packet, besides its time to live.
+    pub fn asks(&self) -> bool {
+        !self.checks.is_empty()
+            || !self.macs.is_empty()
+            || self.lengths != ANY_LENGTH
+            || self.translates
+            || self.encapsulates
+    }
+
+    /// True if it makes no difference whether packets take all steps one after the other, or each
+    /// step together: all are sent by the last step, and at most one is a meter.
+    pub fn in_step(ops: &[Op]) -> bool {
+        let Some((Op::Output(_) | Op::Tunnel(_), before)) = ops.split_last() else {
+            return false;
+        };
+        let alone = |op: &Op| {
+            matches!(
+                op,
+                Op::Rewrite(_) | Op::PushVlan { .. } | Op::Meter(_) | Op::Queue(_)
+            )
+        };
+        let meters = before.iter().filter(|op| matches!(op, Op::Meter(_)));
+        before.iter().all(alone) && meters.count() <= 1
     }
 
     /// Finds out which step is the last to need the packet.

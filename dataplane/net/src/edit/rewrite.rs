@@ -148,9 +148,40 @@ impl Rewrite {
         self.given[at..at + N].fill(0xff);
     }
 
-    /// Makes the changes to a packet.
+    /// True if nothing but link-layer addresses is changed.
+    pub fn is_link_layer(&self) -> bool {
+        self.fields.mask == [0; 12] && self.tos.is_none() && self.ttl == Ttl::Kept
+    }
+
+    /// Changes the link-layer addresses of a frame, whatever is behind them.
     #[inline]
+    pub fn link_layer(&self, frame: &mut [u8]) {
+        if let Some(place) = frame.first_chunk_mut() {
+            self.macs.write(place);
+        }
+    }
+
+    /// Makes the changes to a packet.
     pub fn apply(&self, head: &mut [u8], layout: &Layout, checksum: ChecksumField, given: &Given) {
+        self.apply_inline(head, layout, checksum, given);
+    }
+
+    /// True if addresses or ports behind the link layer are changed, and with them the checksum of the
+    /// transport header.
+    #[inline]
+    pub fn changes_tuple(&self) -> bool {
+        self.fields.mask != [0; 12]
+    }
+
+    /// As [`Rewrite::apply`], for loops over packets.
+    #[inline(always)]
+    pub fn apply_inline(
+        &self,
+        head: &mut [u8],
+        layout: &Layout,
+        checksum: ChecksumField,
+        given: &Given,
+    ) {
         let l3 = usize::from(layout.l3);
         let plain = layout.network == Network::Ipv4 && usize::from(layout.l4) == l3 + Ipv4::LEN;
         if plain && let Some((ethernet, rest)) = head.split_at_mut_checked(l3) {

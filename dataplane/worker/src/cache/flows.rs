@@ -96,6 +96,22 @@ impl<'a> Bound<'a> {
         }
     }
 
+    /// Of that, what steps for IPv4 write.
+    #[inline]
+    pub fn given(self) -> Given {
+        let [src_port, dst_port] = self.head.ports;
+        let [src, dst] = match self.tail {
+            None => self.head.addresses,
+            Some(tail) => tail.addresses.map(|[a, b, c, d, ..]| [a, b, c, d]),
+        };
+        Given {
+            src,
+            dst,
+            src_port,
+            dst_port,
+        }
+    }
+
     /// What its packets get. Addresses of the other family mean nothing.
     #[inline]
     pub fn operands(self) -> Operands {
@@ -173,6 +189,15 @@ impl Flows {
                 .is_some_and(|tail| tail.key[..rest.len()] == *rest)
     }
 
+    /// The program of the flow at a place if it has that key; notes that a packet came.
+    #[inline]
+    pub fn seek(&mut self, place: u32, key: &ExactKey) -> Option<ProgramId> {
+        if !self.is(place, key) {
+            return None;
+        }
+        self.touch(place)
+    }
+
     #[inline]
     pub fn program(&self, place: u32) -> Option<ProgramId> {
         self.heads.get(place as usize)?.link.program()
@@ -186,14 +211,14 @@ impl Flows {
         Some((head.link.program()?, Bound { head, tail }))
     }
 
-    /// Notes that a packet came.
+    /// Notes that a packet came, and says which program it has.
     #[inline]
-    pub fn touch(&mut self, place: u32) {
-        if let Some(head) = self.heads.get_mut(place as usize)
-            && !head.link.has(Link::SEEN)
-        {
+    pub fn touch(&mut self, place: u32) -> Option<ProgramId> {
+        let head = self.heads.get_mut(place as usize)?;
+        if !head.link.has(Link::SEEN) {
             head.link.0 |= Link::SEEN;
         }
+        head.link.program()
     }
 
     #[inline]

@@ -1,24 +1,16 @@
 //! From a received packet to its exact key, on the way out of its tunnel if it is in one.
 
 use net::exact::{self, HashKey, KeyMask, TunnelKey, Uncacheable};
-use net::parse::{HEADER_BYTES, Layout};
+use net::parse::HEADER_BYTES;
 use net::{FlowKey, PortNo};
 use packet::Packet;
 
 use super::Input;
 use crate::cache::Lookup;
 use crate::egress::Egress;
+use crate::facts::Facts;
 use crate::tunnel::endpoint::{self, Arrival};
 use crate::{Counter, DropReason, PortMap};
-
-/// What is known of a packet besides its key.
-#[derive(Clone, Default)]
-pub(super) struct Facts {
-    /// Where its headers are; means nothing without a key.
-    pub layout: Layout,
-    pub in_port: u32,
-    pub tunnel: Option<TunnelKey>,
-}
 
 /// What the stage works with.
 pub(super) struct Stage<'a> {
@@ -31,8 +23,8 @@ pub(super) struct Stage<'a> {
 }
 
 impl Stage<'_> {
-    /// Reads a packet's key. None if this node's tunnel endpoint used the packet up, or it was
-    /// dropped.
+    /// Reads a packet's key, where there may be tunnel packets for this node. None if its endpoint used
+    /// the packet up, or it was dropped.
     #[inline]
     pub fn classify(
         &self,
@@ -41,22 +33,29 @@ impl Stage<'_> {
         facts: &mut Facts,
         egress: &mut Egress,
     ) -> Option<Packet> {
+        let fault = self.key(&mut packet, lookup, facts);
+        self.at_endpoint(packet, lookup, facts, fault, egress)
+    }
+
+    /// Reads the key of a packet as it came.
+    #[inline(always)]
+    pub fn key(
+        &self,
+        packet: &mut Packet,
+        lookup: &mut Lookup,
+        facts: &mut Facts,
+    ) -> Option<Uncacheable> {
         if packet.segment_count() > 1 {
             let headers = packet.len().min(HEADER_BYTES);
             packet.pull_up(headers);
         }
-        packet.meta_mut().in_port = self.input.number;
         facts.in_port = self.input.number;
         facts.tunnel = None;
-        let fault = self.read(&packet, lookup, facts);
-        if self.input.endpoints.is_empty() {
-            return Some(packet);
-        }
-        self.at_endpoint(packet, lookup, facts, fault, egress)
+        self.read(packet, lookup, facts)
     }
 
     /// Reads the exact key at the packet's start.
-    #[inline]
+    #[inline(always)]
     fn read(&self, packet: &Packet, lookup: &mut Lookup, facts: &mut Facts) -> Option<Uncacheable> {
         let (head, len) = (packet.head(), packet.len());
         let tunnel = facts.tunnel.as_ref();
@@ -168,13 +167,12 @@ impl Stage<'_> {
     /// A packet that came out of a tunnel.
     fn inner(
         &self,
-        mut packet: Packet,
+        packet: Packet,
         lookup: &mut Lookup,
         facts: &mut Facts,
         port: PortNo,
         key: TunnelKey,
     ) -> Packet {
-        packet.meta_mut().in_port = port.0;
         facts.in_port = port.0;
         facts.tunnel = Some(key);
         self.read(&packet, lookup, facts);

@@ -7,7 +7,8 @@ use net::parse::extract;
 use openflow::msg::Continuation;
 use packet::Packet;
 
-use super::{Facts, Worker, is_current};
+use super::Worker;
+use crate::facts::Facts;
 use crate::tunnel::endpoint;
 use crate::tunnel::entropy::entropy;
 use crate::walk::{self, Frame};
@@ -235,9 +236,10 @@ impl Worker {
         let (pipeline, ports, epoch) = (self.pipeline.clone(), self.ports.clone(), self.epoch);
         let cursor = &mut self.housekeeping.sweep_cursor;
         let part = self.cache.buckets().div_ceil(SWEEP_PARTS);
-        self.cache.sweep(cursor, part, &pipeline, |cached| {
-            !is_current(cached, epoch, &pipeline, &ports)
-        });
+        self.cache
+            .sweep(cursor, part, &pipeline, |programs, program| {
+                !programs.holds(program, epoch, &pipeline, &ports)
+            });
         self.report_cache();
     }
 

@@ -3,9 +3,10 @@
 use net::parse::Layout;
 use packet::Packet;
 
-use super::{Facts, Worker};
+use super::Worker;
 use crate::Counter;
 use crate::cache::Lookup;
+use crate::facts::Facts;
 use crate::fragments::{Datagram, Next, Parcel};
 use crate::program::{Binding, Program};
 

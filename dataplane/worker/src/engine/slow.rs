@@ -4,14 +4,14 @@ use net::parse::Layout;
 use packet::Packet;
 
 use super::Worker;
-use super::classify::Facts;
 use super::whole_port::WholePort;
 use crate::cache::Lookup;
 use crate::connections;
 use crate::effects;
 use crate::egress::Egress;
 use crate::execute;
-use crate::program::{Binding, Program};
+use crate::facts::Facts;
+use crate::program::{Binding, Code, Program, Reach};
 use crate::telemetry;
 use crate::tunnel::{entropy::entropy, too_big};
 use crate::walk::{self, Frame, World};
@@ -26,7 +26,8 @@ impl Worker {
         self.egress.probe.enter(stage);
     }
 
-    fn walk(&mut self, packet: Packet, facts: &Facts, lookup: &Lookup, now: u64) {
+    fn walk(&mut self, mut packet: Packet, facts: &Facts, lookup: &Lookup, now: u64) {
+        packet.meta_mut().in_port = facts.in_port;
         let mut flow_key = self.scratch;
         let head = packet.head();
         let layout = match net::parse::extract(head, packet.len(), &mut flow_key) {
@@ -82,10 +83,11 @@ impl Worker {
         }
     }
 
-    /// Remembers what is done with every packet of a port; gives the program back if that is not
-    /// the same for all of them.
+    /// Remembers what is done with packets of a port, whatever they are; gives the program back if
+    /// it does not hold for all of them.
     fn learn_port(&mut self, facts: &Facts, program: Program) -> Option<Program> {
-        if !program.any_packet || !self.cache.is_on() || facts.tunnel.is_some() {
+        let reach = program.reach;
+        if reach == Reach::Alike || !self.cache.is_on() || facts.tunnel.is_some() {
             return Some(program);
         }
         let mut inputs = self.inputs.iter_mut();
@@ -93,11 +95,13 @@ impl Worker {
         let Some(input) = from else {
             return Some(program);
         };
-        if let Some(old) = &mut input.whole {
+        let for_others = program.clone();
+        let whole = WholePort::new(program, self.epoch);
+        let holds_for_all = whole.holds_for_all();
+        if let Some(mut old) = input.whole.replace(whole) {
             old.flush(&self.pipeline);
         }
-        input.whole = Some(WholePort::new(program, self.epoch));
-        None
+        (!holds_for_all).then_some(for_others)
     }
 
     /// Runs a program for one packet and counts it.
@@ -112,21 +116,15 @@ impl Worker {
     ) {
         let bytes = packet.len() as u64;
         program.hits.count(&self.pipeline, 1, bytes, now);
-        connections::count(&program.checks, &binding.conns, &self.shared.conns, bytes);
+        let code = &program.code;
+        connections::count(&code.checks, &binding.conns, &self.shared.conns, bytes);
         let shared = (&*self.shared, self.index);
         let frame = (packet.head(), layout);
-        effects::run(&program.effects, &self.pipeline, shared, frame, now);
-        report_too_big(program, &mut self.egress, &self.ports, &packet, layout);
+        effects::run(&code.effects, &self.pipeline, shared, frame, now);
+        let from = packet.meta().in_port;
+        report_too_big(code, &mut self.egress, &self.ports, (&packet, from), layout);
         let operands = &binding.operands;
-        execute::run(
-            program,
-            operands,
-            &mut self.egress,
-            packet,
-            layout,
-            hash,
-            now,
-        );
+        execute::run(code, operands, &mut self.egress, packet, layout, hash, now);
     }
 
     pub(super) fn world(&self, now: u64) -> World<'_> {
@@ -151,17 +149,17 @@ impl Worker {
 /// Tells the sender of a packet that is too big for the tunnel it is about to go into. This is
 /// done before the packet is changed, because the sender must recognise it.
 pub(super) fn report_too_big(
-    program: &Program,
+    code: &Code,
     egress: &mut Egress,
     ports: &PortMap,
-    packet: &Packet,
+    (packet, from): (&Packet, u32),
     layout: &Layout,
 ) {
-    let mtu = program.inner_mtu;
+    let mtu = code.inner_mtu;
     if mtu == 0 || !execute::exceeds(packet, layout, mtu) || !egress.may_send_error() {
         return;
     }
-    let back = ports.get(net::PortNo(packet.meta().in_port));
+    let back = ports.get(net::PortNo(from));
     let Some(back) = back.filter(|port| port.is_device() && port.refuses_tx().is_none()) else {
         return;
     };

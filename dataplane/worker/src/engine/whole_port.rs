@@ -1,16 +1,21 @@
-//! Ports whose packets are all treated alike: nothing is parsed, nothing is looked up.
+//! Ports whose packets are all treated alike: nothing is looked up, and what no step needs is not
+//! parsed.
 
 use net::FlowKey;
-use net::headers::Ethernet;
+use net::exact::{self, HashKey};
+use net::headers::{Ethernet, ethertype};
 use packet::Packet;
 use ports::Burst;
 use tables::Pipeline;
 
 use crate::egress::Egress;
-use crate::program::{Op, Program};
+use crate::execute::{self, Together};
+use crate::facts::Facts;
+use crate::program::{Code, Op, Program, Reach};
+use crate::tunnel::entropy::entropy;
 use crate::{DropReason, PortMap};
 
-/// The program of every packet of a port, with its counts.
+/// The program of a port's packets, with its counts.
 pub(super) struct WholePort {
     program: Program,
     /// The worker's epoch in which it was last found valid.
@@ -22,7 +27,7 @@ pub(super) struct WholePort {
 }
 
 impl WholePort {
-    /// Of a program that holds for any packet, in this epoch.
+    /// Of a program that holds for any packet, or any without a tag, in this epoch.
     pub fn new(mut program: Program, epoch: u64) -> Self {
         // The packets that come have nothing in common but the port.
         program.deps.tables.forget_all_but(&FlowKey {
@@ -47,25 +52,55 @@ impl WholePort {
         self.epoch == epoch
     }
 
-    /// Runs the program on a burst; says for how many packets.
+    /// True if there is no packet of the port that it cannot be run for.
+    pub fn holds_for_all(&self) -> bool {
+        let code = &self.program.code;
+        let is_simple = !code.in_step || matches!(*code.ops, [Op::Output(_)]);
+        is_simple && self.program.reach == Reach::Port
+    }
+
+    /// Runs the program on a burst; says for how many packets. None, and nothing done, if it does not
+    /// hold for one of them: all of them are to be looked at then, and stay in order.
     #[inline]
-    pub fn run(&mut self, burst: &mut Burst, egress: &mut Egress, now: u64) -> usize {
-        let mut packets = 0;
-        self.used = now;
-        for packet in burst.drain(..) {
-            if packet.len() < Ethernet::LEN {
-                egress.drop(DropReason::Malformed, packet);
-                continue;
-            }
-            packets += 1;
-            self.bytes += packet.len() as u64;
-            match &*self.program.ops {
-                [Op::Output(slot)] => egress.send(*slot, packet),
-                ops => steps(ops, packet, egress),
+    pub fn run(
+        &mut self,
+        burst: &mut Burst,
+        facts: &mut [Facts],
+        egress: &mut Egress,
+        hash_key: &HashKey,
+        now: u64,
+    ) -> Option<usize> {
+        let code = &self.program.code;
+        let untagged_only = self.program.reach == Reach::Untagged;
+        let is_simple = self.holds_for_all();
+        let (mut bytes, mut is_short) = (0, false);
+        for (packet, facts) in burst.iter().zip(facts.iter_mut()) {
+            let len = packet.len();
+            is_short |= len < Ethernet::LEN;
+            bytes += len;
+            if !is_simple && !is_ready(code, untagged_only, packet, facts, hash_key) {
+                return None;
             }
         }
+        self.used = now;
+        if is_short {
+            bytes -= drop_short(burst, egress);
+        }
+        let packets = burst.len();
         self.packets += packets as u64;
-        packets
+        self.bytes += bytes as u64;
+        if code.in_step {
+            let layouts = match code.encapsulates {
+                true => Together::Parsed,
+                false => Together::LinkLayer,
+            };
+            execute::run_together(code, layouts, burst, facts, egress, now);
+        } else {
+            for packet in burst.drain(..) {
+                steps(&code.ops, packet, egress);
+            }
+        }
+        Some(packets)
     }
 
     /// Adds what was counted to the rules, groups and tables.
@@ -76,6 +111,54 @@ impl WholePort {
             (self.packets, self.bytes) = (0, 0);
         }
     }
+}
+
+/// Finds out what steps need to know of a packet; false if it is not one that the program holds for,
+/// or not one of the kinds that are told quickly.
+#[inline]
+fn is_ready(
+    code: &Code,
+    untagged_only: bool,
+    packet: &Packet,
+    facts: &mut Facts,
+    hash_key: &HashKey,
+) -> bool {
+    let head = packet.head();
+    let Some([.., a, b]) = head.first_chunk::<{ Ethernet::LEN }>() else {
+        return false;
+    };
+    let tagged = matches!(
+        u16::from_be_bytes([*a, *b]),
+        ethertype::VLAN | ethertype::QINQ
+    );
+    if packet.segment_count() > 1 || (untagged_only && tagged) {
+        return false;
+    }
+    if !code.encapsulates {
+        return true;
+    }
+    if execute::may_exceed(packet, code.inner_mtu)
+        || !exact::read_layout(head, packet.len(), &mut facts.layout)
+    {
+        return false;
+    }
+    facts.entropy = entropy(hash_key, head, &facts.layout);
+    true
+}
+
+/// Drops what is no Ethernet frame; says how many bytes that was.
+#[cold]
+fn drop_short(burst: &mut Burst, egress: &mut Egress) -> usize {
+    let mut bytes = 0;
+    burst.retain(|packet| {
+        let is_frame = packet.len() >= Ethernet::LEN;
+        if !is_frame {
+            bytes += packet.len();
+            egress.count_drop(DropReason::Malformed);
+        }
+        is_frame
+    });
+    bytes
 }
 
 /// Outputs and drops, which are all there is in such a program.

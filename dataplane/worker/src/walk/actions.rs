@@ -10,7 +10,7 @@ use tables::Meter;
 use super::Walk;
 use super::headers::Time;
 use crate::effects::Effect;
-use crate::program::{ByAddress, Op, Reshape};
+use crate::program::{ByAddress, Op, Reach, Reshape};
 use crate::{DropReason, PacketInReason};
 
 impl<'a> Walk<'a> {
@@ -28,15 +28,7 @@ impl<'a> Walk<'a> {
     }
 
     pub(super) fn action(&mut self, action: &'a Action) {
-        self.touched |= !matches!(
-            action,
-            Action::Output { .. }
-                | Action::Group(_)
-                | Action::Resubmit { .. }
-                | Action::Clone(_)
-                | Action::Note(_)
-                | Action::Exit
-        );
+        self.reach = self.reach.min(self.reach_of(action));
         match action {
             Action::Output { port, max_len } => self.output(*port, *max_len),
             Action::OutputReg { src, max_len } => {
@@ -113,6 +105,46 @@ impl<'a> Walk<'a> {
             Action::Exit => self.stop = true,
             // A translation stands inside a ct action only; the rest is not offered.
             Action::Nat(_) | Action::DecNshTtl => self.fail(DropReason::Unsupported),
+        }
+    }
+
+    /// For which packets of the port an action does the same, as long as `wanted` says that nothing of
+    /// the packet was looked at. What differs from the packet is what is written ([`Walk::commit`]).
+    fn reach_of(&self, action: &Action) -> Reach {
+        match action {
+            Action::Output { port, .. } if *port == PortNo::NORMAL => Reach::Alike,
+            Action::Output { .. }
+            | Action::Group(_)
+            | Action::Resubmit { .. }
+            | Action::Clone(_)
+            | Action::Note(_)
+            | Action::SetQueue(_)
+            | Action::PopQueue
+            | Action::Exit => Reach::Port,
+            Action::PushVlan { .. } | Action::PopVlan => self.untagged(),
+            Action::SetField { field, value, mask } => match field {
+                Field::VlanVid | Field::VlanPcp => self.untagged(),
+                // Not of the packet.
+                Field::TunId | Field::TunDst | Field::Metadata => Reach::Port,
+                // A copy's address is written back, and that is the packet's own.
+                Field::EthDst | Field::EthSrc if self.nesting == 0 => {
+                    let slot = field.info().slot;
+                    let is_other = slot.get(self.arrived_key) != *value;
+                    match is_other && *mask == slot.ones() {
+                        true => Reach::Port,
+                        false => Reach::Alike,
+                    }
+                }
+                _ => Reach::Alike,
+            },
+            _ => Reach::Alike,
+        }
+    }
+
+    fn untagged(&self) -> Reach {
+        match self.arrived_key.vlan_tci.get() & VLAN_PRESENT {
+            0 => Reach::Untagged,
+            _ => Reach::Alike,
         }
     }
 

@@ -8,7 +8,7 @@ use tables::{Group, GroupBucket};
 
 use super::{MAX_DEPTH, Walk, select};
 use crate::DropReason;
-use crate::program::ByAddress;
+use crate::program::{ByAddress, Reach};
 
 impl<'a> Walk<'a> {
     pub(super) fn group(&mut self, id: GroupId) {
@@ -29,7 +29,7 @@ impl<'a> Walk<'a> {
         }
         let chosen = match group.kind {
             GroupType::Select => {
-                self.touched = true;
+                self.reach = Reach::Alike;
                 let seed = self.world.select_seed;
                 let hash = select::hash(group, &self.now.key, seed, &mut self.wanted);
                 group.select_among(hash, |at| {

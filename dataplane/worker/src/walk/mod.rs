@@ -33,7 +33,9 @@ use crate::connections::{self as tracked, Found};
 use crate::effects::Effect;
 use crate::fdb::Seen;
 use crate::fragments::{Fragments, Next};
-use crate::program::{ANY_LENGTH, Binding, ByAddress, CONNS, Deps, Hits, Op, Program, bind, fuse};
+use crate::program::{
+    ANY_LENGTH, Binding, ByAddress, CONNS, Code, Deps, Hits, Op, Program, Reach, bind, fuse,
+};
 use crate::tunnel::neighbors::Neighbors;
 use crate::{Counters, DropReason, Fdb, PortMap};
 use headers::{Headers, Inexact};
@@ -177,8 +179,8 @@ struct Walk<'a> {
     stack: Vec<u128>,
     packet_out: bool,
     cacheable: bool,
-    /// Some action read or wrote the packet.
-    touched: bool,
+    /// For which packets of the port this holds, as far as actions go.
+    reach: Reach,
 }
 
 impl<'a> Walk<'a> {
@@ -223,7 +225,7 @@ impl<'a> Walk<'a> {
             stack: Vec::new(),
             packet_out: false,
             cacheable: true,
-            touched: false,
+            reach: Reach::Port,
         }
     }
 
@@ -391,8 +393,7 @@ impl<'a> Walk<'a> {
             words.any(|(wanted, fields)| wanted & fields != 0)
         };
         let outside_key = wants(&uncovered());
-        let plain = |op: &Op| matches!(op, Op::Output(_) | Op::Drop(_));
-        let any_packet = !self.touched && !wants(&all_but_port()) && self.ops.iter().all(plain);
+        let wants_more = wants(&all_but_port());
         let packet = tracked::tuple(self.arrived.head, self.arrived.layout);
         let (checks, binding) = bind(&self.checks, packet.as_ref(), &mut self.ops);
         let fits = binding.conns.len() <= CONNS;
@@ -406,15 +407,22 @@ impl<'a> Walk<'a> {
         let translates = self.ops.iter().any(|op| matches!(op, Op::Translate(_)));
         let ops = fuse(self.ops);
         let encapsulates = ops.iter().any(|op| matches!(op, Op::Tunnel(_)));
-        let program = Program {
+        let in_step = Code::in_step(&ops);
+        let only_sends = |op: &Op| matches!(op, Op::Output(_) | Op::Drop(_));
+        let metered = ops.iter().any(|op| matches!(op, Op::Meter(_)));
+        let for_port = (in_step && !metered) || ops.iter().all(only_sends);
+        let reach = match cacheable && for_port && !wants_more {
+            true => self.reach,
+            false => Reach::Alike,
+        };
+        let code = Code {
             encapsulates,
             translates,
-            takes: Program::last_sender(&ops),
+            takes: Code::last_sender(&ops),
+            in_step,
             ops: ops.into_boxed_slice(),
             checks,
             macs: self.macs.into_boxed_slice(),
-            deps: Box::new(self.deps),
-            hits: Box::new(self.hits),
             effects: self.effects.into_boxed_slice(),
             lengths: self.lengths,
             min_ttl: if self.ttl_down == 0 {
@@ -423,7 +431,12 @@ impl<'a> Walk<'a> {
                 self.ttl_down + 1
             },
             inner_mtu,
-            any_packet: any_packet && cacheable,
+        };
+        let program = Program {
+            code,
+            deps: Box::new(self.deps),
+            hits: Box::new(self.hits),
+            reach,
             fragment: self.next.map(Box::new),
             cacheable,
         };

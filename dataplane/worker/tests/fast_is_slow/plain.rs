@@ -5,12 +5,14 @@ use openflow::{Action, Field, Instructions, Match, SubField};
 use proptest::prelude::*;
 
 use crate::common::{mac, output, set};
-use crate::{PORTS, small};
+use crate::{PORTS, TUNNEL, small};
 
 /// Actions of a switch that looks at a part of a packet only.
 fn plain_action() -> impl Strategy<Value = Action> {
     prop_oneof![
         6 => (1..=PORTS).prop_map(output),
+        1 => Just(output(TUNNEL)),
+        1 => small(&[7u64, 8]).prop_map(|id| set(Field::TunId, id)),
         1 => (1..=3u8).prop_map(|host| set(Field::EthDst, net::MacAddr(mac(host)).to_u64())),
         1 => (1..=3u8).prop_map(|host| set(Field::EthSrc, net::MacAddr(mac(host)).to_u64())),
         1 => (1..=3u32).prop_map(|host| set(Field::Ipv4Dst, 0x0a00_0000 + host)),
