@@ -10,6 +10,7 @@ mod ip;
 mod notices;
 mod pod;
 mod reach;
+mod service;
 mod subnet;
 mod vip;
 
@@ -80,6 +81,7 @@ impl Picture<'_> {
             Kind::Ip => ip::wanted(self, &object.name)?,
             Kind::IpPool => vip::pool(self, &object.name),
             Kind::Vip => vip::vip(self, &object.name),
+            Kind::Service => service::wanted(self, &full_name(object)),
             Kind::Subnet => subnet::wanted(self, &object.name),
             _ => Wanted::default(),
         };
