@@ -89,7 +89,7 @@ table inet sluice {
     iifname != "$PORT" fib daddr type local meta nfproto ipv6 meta l4proto { tcp, udp, sctp } th dport $NODE_PORT_RANGE dnat ip6 to $NODE_PORTS6
   }
   chain output {
-    type nat hook output priority dstnat;
+    type nat hook output priority -100;
     ip daddr != 127.0.0.0/8 fib daddr type local meta l4proto { tcp, udp, sctp } th dport $NODE_PORT_RANGE dnat ip to $NODE_PORTS
     ip6 daddr != ::1 fib daddr type local meta l4proto { tcp, udp, sctp } th dport $NODE_PORT_RANGE dnat ip6 to $NODE_PORTS6
   }
