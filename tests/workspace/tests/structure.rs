@@ -105,6 +105,10 @@ const MAY_USE: &[(&str, &[&str])] = &[
         ],
     ),
     ("sluice-connect", &[]),
+    (
+        "sluice-controlplane",
+        &["sluice-cluster", "sluice-net", "sluice-openflow"],
+    ),
     ("sluice-flowmod", &["sluice-net", "sluice-openflow"]),
     ("sluice-apiserver", &[]),
     ("sluice-workspace-tests", &[]),
