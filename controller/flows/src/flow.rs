@@ -349,6 +349,12 @@ pub struct FlowSet {
     pub(crate) own: bool,
 }
 
+/// Buckets of a group that is one message: one that commits a connection with an IPv6 endpoint has
+/// less than 160 bytes.
+const MOST_BUCKETS: usize = 384;
+/// Buckets that a part of a larger group has, about; at most [`MOST_BUCKETS`].
+const PART: usize = 128;
+
 /// Numbers up to this are of groups that every node has, above of a node's own.
 const SHARED_GROUPS: u64 = 0x7fff_ffff;
 
@@ -382,7 +388,42 @@ impl FlowSet {
 
     /// Adds a group under a name of its own and gives its number: the name's hash, or the next
     /// free number where two names hash alike. The same name again is the same group.
+    ///
+    /// A select group with more buckets than a message can hold (65,535 bytes, OpenFlow 1.3.5, 7.1)
+    /// becomes one that chooses among parts, by their weight. A bucket is in the part that its
+    /// actions hash to, so that one bucket more or less is a change of one part.
     pub fn add_group(&mut self, kind: GroupType, label: String, buckets: Vec<Bucket>) -> GroupId {
+        if kind != GroupType::Select || buckets.len() <= MOST_BUCKETS {
+            return self.add_one_group(kind, label, buckets);
+        }
+        let count = (buckets.len() / PART).next_power_of_two();
+        let mut parts = vec![Vec::new(); count];
+        for bucket in buckets {
+            let at = hash64(format!("{:?}", bucket.actions).as_bytes()) as usize & (count - 1);
+            if let Some(part) = parts.get_mut(at) {
+                part.push(bucket);
+            }
+        }
+        let mut choose = Vec::with_capacity(count);
+        for (at, part) in parts.into_iter().enumerate() {
+            let weights = part.iter().map(|bucket: &Bucket| u64::from(bucket.weight));
+            let weight = weights.sum();
+            if !part.is_empty() {
+                let part = self.add_one_group(kind, format!("{label} part {at}"), part);
+                choose.push((weight, bucket(vec![Action::Group(part)])));
+            }
+        }
+        // In proportion to each other, and no more than the field holds.
+        let most = choose.iter().map(|(weight, _)| *weight).max();
+        let scale = most.unwrap_or(0).div_ceil(u64::from(u16::MAX)).max(1);
+        let choose = choose.into_iter().map(|(weight, bucket)| Bucket {
+            weight: u16::try_from(weight.div_ceil(scale)).unwrap_or(u16::MAX),
+            ..bucket
+        });
+        self.add_one_group(kind, label, choose.collect())
+    }
+
+    fn add_one_group(&mut self, kind: GroupType, label: String, buckets: Vec<Bucket>) -> GroupId {
         let (first, last) = match self.own {
             false => (1, SHARED_GROUPS),
             true => (SHARED_GROUPS + 1, u64::from(GroupId::MAX.0)),
@@ -455,6 +496,27 @@ mod tests {
                  table Output (test); Pipeline Output has it"
             ]
         );
+    }
+
+    #[test]
+    fn a_group_of_too_many_buckets_becomes_parts_and_one_bucket_more_changes_one() {
+        let set = |buckets: u32| {
+            let mut set = FlowSet::default();
+            let bucket = |port| bucket(vec![output(PortNo(port))]);
+            let buckets = (1..=buckets).map(bucket).collect();
+            let id = set.add_group(GroupType::Select, "Service bank/web".into(), buckets);
+            (set, id)
+        };
+        let (before, id) = set(1000);
+        let weights = before.groups[&id].buckets.iter().map(|b| b.weight);
+        assert_eq!(weights.sum::<u16>(), 1000);
+        let parts = before.groups.iter().filter(|(part, _)| **part != id);
+        let parts: Vec<_> = parts.collect();
+        assert!(parts.len() == 8 && parts.iter().all(|(_, p)| p.buckets.len() < MOST_BUCKETS));
+        let (after, same) = set(1001);
+        let differ = |other: &&GroupId| before.groups[*other] != after.groups[*other];
+        let changed: Vec<_> = before.groups.keys().filter(differ).collect();
+        assert!(same == id && changed.len() == 2 && changed.contains(&&id));
     }
 
     #[test]

@@ -53,10 +53,14 @@ impl Work {
         let none = Plan::default();
         let alike = self.alike.as_deref().map_or(&none, |delta| &delta.plan);
         let own = &self.plan;
-        let groups = own.groups.iter().chain(&alike.groups);
+        let groups = own.groups.iter().chain(&own.chained);
+        let groups = groups.chain(&alike.groups).chain(&alike.chained);
         let flows = groups.chain(&alike.flows).chain(&own.flows);
         let gone = flows.chain(&alike.deleted_flows).chain(&own.deleted_flows);
-        let gone = gone.chain(&alike.deleted_groups).chain(&own.deleted_groups);
+        let gone = gone
+            .chain(&alike.deleted_chained)
+            .chain(&alike.deleted_groups);
+        let gone = gone.chain(&own.deleted_chained).chain(&own.deleted_groups);
         gone.cloned().collect()
     }
 
@@ -70,7 +74,7 @@ impl Work {
             Bytes::from(bytes)
         };
         let own = &self.plan;
-        let mut parts = vec![write(&[&own.groups])];
+        let mut parts = vec![write(&[&own.groups, &own.chained])];
         if let Some(alike) = &self.alike {
             parts.push(alike.groups.clone());
             parts.push(alike.flows.clone());
@@ -79,7 +83,7 @@ impl Work {
         if let Some(alike) = &self.alike {
             parts.push(alike.deleted_groups.clone());
         }
-        parts.push(write(&[&own.deleted_groups]));
+        parts.push(write(&[&own.deleted_chained, &own.deleted_groups]));
         parts.retain(|part| !part.is_empty());
         parts
     }

@@ -14,7 +14,7 @@ use openflow::model::{
     Band, Bucket, FlowMod, GroupCommand, GroupMod, GroupType, MeterCommand, MeterMod,
 };
 use openflow::msg::{BUNDLE_ATOMIC, BUNDLE_ORDERED, BundleAdd, Message};
-use openflow::{Instructions, wire};
+use openflow::{Action, Instructions, wire};
 
 use crate::canonical;
 use crate::connection::VERSION;
@@ -62,6 +62,8 @@ pub(crate) struct Entry {
     pub cookie: u64,
     /// It has timeouts or flags, which ours never have.
     unlike: bool,
+    /// A group that refers to others.
+    pub chained: bool,
     /// Of a group or meter: the object it comes from.
     pub object: Box<str>,
     /// The bundle-add of the message that adds it.
@@ -107,7 +109,12 @@ impl Entry {
             properties: Vec::new(),
         });
         let number = u64::from(id.0);
-        Entry::new(Key::Group(id.0), number, 0, object_of(label), message)
+        let entry = Entry::new(Key::Group(id.0), number, 0, object_of(label), message)?;
+        let refers = |action: &Action| matches!(action, Action::Group(_));
+        Ok(Entry {
+            chained: buckets.iter().any(|b| b.actions.iter().any(refers)),
+            ..entry
+        })
     }
 
     /// A meter.
@@ -138,6 +145,7 @@ impl Entry {
             digest: hasher.finish(),
             cookie,
             unlike: false,
+            chained: false,
             object: object.into(),
             wire: wire.into(),
         })

@@ -16,10 +16,14 @@ pub struct Plan {
     pub meters: Vec<Step>,
     /// Groups added and changed. They and what follows are one bundle.
     pub groups: Vec<Step>,
+    /// The same, of groups that refer to groups.
+    pub chained: Vec<Step>,
     /// Flows added and changed.
     pub flows: Vec<Step>,
     /// Flows deleted.
     pub deleted_flows: Vec<Step>,
+    /// Groups deleted that refer to groups.
+    pub deleted_chained: Vec<Step>,
     /// Groups deleted.
     pub deleted_groups: Vec<Step>,
     /// Meters deleted, after the bundle.
@@ -45,15 +49,20 @@ impl Plan {
 
     /// Steps of the bundle, in order.
     pub(crate) fn bundle(&self) -> impl Iterator<Item = &Step> {
-        let set = self.groups.iter().chain(&self.flows);
-        set.chain(&self.deleted_flows).chain(&self.deleted_groups)
+        let groups = self.groups.iter().chain(&self.chained);
+        let flows = groups.chain(&self.flows).chain(&self.deleted_flows);
+        flows
+            .chain(&self.deleted_chained)
+            .chain(&self.deleted_groups)
     }
 
     pub(crate) fn push(&mut self, step: Step) {
         let list = match (step.entry.key, step.act) {
             (Key::Meter(_), Act::Delete) => &mut self.deleted_meters,
             (Key::Meter(_), _) => &mut self.meters,
+            (Key::Group(_), Act::Delete) if step.entry.chained => &mut self.deleted_chained,
             (Key::Group(_), Act::Delete) => &mut self.deleted_groups,
+            (Key::Group(_), _) if step.entry.chained => &mut self.chained,
             (Key::Group(_), _) => &mut self.groups,
             (Key::Flow(_), Act::Delete) => &mut self.deleted_flows,
             (Key::Flow(_), _) => &mut self.flows,

@@ -70,9 +70,9 @@ impl Delta {
         };
         Delta {
             version,
-            groups: bytes(&mut plan.groups.iter()),
+            groups: bytes(&mut plan.groups.iter().chain(&plan.chained)),
             flows: bytes(&mut plan.flows.iter().chain(&plan.deleted_flows)),
-            deleted_groups: bytes(&mut plan.deleted_groups.iter()),
+            deleted_groups: bytes(&mut plan.deleted_chained.iter().chain(&plan.deleted_groups)),
             labels_bytes: labels::encode(&labels),
             changes,
             plan,

@@ -335,7 +335,7 @@ impl Session {
                     return Ok(false);
                 };
                 let mut labels = None;
-                let as_it_is = |delta: &Delta| complete || delta.plan.deleted_groups.is_empty();
+                let as_it_is = |delta: &Delta| complete || delta.deleted_groups.is_empty();
                 if let ([delta], true) = (deltas.as_slice(), held.is_ordinary())
                     && as_it_is(delta)
                 {

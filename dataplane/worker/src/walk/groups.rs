@@ -30,7 +30,14 @@ impl<'a> Walk<'a> {
         let chosen = match group.kind {
             GroupType::Select => {
                 self.reach = Reach::Alike;
-                let seed = self.world.select_seed;
+                // A group inside a group has to choose by another hash: with the same one, it would
+                // see only those flows that the outer group has chosen it for.
+                let outer = self
+                    .hits
+                    .groups
+                    .iter()
+                    .filter(|(_, bucket)| bucket.is_some());
+                let seed = self.world.select_seed.wrapping_add(outer.count() as u64);
                 let hash = select::hash(group, &self.now.key, seed, &mut self.wanted);
                 group.select_among(hash, |at| {
                     let bucket = group.buckets.get(at);
