@@ -238,9 +238,17 @@ fn a_subnets_status_says_how_full_it_is_and_whether_it_is_in_force_everywhere() 
         (condition.status, condition.reason.clone())
     };
     assert_eq!(state(&wanted, "Validated"), (true, "Accepted".into()));
+    assert!(
+        wanted.unknown.contains("Ready"),
+        "what a predecessor wrote stays"
+    );
+    let object = subnet("overlay");
+    let changed = Changes::Objects([object].into());
+    cluster.reach.told(2, &changed, desired.nodes.keys());
+    let wanted = cluster.wanted(&desired, &subnet("overlay")).unwrap();
     assert_eq!(state(&wanted, "Ready"), (false, "Pending".into()));
     for node in ["node1", "node2"] {
-        cluster.reach.acknowledged(node, 1);
+        cluster.reach.acknowledged(node, 2);
     }
     let wanted = cluster.wanted(&desired, &subnet("overlay")).unwrap();
     assert_eq!(state(&wanted, "Ready"), (true, "InForce".into()));

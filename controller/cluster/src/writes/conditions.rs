@@ -58,14 +58,15 @@ pub(super) fn add(picture: &Picture<'_>, object: &ObjectRef, wanted: &mut Wanted
         // It has no status any more (since Kubernetes 1.28): annotations say it.
         let reached = picture.reach.of(object);
         let refused = problems.iter().any(|p| p.effect == Effect::Refused);
-        for (name, condition) in [
-            ("accepted", accepted(problems)),
-            ("in-force", in_force(&reached, refused)),
-        ] {
-            wanted
-                .annotations
-                .insert(format!("{OURS}{name}"), as_text(&condition));
-        }
+        let mut set = |name: &str, condition: Option<Condition>| {
+            let key = format!("{OURS}{name}");
+            match condition {
+                Some(condition) => drop(wanted.annotations.insert(key, as_text(&condition))),
+                None => drop(wanted.unknown.insert(key)),
+            }
+        };
+        set("accepted", Some(accepted(problems)));
+        set("in-force", in_force(&reached, refused));
         return;
     }
     let Some(names) = names(object.kind) else {
@@ -74,11 +75,14 @@ pub(super) fn add(picture: &Picture<'_>, object: &ObjectRef, wanted: &mut Wanted
     if problems.is_empty() && !names.always {
         return;
     }
-    let mut set = |name: &str, condition| wanted.conditions.insert(name.into(), condition);
-    set(names.accepted, accepted(problems));
+    let conditions = &mut wanted.conditions;
+    conditions.insert(names.accepted.into(), accepted(problems));
     if let Some(name) = names.in_force {
         let refused = problems.iter().any(|p| p.effect == Effect::Refused);
-        set(name, in_force(&picture.reach.of(object), refused));
+        match in_force(&picture.reach.of(object), refused) {
+            Some(condition) => drop(conditions.insert(name.into(), condition)),
+            None => drop(wanted.unknown.insert(name.into())),
+        }
     }
 }
 
@@ -109,10 +113,11 @@ fn accepted(problems: &[Problem]) -> Condition {
     }
 }
 
-fn in_force(reached: &Reached<'_>, refused: bool) -> Condition {
+fn in_force(reached: &Reached<'_>, refused: bool) -> Option<Condition> {
     let (status, reason, message) = match reached {
         // Whether a former version is in force instead, the problem says.
         _ if refused => (false, "Refused", String::new()),
+        Reached::Unknown => return None,
         Reached::All => (true, "InForce", "on all nodes".to_string()),
         Reached::NotYet { nodes, example } => (
             false,
@@ -120,11 +125,11 @@ fn in_force(reached: &Reached<'_>, refused: bool) -> Condition {
             format!("not yet on {nodes} nodes, {example} for one"),
         ),
     };
-    Condition {
+    Some(Condition {
         status,
         reason: reason.into(),
         message,
-    }
+    })
 }
 
 /// Every problem, without the object's name, as far as there is room.

@@ -14,7 +14,7 @@ mod service;
 mod subnet;
 mod vip;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::{Map, Value};
 
@@ -60,6 +60,8 @@ pub struct Wanted {
     pub status: Map<String, Value>,
     /// `status.conditions`, by type.
     pub conditions: BTreeMap<String, Condition>,
+    /// Types of conditions, and annotations, of which nothing is known yet: they stay as they are.
+    pub unknown: BTreeSet<String>,
 }
 
 /// A condition, without its times.

@@ -28,6 +28,9 @@ pub struct Reach {
 pub enum Reached<'a> {
     /// It is in force on all nodes.
     All,
+    /// It has not changed since we began, and not every node has said yet what it has: what was
+    /// known of it before is no worse.
+    Unknown,
     /// It is not in force on some.
     NotYet {
         /// How many nodes.
@@ -106,6 +109,9 @@ impl Reach {
         if self.lowest() >= since {
             return Reached::All;
         }
+        if since == self.base {
+            return Reached::Unknown;
+        }
         let behind = || self.nodes.iter().filter(|(_, has)| **has < since);
         let example = behind().next().map_or("", |(node, _)| node);
         let nodes = behind().count();
@@ -138,9 +144,9 @@ mod tests {
         let mut reach = Reach::default();
         reach.told(1, &Changes::Everything, &nodes);
         let not_yet = |nodes, example| Reached::NotYet { nodes, example };
-        assert_eq!(reach.of(&service("a")), not_yet(2, "n1"));
+        assert_eq!(reach.of(&service("a")), Reached::Unknown);
         assert_eq!(reach.acknowledged("n1", 1), Changes::none());
-        assert_eq!(reach.of(&service("a")), not_yet(1, "n2"));
+        assert_eq!(reach.of(&service("a")), Reached::Unknown);
         assert_eq!(reach.acknowledged("n2", 1), Changes::Everything);
         assert_eq!(reach.of(&service("a")), Reached::All);
 
@@ -174,10 +180,11 @@ mod tests {
         let two = ["n1".to_string(), "n2".to_string()];
         reach.acknowledged("n1", 2);
         reach.told(3, &Changes::none(), &two);
-        assert!(matches!(
+        assert_eq!(
             reach.of(&service("a")),
-            Reached::NotYet { example: "n2", .. }
-        ));
+            Reached::Unknown,
+            "a node that comes calls nothing into question"
+        );
         reach.told(4, &Changes::none(), &nodes);
         assert_eq!(reach.of(&service("a")), Reached::All, "the node is gone");
     }

@@ -302,7 +302,7 @@ fn main_differs(wanted: &Wanted, observed: &Observed) -> bool {
             || key
                 .strip_prefix(OURS)
                 .is_some_and(|name| WRITTEN.contains(&name));
-        written && !wanted.annotations.contains_key(key)
+        written && !wanted.annotations.contains_key(key) && !wanted.unknown.contains(key)
     };
     !wanted.annotations.iter().all(stands)
         || !wanted.labels.iter().all(labelled)
@@ -327,7 +327,7 @@ fn status_differs(wanted: &Wanted, observed: &Observed) -> bool {
         || observed
             .conditions
             .keys()
-            .any(|type_| !wanted.conditions.contains_key(type_))
+            .any(|type_| !wanted.conditions.contains_key(type_) && !wanted.unknown.contains(type_))
 }
 
 fn is_the_same(condition: &Condition, observed: &Value) -> bool {

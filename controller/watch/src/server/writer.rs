@@ -207,8 +207,13 @@ fn main_patch(job: &Job, wanted: &Wanted) -> Value {
         if !wanted.labels.is_empty() {
             metadata["labels"] = json!(wanted.labels);
         }
-        if !wanted.annotations.is_empty() {
-            metadata["annotations"] = json!(wanted.annotations);
+        let mut annotations = wanted.annotations.clone();
+        // What is not known yet is applied as it is: left out, it would be taken off.
+        let standing = job.observed.iter().flat_map(|o| &o.annotations);
+        let standing = standing.filter(|(key, _)| wanted.unknown.contains(*key));
+        annotations.extend(standing.map(|(key, value)| (key.clone(), value.clone())));
+        if !annotations.is_empty() {
+            metadata["annotations"] = json!(annotations);
         }
     }
     if let Some(spec) = &wanted.spec {
@@ -220,7 +225,7 @@ fn main_patch(job: &Job, wanted: &Wanted) -> Value {
 fn status_patch(job: &Job, wanted: &Wanted, now: Timestamp) -> Value {
     let mut status = wanted.status.clone();
     let now = now.strftime("%Y-%m-%dT%H:%M:%SZ").to_string();
-    let conditions: Vec<Value> = wanted
+    let mut conditions: Vec<Value> = wanted
         .conditions
         .iter()
         .map(|(type_, condition)| {
@@ -238,6 +243,9 @@ fn status_patch(job: &Job, wanted: &Wanted, now: Timestamp) -> Value {
             })
         })
         .collect();
+    let standing = job.observed.iter().flat_map(|o| &o.conditions);
+    let standing = standing.filter(|(type_, _)| wanted.unknown.contains(*type_));
+    conditions.extend(standing.map(|(_, condition)| condition.clone()));
     if !conditions.is_empty() {
         status.insert("conditions".into(), Value::Array(conditions));
     }
