@@ -7,6 +7,8 @@
 use std::ops::Deref;
 use std::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed};
 
+use os::prefetch;
+
 use crate::entry::Direction;
 use crate::sync::{AtomicU64, shared};
 
@@ -50,7 +52,13 @@ impl<B: Deref<Target = [Bucket]>> Index<B> {
     #[inline]
     pub(crate) fn find<T>(&self, hash: u64, accept: impl Fn(Hit) -> Option<T>) -> Option<T> {
         let signature = signature(hash);
-        for bucket in self.places(hash) {
+        let places = self.places(hash);
+        // A new connection is in neither; the second one comes while the first is looked at.
+        let [_, second] = places;
+        if let Some(bucket) = self.buckets.get(second) {
+            prefetch(bucket);
+        }
+        for bucket in places {
             for slot in &self.buckets.get(bucket)?.slots {
                 let slot = slot.load(Acquire);
                 if slot >> 33 != signature || slot as u32 == 0 {

@@ -16,7 +16,7 @@ mod ticks;
 pub use affinity::{allowed_cpus, pin_current_thread, sleep_exactly};
 pub use error::OsError;
 pub use ethtool::disable_offloads;
-pub use memory::{MemoryFile, Part, Region, Shared};
+pub use memory::{MemoryFile, Part, Region, Shared, prefetch};
 pub use netns::in_netns;
 pub use packet_socket::PacketSocket;
 pub use tap::Tap;

@@ -30,6 +30,12 @@ fn bytes_of<T>(what: &str, len: usize) -> Result<usize, OsError> {
         })
 }
 
+/// Asks for the cache line in which `value` begins; a hint.
+#[inline(always)]
+pub fn prefetch<T>(value: &T) {
+    prefetch_line(std::ptr::from_ref(value).cast());
+}
+
 /// Asks for the cache line at `address`; never faults.
 #[inline(always)]
 fn prefetch_line(address: *const u8) {
