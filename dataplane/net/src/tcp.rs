@@ -38,6 +38,7 @@ pub struct TcpInfo {
 
 impl TcpInfo {
     /// Reads a segment's header; none if the packet has no TCP header.
+    #[inline]
     pub fn read(head: &[u8], layout: &Layout) -> Option<Self> {
         if layout.transport != Transport::Tcp {
             return None;

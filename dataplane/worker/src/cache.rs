@@ -20,7 +20,7 @@ use os::Region;
 use tables::Pipeline;
 
 use crate::PortMap;
-use crate::program::{Binding, Code, Program};
+use crate::program::{Asks, Binding, Code, Program};
 use bucket::{Bucket, SLOTS};
 pub(crate) use flows::Bound;
 use flows::{Age, Flows};
@@ -242,6 +242,12 @@ impl FlowCache {
     #[inline]
     pub fn active(&mut self, program: ProgramId) -> Option<&mut Active> {
         self.programs.get(program)
+    }
+
+    /// What is to be asked for each packet of a program.
+    #[inline]
+    pub fn asks(&self, program: ProgramId) -> Option<Asks> {
+        self.programs.asks(program)
     }
 
     /// What is done with the packets of a program.

@@ -21,6 +21,7 @@ use crossbeam_channel::Receiver;
 use net::FlowKey;
 use net::exact::{HashKey, KeyMask};
 use net::parse::Layout;
+use net::tcp::TcpInfo;
 use packet::{Packet, Pool};
 use ports::{BURST, Burst};
 use tables::Pipeline;
@@ -31,7 +32,7 @@ use crate::effects;
 use crate::egress::Egress;
 use crate::execute::{self, Together};
 use crate::facts::Facts;
-use crate::program::ANY_LENGTH;
+use crate::program::{ANY_LENGTH, Asks};
 use crate::shared::Shared;
 use crate::telemetry;
 use crate::tunnel::entropy::entropy;
@@ -262,9 +263,17 @@ impl Worker {
             return;
         }
         for found in lookups.iter().filter_map(Lookup::found) {
-            let code = self.cache.code_of(found.program);
-            if let (Some(code), Some(bound)) = (code, self.cache.bound(found.flow)) {
-                connections::prefetch(&code.checks, bound.conns(), conns);
+            let Some(bound) = self.cache.bound(found.flow) else {
+                continue;
+            };
+            match self.cache.asks(found.program) {
+                Some(Asks::Connection(direction, _)) => conns.prefetch(bound.conn(), direction),
+                Some(Asks::Various) => {
+                    if let Some(code) = self.cache.code_of(found.program) {
+                        connections::prefetch(&code.checks, bound.conns(), conns);
+                    }
+                }
+                _ => {}
             }
         }
     }
@@ -293,7 +302,22 @@ impl Worker {
         let (code, asks) = (active.code, active.asks);
         let lasts = active.min_ttl == 0 || ttl(packet, &facts.layout) >= active.min_ttl;
         let holds = active.epoch == epoch || self.ask(found.program);
-        if !lasts || !holds || (asks && !self.suits(code, found.flow, packet, facts, now)) {
+        let suits = match asks {
+            Asks::Nothing => true,
+            // Not without the rest: a connection must not be told of a packet that walks.
+            _ if !lasts || !holds => false,
+            Asks::Connection(direction, expected) => {
+                let conns = &self.shared.conns;
+                self.cache.bound(found.flow).is_some_and(|bound| {
+                    facts.given = bound.given();
+                    let tcp = TcpInfo::read(packet.head(), &facts.layout);
+                    let (tcp, bytes) = (tcp.as_ref(), packet.len() as u64);
+                    conns.carry(bound.conn(), direction, expected, tcp, bytes, now)
+                })
+            }
+            Asks::Various => self.suits(code, found.flow, packet, facts, now),
+        };
+        if !lasts || !holds || !suits {
             let counters = self.shared.counters(self.index);
             counters.add(Counter::CacheStale, 1);
             return None;

@@ -9,6 +9,7 @@ use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 
 pub(crate) use binding::{Binding, CONNS, Fields, Operands, bind};
+use conntrack::{Direction, Expected};
 pub(crate) use fuse::fuse;
 use net::edit::Rewrite;
 use net::icmp::Embedded;
@@ -355,6 +356,16 @@ pub(crate) struct Code {
     pub in_step: bool,
 }
 
+/// What is to be asked for each packet before a program is run for it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Asks {
+    Nothing,
+    /// Its flow's only connection.
+    Connection(Direction, Expected),
+    /// What the code says.
+    Various,
+}
+
 /// For which packets that come in by the same port a program holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) enum Reach {
@@ -378,13 +389,23 @@ impl Code {
             + size_of_val(&*self.effects)
     }
 
-    /// True if something is to be asked or found out for each packet, besides its time to live.
-    pub fn asks(&self) -> bool {
-        !self.checks.is_empty()
-            || !self.macs.is_empty()
+    /// What is to be asked or found out for each packet, besides its time to live.
+    pub fn asks(&self) -> Asks {
+        let anything_else = !self.macs.is_empty()
             || self.lengths != ANY_LENGTH
-            || self.translates
             || self.encapsulates
+            || (self.translates && self.checks.is_empty());
+        match *self.checks {
+            [] if !anything_else => Asks::Nothing,
+            [
+                Check::Known {
+                    conn: 0,
+                    direction,
+                    expected,
+                },
+            ] if !anything_else => Asks::Connection(direction, expected),
+            _ => Asks::Various,
+        }
     }
 
     /// True if it makes no difference whether packets take all steps one after the other, or each

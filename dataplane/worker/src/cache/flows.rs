@@ -87,6 +87,12 @@ pub(crate) struct Bound<'a> {
 }
 
 impl<'a> Bound<'a> {
+    /// Its first connection, or zero.
+    #[inline]
+    pub fn conn(self) -> ConnRef {
+        self.head.conn
+    }
+
     /// Its connections; zeros after the last.
     #[inline]
     pub fn conns(self) -> &'a [ConnRef] {

@@ -15,7 +15,7 @@ use packet::prefetch;
 use tables::Pipeline;
 
 use crate::PortMap;
-use crate::program::{Code, Deps, Hits, Program};
+use crate::program::{Asks, Code, Deps, Hits, Program};
 
 /// A program's place. It may be reused once the program is gone.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -39,7 +39,7 @@ pub(crate) struct Active {
     /// As the code says: the packet's time to live must be at least this.
     pub min_ttl: u8,
     /// As the code says: something else is to be asked for each packet.
-    pub asks: bool,
+    pub asks: Asks,
 }
 
 impl Active {
@@ -91,6 +91,11 @@ impl Programs {
     #[inline]
     pub fn get(&mut self, id: ProgramId) -> Option<&mut Active> {
         self.active.get_mut(id.0 as usize)
+    }
+
+    #[inline]
+    pub fn asks(&self, id: ProgramId) -> Option<Asks> {
+        Some(self.active.get(id.0 as usize)?.asks)
     }
 
     pub fn code_of(&self, id: ProgramId) -> Option<&Code> {
