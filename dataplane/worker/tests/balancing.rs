@@ -15,6 +15,10 @@ use worker::Config;
 const BACKENDS: u32 = 6;
 
 fn group(rig: &mut Rig, command: GroupCommand, buckets: Vec<(Vec<Action>, u16)>) {
+    numbered(rig, 1, command, buckets);
+}
+
+fn numbered(rig: &mut Rig, id: u32, command: GroupCommand, buckets: Vec<(Vec<Action>, u16)>) {
     let bucket = |(at, (actions, weight)): (usize, (Vec<Action>, u16))| Bucket {
         id: at as u32,
         weight,
@@ -26,7 +30,7 @@ fn group(rig: &mut Rig, command: GroupCommand, buckets: Vec<(Vec<Action>, u16)>)
     let request = GroupMod {
         command,
         kind: GroupType::Select,
-        group: GroupId(1),
+        group: GroupId(id),
         command_bucket_id: 0,
         buckets: buckets.into_iter().enumerate().map(bucket).collect(),
         selection: None,
@@ -99,6 +103,29 @@ fn established_connections_keep_their_backend_when_it_leaves_the_group() {
     hosts.sort_unstable();
     hosts.dedup();
     assert_eq!(hosts, [2, 4, 5, 6]);
+}
+
+#[test]
+fn a_group_that_chooses_among_groups_spreads_as_one_group_would() {
+    let mut rig = Rig::new(BACKENDS);
+    // Two parts of different weight, in proportion to what is in them.
+    numbered(&mut rig, 2, GroupCommand::Add, [2, 3].map(backend).to_vec());
+    numbered(
+        &mut rig,
+        3,
+        GroupCommand::Add,
+        [4, 5, 6].map(backend).to_vec(),
+    );
+    service(&mut rig, &[2]);
+    let parts = [(actions("group:2"), 2), (actions("group:3"), 3)];
+    group(&mut rig, GroupCommand::Modify, parts.to_vec());
+    let mut shares: BTreeMap<u32, usize> = BTreeMap::new();
+    for host in reached(&mut rig, 1000..2000).into_values() {
+        *shares.entry(host).or_default() += 1;
+    }
+    // 200 each; by chance alone, one in a thousand would be off by 40.
+    let fair = |share: &usize| (150..250).contains(share);
+    assert!(shares.len() == 5 && shares.values().all(fair), "{shares:?}");
 }
 
 #[test]
