@@ -87,22 +87,23 @@ fn before(add: &mut impl FnMut(Flow)) {
 
 fn after(add: &mut impl FnMut(Flow)) {
     let flow = |priority, intent| Flow::new(Table::PolicyCommit, priority, intent);
-    add(flow(
-        300,
-        "A connection that was let through once and is not any more: dropped, and its answers too.",
-    )
-    .is(&DENIED, 1)
-    .ct_state(TRK | EST, INV)
-    .is(&CT_ALLOWED, 1)
-    .is(&CT_STOPPED, 0)
-    .act(Action::Ct(Ct {
-        commit: true,
-        force: false,
-        zone: CtZone::Number(ZONE_PODS.number),
-        table: None,
-        alg: 0,
-        actions: vec![remember(1)],
-    })));
+    for ethertype in [IPV4, IPV6] {
+        let intent = "A connection that was let through once and is not any more: dropped, and its answers too.";
+        add(flow(300, intent)
+            .ether(ethertype)
+            .is(&DENIED, 1)
+            .ct_state(TRK | EST, INV)
+            .is(&CT_ALLOWED, 1)
+            .is(&CT_STOPPED, 0)
+            .act(Action::Ct(Ct {
+                commit: true,
+                force: false,
+                zone: CtZone::Number(ZONE_PODS.number),
+                table: None,
+                alg: 0,
+                actions: vec![remember(1)],
+            })));
+    }
     add(flow(290, "A policy denies it: dropped.").is(&DENIED, 1));
     add(flow(
         200,
