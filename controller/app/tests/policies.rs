@@ -561,3 +561,45 @@ fn what_is_not_understood_fails_closed_for_its_rule_only_and_is_told() {
     let to = toward(&bed, "green/far", client.ip, 9);
     assert_eq!(sent(&mut bed, "green/far", &packet(6, far, to, false)), []);
 }
+
+#[test]
+fn a_pods_own_node_reaches_it_and_is_reached_whatever_network_policies_say() {
+    let nothing = network_policy(
+        "red/nothing",
+        json!({"podSelector": {}, "policyTypes": ["Ingress", "Egress"]}),
+    );
+    let mut bed = Bed::new(&with(bank(), &[nothing]));
+    let web = end(&bed, "red/web", 8080);
+    let node = |number: u8, port| End {
+        mac: [0x0a, 0x5c, 172, 30, 0, number],
+        ip: IpAddr::from([172, 30, 0, number]),
+        port,
+    };
+    let router = flows::feature::host::ROUTER_MAC.0;
+    let to_web = End { mac: router, ..web };
+    let mut from_node = |number: u8, frame: &[u8]| -> Vec<Receiver> {
+        let got = bed.send_from_node(usize::from(number) - 1, frame);
+        got.into_iter().map(|(receiver, _)| receiver).collect()
+    };
+    let probe = packet(6, node(1, 700), to_web, false);
+    assert_eq!(from_node(1, &probe), pod("red/web"), "its own node");
+    let other = packet(6, node(2, 700), to_web, false);
+    assert_eq!(from_node(2, &other), [], "another node");
+    // Through its own node, but from elsewhere.
+    let outside = End {
+        ip: "192.0.2.7".parse().unwrap(),
+        ..node(1, 700)
+    };
+    assert_eq!(from_node(1, &packet(6, outside, to_web, false)), []);
+
+    let answer = toward(&bed, "red/web", node(1, 0).ip, 700);
+    let frame = packet(6, web, answer, true);
+    let kernel = [Receiver::Node("node1".into())];
+    assert_eq!(sent(&mut bed, "red/web", &frame), kernel);
+    let of_node = toward(&bed, "red/web", node(1, 0).ip, 10250);
+    let frame = packet(6, End { port: 701, ..web }, of_node, false);
+    assert_eq!(sent(&mut bed, "red/web", &frame), kernel);
+    let of_other = toward(&bed, "red/web", node(2, 0).ip, 10250);
+    let frame = packet(6, End { port: 701, ..web }, of_other, false);
+    assert_eq!(sent(&mut bed, "red/web", &frame), []);
+}

@@ -22,6 +22,7 @@ use worker::{Config, Shared, TunnelPort, Worker, Workers};
 const SECOND: u64 = 1_000_000_000;
 const UPLINK: &str = "uplink0";
 const TUNNEL: &str = "geneve0";
+const HOST: &str = "sluice0";
 
 /// A machine on the VLAN that is no pod.
 pub const OUTSIDE: [u8; 6] = [0x02, 0xee, 0, 0, 0, 1];
@@ -31,6 +32,8 @@ pub const OUTSIDE: [u8; 6] = [0x02, 0xee, 0, 0, 0, 1];
 pub enum Receiver {
     /// `namespace/name`
     Pod(String),
+    /// The kernel of the node of that name.
+    Node(String),
     Outside,
 }
 
@@ -120,6 +123,12 @@ impl Bed {
         self.carry()
     }
 
+    /// The kernel of a node sends.
+    pub fn send_from_node(&mut self, node: usize, frame: &[u8]) -> Vec<(Receiver, Vec<u8>)> {
+        self.nodes[node].inject(HOST, frame);
+        self.carry()
+    }
+
     /// The machine outside sends to every node's uplink, as a VLAN would flood it.
     pub fn send_from_outside(&mut self, vlan: u16, frame: &[u8]) -> Vec<(Receiver, Vec<u8>)> {
         let mut tagged = frame[..12].to_vec();
@@ -158,6 +167,8 @@ impl Bed {
                             }
                         } else if let Some(pod) = names.get(&(node.name.clone(), port.clone())) {
                             got.push((Receiver::Pod(pod.clone()), frame));
+                        } else if port == HOST {
+                            got.push((Receiver::Node(node.name.clone()), frame));
                         }
                     }
                 }
@@ -234,6 +245,7 @@ impl Node {
         };
         node.workers.add_tunnel(&tunnel, 0).unwrap();
         node.ports.insert(TUNNEL.into(), PortNo(2));
+        node.add_port(HOST);
         let vtep = format!("172.30.0.{number}/24,port={UPLINK},mac=02:00:ac:1e:00:{number:02x}");
         node.workers.set_vteps(vec![vtep.parse().unwrap()]);
         node.poll();

@@ -5,17 +5,19 @@ use openflow::action::{Ct, CtZone};
 use openflow::{Action, Field, SubField};
 
 use crate::fields::{
-    CT_ALLOWED, CT_STOPPED, DENIED, L4_PORT, L4_PROTOCOL, POLICY_SET, ZONE_PODS, l4_protocol,
+    CT_ALLOWED, CT_STOPPED, DENIED, L4_PORT, L4_PROTOCOL, OUTER, POLICY_SET, ZONE_PODS, l4_protocol,
 };
 use crate::flow::{Flow, FlowSet, IPV4, IPV6, ct};
 use crate::origin::{Feature, Origin};
 use crate::tables::Table;
+use crate::view::View;
 
 use cluster::desired::Protocol;
 
 const ANSWER: u16 = 400;
 const STOPPED: u16 = 390;
 const NEIGHBOUR: u16 = 350;
+const OWN_NODE: u16 = 300;
 const PORTS: u16 = 100;
 const REST: u16 = 50;
 
@@ -23,9 +25,20 @@ const REST: u16 = 50;
 const DISCOVERY: std::ops::RangeInclusive<u8> = 133..=137;
 
 /// Flows of [`Table::PolicyEgress`] and [`Table::PolicyCommit`].
-pub(super) fn flows(set: &mut FlowSet) {
+pub(super) fn flows(view: &View<'_>, set: &mut FlowSet) {
     before(&mut |flow| set.add(&Origin::table(Feature::Policy, Table::PolicyEgress), flow));
     after(&mut |flow| set.add(&Origin::table(Feature::Policy, Table::PolicyCommit), flow));
+    if let Some(port) = view.host_port {
+        let intent =
+            "What a pod's own node sends it always passes (NetworkPolicy; probes, for instance).";
+        set.add(
+            &Origin::table(Feature::Policy, Table::IngressSet),
+            Flow::new(Table::IngressSet, OWN_NODE, intent)
+                .when(Field::InPort, port.0)
+                .is(&OUTER, 0)
+                .goto(Table::PolicyCommit),
+        );
+    }
 }
 
 fn before(add: &mut impl FnMut(Flow)) {

@@ -24,7 +24,7 @@ pub fn flows(view: &View<'_>, set: &mut FlowSet) {
     if !view.state.policies.active || view.local_pods().next().is_none() {
         return;
     }
-    gate::flows(set);
+    gate::flows(view, set);
     for direction in [&EGRESS, &INGRESS] {
         let sets = peers::flows(view, direction, set);
         for (number, policies) in sets {
