@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use cluster::writes::{Picture, ip_object, notices};
+use cluster::writes::{Picture, ip_object, notices, waiting_to_drain};
 use cluster::{Changes, DesiredState, Kind, NamespacedName, ObjectRef, Problem};
 use watch::Writer;
 
@@ -47,7 +47,21 @@ impl Writing {
         }
     }
 
-    fn stand(&self, picture: &Picture<'_>, objects: BTreeSet<ObjectRef>) {
+    fn stand(&self, picture: &Picture<'_>, mut objects: BTreeSet<ObjectRef>) {
+        let namespaces: BTreeMap<String, NamespacedName> = objects
+            .iter()
+            .filter(|object| object.kind == Kind::Service)
+            .filter_map(|object| {
+                let namespace = object.namespace.clone()?;
+                Some((
+                    namespace.clone(),
+                    NamespacedName::new(namespace, &object.name),
+                ))
+            })
+            .collect();
+        for service in namespaces.values() {
+            objects.extend(waiting_to_drain(picture, service));
+        }
         for object in objects {
             if object.kind == Kind::Pod {
                 let namespace = object.namespace.as_deref().unwrap_or_default();

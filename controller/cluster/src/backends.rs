@@ -11,7 +11,9 @@
 
 mod weights;
 
+use std::collections::BTreeSet;
 use std::fmt;
+use std::net::IpAddr;
 
 use crate::addr::Family;
 use crate::desired::{
@@ -158,6 +160,68 @@ pub fn depends_on_place(service: &Service) -> bool {
             CellRules::Ignored => false,
             rules => *rules != CellRules::default() || endpoints().any(|e| e.cell.is_some()),
         }
+}
+
+/// True if one of the addresses is an endpoint of the Service, in whatever condition.
+pub fn lists(service: &Service, addresses: &[IpAddr]) -> bool {
+    let mut endpoints = service.ports.iter().flat_map(|port| &port.endpoints);
+    endpoints.any(|e| addresses.contains(&e.ip))
+}
+
+/// True if a client somewhere may get a connection to one of the addresses by this Service. Clients
+/// that would be told apart are thought of, whether there are any or not.
+pub fn may_get_connections(service: &Service, addresses: &[IpAddr]) -> bool {
+    let own = |e: &&Endpoint| addresses.contains(&e.ip) && (e.ready || is_draining(e));
+    service.ports.iter().any(|port| {
+        port.endpoints
+            .iter()
+            .filter(own)
+            .any(|endpoint| endpoint.ready || clients_get(service, port, endpoint))
+    })
+}
+
+/// True if a draining endpoint is chosen for a client somewhere.
+fn clients_get(service: &Service, port: &ServicePort, endpoint: &Endpoint) -> bool {
+    let mut zones: BTreeSet<Option<&str>> = BTreeSet::from([None]);
+    let mut cells: BTreeSet<Option<&str>> = BTreeSet::from([None, Some("")]);
+    if depends_on_place(service) {
+        for e in &port.endpoints {
+            zones.extend(e.for_zones.iter().map(|zone| Some(zone.as_str())));
+            zones.insert(e.zone.as_deref());
+            cells.insert(e.cell.as_deref());
+        }
+        if let CellRules::Then { by_cell, .. } = &service.routing.cells {
+            cells.extend(by_cell.keys().map(|cell| Some(cell.as_str())));
+        }
+    }
+    let hinted = endpoint.for_nodes.iter().map(String::as_str);
+    let nodes: BTreeSet<&str> = endpoint
+        .node
+        .as_deref()
+        .into_iter()
+        .chain(hinted)
+        .chain([""])
+        .collect();
+    let family = Family::of(endpoint.ip);
+    let gets = |client: &Client<'_>| {
+        [Scope::Internal, Scope::External].into_iter().any(|scope| {
+            let choice = choose(service, port, family, scope, client);
+            choice
+                .backends()
+                .any(|(used, _)| std::ptr::eq(used, endpoint))
+        })
+    };
+    nodes.iter().any(|node| {
+        zones.iter().any(|zone| {
+            cells.iter().any(|cell| {
+                gets(&Client {
+                    node,
+                    zone: *zone,
+                    cell: *cell,
+                })
+            })
+        })
+    })
 }
 
 /// True if the endpoint still answers while it goes away.

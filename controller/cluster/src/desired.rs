@@ -387,7 +387,7 @@ pub struct Service {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Routing {
     /// Connections of one client address go to one endpoint until it has made none for so long
-    /// (`sessionAffinityConfig.clientIP.timeoutSeconds`), seconds, 1..=86400; `None`: no affinity.
+    /// (`sessionAffinityConfig.clientIP.timeoutSeconds`), seconds, 1..=65535; `None`: no affinity.
     pub affinity: Option<u32>,
     /// From inside the cluster only to endpoints on the client's node (`internalTrafficPolicy: Local`).
     pub internal_local: bool,

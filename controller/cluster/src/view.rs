@@ -121,6 +121,8 @@ pub struct Pod {
     pub finished: bool,
     /// `status.conditions[type=Ready]`; `None` where the manifest has no status.
     pub ready: Option<bool>,
+    /// `spec.readinessGates` names `sluice.io/drained`.
+    pub drain_gate: bool,
     /// `spec.containers[*].ports[*]`
     pub ports: Vec<ContainerPort>,
 }

@@ -11,6 +11,9 @@ use crate::view::Service;
 /// Most seconds of session affinity (the API server's own limit).
 const LONGEST_AFFINITY: i64 = 86_400;
 
+/// Most seconds that a learnt flow lives without being used (OpenFlow 1.3.5, 7.3.4.1: 16 bits).
+const LONGEST_KEPT: i64 = 65_535;
+
 /// Reads it; the canary's Service is found elsewhere.
 pub(super) fn read(object: &ObjectRef, service: &Service, problems: &mut Vec<Problem>) -> Routing {
     let mut reader = Reader {
@@ -64,7 +67,16 @@ impl<'a> Reader<'a> {
             );
             return Some(10_800);
         }
-        u32::try_from(seconds).ok()
+        if seconds > LONGEST_KEPT {
+            self.ignored(
+                "spec.sessionAffinityConfig.clientIP.timeoutSeconds",
+                format!(
+                    "{seconds} is longer than a switch remembers a client; {LONGEST_KEPT} is used"
+                ),
+                "ask for less",
+            );
+        }
+        u32::try_from(seconds.min(LONGEST_KEPT)).ok()
     }
 
     fn distribution(&mut self, weighted: bool) -> Distribution {

@@ -6,6 +6,7 @@
 //! status last changed, which only who writes it knows.
 
 mod conditions;
+mod drained;
 mod ip;
 mod notices;
 mod pod;
@@ -25,6 +26,7 @@ use crate::state::State;
 use crate::view::ClusterView;
 
 pub use conditions::is_our_condition;
+pub use drained::{DRAINED, waiting_to_drain};
 pub use ip::ip_object;
 pub use notices::{Notice, notices};
 pub use pod::interface;
@@ -88,6 +90,9 @@ impl Picture<'_> {
             _ => Wanted::default(),
         };
         conditions::add(self, object, &mut wanted);
+        if object.kind == Kind::Pod {
+            drained::add(self, &full_name(object), &mut wanted);
+        }
         Some(wanted)
     }
 

@@ -20,11 +20,12 @@ const NIC_TYPE: &str = "veth-pair";
 /// What shall stand on a Pod; a pod that has nothing to do with us is left as it is.
 pub(super) fn wanted(picture: &Picture<'_>, name: &NamespacedName) -> Option<Wanted> {
     let pod = picture.view.pods.get(name)?;
-    if pod.host_network || pod.finished {
+    // A gate that nobody opens would hold even a pod back that is not ours.
+    if pod.finished || pod.host_network && !pod.drain_gate {
         return None;
     }
     let annotations = match picture.state.allocation(name) {
-        Some(held) => annotations(
+        Some(held) if !pod.host_network => annotations(
             held,
             picture.desired.subnets.get(&held.subnet),
             // Its way is known; its port opens when its flows stand.
@@ -32,7 +33,7 @@ pub(super) fn wanted(picture: &Picture<'_>, name: &NamespacedName) -> Option<Wan
                 .as_ref()
                 .is_some_and(|node| picture.desired.nodes.contains_key(node)),
         ),
-        None => BTreeMap::new(),
+        _ => BTreeMap::new(),
     };
     Some(Wanted {
         annotations,

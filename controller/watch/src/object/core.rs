@@ -7,6 +7,7 @@ use cluster::view::{
     ContainerPort, EndpointSlice, LabelSelector, Meta, Namespace, Node, Operator, Owner, Pod,
     Requirement, Service, ServicePort, SliceEndpoint, SlicePort, StatefulSet, TargetPort,
 };
+use cluster::writes::DRAINED;
 use cluster::{ObjectRef, Problem};
 use k8s_openapi::api::apps::v1 as apps;
 use k8s_openapi::api::core::v1 as api;
@@ -98,6 +99,11 @@ pub(super) fn pod(
         host_network,
         finished: matches!(status.phase.as_deref(), Some("Succeeded" | "Failed")),
         ready: ready(&status),
+        drain_gate: spec
+            .readiness_gates
+            .iter()
+            .flatten()
+            .any(|gate| gate.condition_type == DRAINED),
         ports,
     })
 }
