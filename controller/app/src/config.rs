@@ -6,13 +6,15 @@ use std::path::{Path, PathBuf};
 use clap::Parser;
 use serde::Deserialize;
 use session::{Target, TlsFiles};
-use watch::SourceSpec;
+use watch::{LeaseName, SourceSpec};
 
 /// What the program runs with.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Config {
     pub source: SourceSpec,
     pub kubeconfig: Option<PathBuf>,
+    /// Where replicas elect their leader.
+    pub lease: Option<LeaseName>,
     pub listen: Vec<Target>,
     pub tls: Option<TlsFiles>,
     pub metrics: Option<SocketAddr>,
@@ -43,6 +45,10 @@ struct Values {
     /// How to reach the API server; left out, by the service account of the pod this runs in
     #[arg(long, value_name = "FILE")]
     kubeconfig: Option<PathBuf>,
+    /// Lease by which replicas elect who leads, or none for a single controller [default:
+    /// kube-system/sluice-controller]
+    #[arg(long, value_name = "NAMESPACE/NAME")]
+    lease: Option<String>,
     /// Where switches connect; repeatable [default: ptcp:6653:127.0.0.1]
     #[arg(long, value_name = "TARGET")]
     #[serde(default, deserialize_with = "one_or_many")]
@@ -118,6 +124,7 @@ impl Flags {
                     .into(),
             ));
         }
+        let lease = lease(given.lease.or(file.lease), &source)?;
         let mut listen = if given.listen.is_empty() {
             file.listen
         } else {
@@ -152,6 +159,7 @@ impl Flags {
         Ok(Config {
             source,
             kubeconfig,
+            lease,
             listen,
             tls: tls.map_err(UsageError)?,
             metrics,
@@ -190,6 +198,33 @@ fn mtu(flag: &str, value: u16) -> Result<u16, UsageError> {
         Err(UsageError(format!(
             "--{flag} {value}: give 68 to 9900 bytes"
         )))
+    }
+}
+
+/// Only those who read from an API server elect anybody.
+fn lease(given: Option<String>, source: &SourceSpec) -> Result<Option<LeaseName>, UsageError> {
+    let kube = *source == SourceSpec::Kube;
+    let text = match given {
+        Some(text) if text == "none" => return Ok(None),
+        Some(text) if !kube => {
+            return Err(UsageError(format!(
+                "--lease {text} is for --source kube; leave it out, or read from the API server"
+            )));
+        }
+        Some(text) => text,
+        None if kube => "kube-system/sluice-controller".into(),
+        None => return Ok(None),
+    };
+    match text.split_once('/') {
+        Some((namespace, name)) if !namespace.is_empty() && !name.is_empty() => {
+            Ok(Some(LeaseName {
+                namespace: namespace.into(),
+                name: name.into(),
+            }))
+        }
+        _ => Err(UsageError(format!(
+            "--lease {text}: write it like kube-system/sluice-controller, or none"
+        ))),
     }
 }
 
@@ -285,6 +320,14 @@ mod tests {
             (
                 vec!["--source", "dir:/a", "--ca-cert", "x"],
                 "give --private-key and --certificate too",
+            ),
+            (
+                vec!["--source", "dir:/a", "--lease", "a/b"],
+                "--lease a/b is for --source kube",
+            ),
+            (
+                vec!["--source", "kube", "--lease", "a"],
+                "kube-system/sluice-controller",
             ),
             (
                 vec!["--source", "dir:/a", "--metrics", "9652"],

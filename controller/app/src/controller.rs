@@ -9,13 +9,14 @@ use anyhow::Context as _;
 use cluster::writes::{Picture, Reach};
 use cluster::{Changes, ClusterView, DesiredState, State};
 use session::{Event, Intent, Listener, Registry, Timing, Tls};
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
 
 use crate::config::Config;
 use crate::intent::Live;
 use crate::keeper::Keeper;
+use crate::leadership::Leadership;
 use crate::metrics::{self, Metrics};
 use crate::podsocket::PodSocket;
 use crate::problems::Problems;
@@ -27,14 +28,8 @@ const DISK_RETRY: Duration = Duration::from_secs(2);
 
 /// Runs until SIGTERM or SIGINT.
 pub async fn run(config: Config) -> anyhow::Result<()> {
-    let opened = config.source.open(config.kubeconfig.as_deref()).await?;
-    let (keeper, state) = match &opened.writer {
-        Some(_) => (Keeper::Objects { read: false }, State::default()),
-        None => {
-            let (store, state) = Store::open(&config.state)?;
-            (Keeper::Disk(store), state)
-        }
-    };
+    let mut stop = stopped_by_signals()?;
+    let origin = config.source.find(config.kubeconfig.as_deref()).await?;
     let pods = PodSocket::bind(&config.socket)?;
     let tls = config.tls.clone().map(Tls::load).transpose()?;
     let mut listeners = Vec::new();
@@ -53,8 +48,13 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
 
     let (intents, intents_seen) = watch::channel(None);
     let (states, states_seen) = watch::channel(None);
-    let (events, events_seen) = mpsc::unbounded_channel();
-    let (_roles, roles_seen) = watch::channel(session::Role::Alone);
+    let (events, mut events_seen) = mpsc::unbounded_channel();
+    let elects = origin.connection().zip(config.lease.clone());
+    let first = match &elects {
+        Some(_) => session::Role::Slave(0),
+        None => session::Role::Alone,
+    };
+    let (roles, roles_seen) = watch::channel(first);
     let registry = Registry::default();
     let context = session::Context {
         intents: intents_seen,
@@ -69,39 +69,172 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
         tasks.spawn(session::listen(listener, context.clone()));
     }
     tasks.spawn(pods.serve(states_seen));
-    let writing = opened.writer.map(|writer| {
-        let writes = writer.clone();
-        tasks.spawn(async move { writes.run().await });
-        Writing::new(writer)
-    });
+    let leadership = elects
+        .map(|(connection, lease)| Leadership::seek(connection, lease, roles.clone()))
+        .map(Arc::new);
 
-    let mut controller = Controller {
-        config,
-        keeper,
-        writing,
-        view: Weak::new(),
-        reach: Reach::default(),
-        reached: Changes::none(),
-        pictures: 0,
-        state,
-        live: Arc::default(),
-        intents,
-        states,
-        registry,
-        metrics,
-        problems: Problems::default(),
-        unsaved: None,
-        complete: false,
-        applied: BTreeMap::new(),
+    let mut beat = Beat::new();
+    let ended = loop {
+        let election = match &leadership {
+            None => None,
+            Some(leadership) => {
+                let waited = stand_by(leadership, &mut stop, &mut beat, &mut events_seen).await;
+                let Some(election) = waited else {
+                    break Ok(());
+                };
+                Some(election)
+            }
+        };
+        // Whoever leads begins with what there is now, as after a start.
+        let opened = match origin.open() {
+            Ok(opened) => opened,
+            Err(error) => break Err(error.into()),
+        };
+        let (keeper, state) = match &opened.writer {
+            Some(_) => (Keeper::Objects { read: false }, State::default()),
+            None => match Store::open(&config.state) {
+                Ok((store, state)) => (Keeper::Disk(store), state),
+                Err(error) => break Err(error),
+            },
+        };
+        let mut writes = tokio::task::JoinSet::new();
+        let writing = opened.writer.map(|writer| {
+            let writer_task = writer.clone();
+            match &leadership {
+                Some(leadership) => {
+                    writes.spawn(Leadership::write(leadership.standing(), writer_task))
+                }
+                None => writes.spawn(async move { writer_task.run().await }),
+            };
+            Writing::new(writer)
+        });
+        let mut controller = Controller {
+            config: config.clone(),
+            leadership: leadership.clone(),
+            keeper,
+            writing,
+            view: Weak::new(),
+            reach: Reach::default(),
+            reached: Changes::none(),
+            pictures: 0,
+            state,
+            live: Arc::default(),
+            intents: intents.clone(),
+            states: states.clone(),
+            registry: registry.clone(),
+            metrics: metrics.clone(),
+            problems: Problems::default(),
+            unsaved: None,
+            complete: false,
+            applied: BTreeMap::new(),
+        };
+        let lost = async {
+            match leadership.as_ref().zip(election) {
+                Some((leadership, election)) => leadership.lost(election).await,
+                None => std::future::pending().await,
+            }
+        };
+        let stopped = tokio::select! {
+            () = controller.run(opened.source, &mut events_seen, &mut beat) => true,
+            () = stop.signalled() => true,
+            () = lost => false,
+        };
+        writes.shutdown().await;
+        if stopped {
+            break Ok(());
+        }
+        tracing::warn!("another controller leads; this one stands by");
+        intents.send_replace(None);
+        states.send_replace(None);
     };
-    let ended = controller.run(opened.source, events_seen).await;
+    tell_systemd(sd_notify::NotifyState::Stopping);
+    tracing::info!("stopping; switches go on forwarding by the flows they have");
     // Switches keep forwarding by what they have; sockets are removed when their tasks end.
     tasks.shutdown().await;
+    drop((intents, states));
+    if let Some(leadership) = leadership.and_then(Arc::into_inner) {
+        leadership.resign().await;
+    }
     ended
+}
+
+/// Waits until we lead; none if we are to stop.
+async fn stand_by(
+    leadership: &Leadership,
+    stop: &mut Stop,
+    beat: &mut Beat,
+    events: &mut mpsc::UnboundedReceiver<Event>,
+) -> Option<u64> {
+    tell_systemd(sd_notify::NotifyState::Ready);
+    loop {
+        tokio::select! {
+            election = leadership.won() => {
+                tracing::info!("this controller leads, by election {election}");
+                return Some(election);
+            }
+            Some(event) = events.recv() => match event {
+                Event::Connected { node, datapath, peer } => tracing::info!(
+                    "Node {node}: switch {datapath:#018x} connected from {peer}; another \
+                     controller is to be its master"
+                ),
+                Event::Disconnected { node, why } => tracing::info!("Node {node}: {why}"),
+                _ => {}
+            },
+            () = beat.due() => {}
+            () = stop.signalled() => return None,
+        }
+    }
+}
+
+/// Signals that end us.
+struct Stop {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+fn stopped_by_signals() -> anyhow::Result<Stop> {
+    Ok(Stop {
+        terminate: signal(SignalKind::terminate())?,
+        interrupt: signal(SignalKind::interrupt())?,
+    })
+}
+
+impl Stop {
+    async fn signalled(&mut self) {
+        tokio::select! {
+            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
+        }
+    }
+}
+
+/// Tells the service manager that we are alive.
+struct Beat {
+    watched: bool,
+    interval: tokio::time::Interval,
+}
+
+impl Beat {
+    fn new() -> Self {
+        // Half the period the service manager allows, so that one late beat does not kill us.
+        let period = sd_notify::watchdog_enabled().map(|period| period / 2);
+        Beat {
+            watched: period.is_some(),
+            interval: tokio::time::interval(period.unwrap_or(Duration::from_secs(3600))),
+        }
+    }
+
+    async fn due(&mut self) {
+        self.interval.tick().await;
+        if self.watched {
+            tell_systemd(sd_notify::NotifyState::Watchdog);
+        }
+    }
 }
 
 struct Controller {
     config: Config,
+    leadership: Option<Arc<Leadership>>,
     keeper: Keeper,
     /// Where the source can be written to.
     writing: Option<Writing>,
@@ -133,13 +266,9 @@ impl Controller {
     async fn run(
         &mut self,
         mut source: Box<dyn Source>,
-        mut events: mpsc::UnboundedReceiver<Event>,
-    ) -> anyhow::Result<()> {
-        let mut terminate = signal(SignalKind::terminate())?;
-        let mut interrupt = signal(SignalKind::interrupt())?;
-        // Half the period the service manager allows, so that one late beat does not kill us.
-        let watchdog = sd_notify::watchdog_enabled().map(|period| period / 2);
-        let mut beat = tokio::time::interval(watchdog.unwrap_or(Duration::from_secs(3600)));
+        events: &mut mpsc::UnboundedReceiver<Event>,
+        beat: &mut Beat,
+    ) {
         let mut ready = false;
         loop {
             let retry = self.unsaved.as_ref().map(|(_, at)| *at);
@@ -157,20 +286,11 @@ impl Controller {
                     }
                 }
                 Some(event) = events.recv() => self.hear(event),
-                _ = beat.tick() => {
-                    if watchdog.is_some() {
-                        tell_systemd(sd_notify::NotifyState::Watchdog);
-                    }
-                }
-                _ = terminate.recv() => break,
-                _ = interrupt.recv() => break,
+                () = beat.due() => {}
             }
             self.metrics.problems(self.problems.count());
             self.metrics.connected(self.registry.nodes().len());
         }
-        tell_systemd(sd_notify::NotifyState::Stopping);
-        tracing::info!("stopping; switches go on forwarding by the flows they have");
-        Ok(())
     }
 
     /// A new picture of the cluster: the desired state, kept first, then told to everybody.
@@ -313,10 +433,15 @@ impl Controller {
                     self.write_reached(reached);
                 }
             }
-            Event::Outranked { node, generation } => tracing::warn!(
-                "Node {node}: another controller, of election {generation}, is its master; it is \
-                 left to that one"
-            ),
+            Event::Outranked { node, generation } => {
+                tracing::warn!(
+                    "Node {node}: its switch has had a master of election {generation}, which is \
+                     later than ours; it is left as it is until we are elected later"
+                );
+                if let Some(leadership) = &self.leadership {
+                    leadership.outranked(generation);
+                }
+            }
             Event::Applied(applied) => {
                 self.metrics.applied(&applied);
                 let rejected = applied.rejected.iter();

@@ -5,6 +5,7 @@ mod config;
 mod controller;
 mod intent;
 mod keeper;
+mod leadership;
 mod metrics;
 mod podsocket;
 mod problems;

@@ -5,11 +5,13 @@
 //! stays in force until it is mended or deleted.
 
 mod folder;
+mod lease;
 mod object;
 mod server;
 mod source;
 
 pub use cluster::Changes;
 pub use folder::{Folder, OpenError};
+pub use lease::{Elected, Elector, LeaseName, Standing, Terms};
 pub use server::{ConnectError, Connection, Server, Timing, Writer};
-pub use source::{Opened, ParseSourceError, Snapshot, Source, SourceProblem, SourceSpec};
+pub use source::{Opened, Origin, ParseSourceError, Snapshot, Source, SourceProblem, SourceSpec};

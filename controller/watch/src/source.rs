@@ -50,30 +50,55 @@ pub struct Opened {
     pub source: Box<dyn Source>,
     /// A folder is not written to.
     pub writer: Option<Writer>,
-    /// The way to the API server, where there is one.
-    pub connection: Option<Connection>,
+}
+
+/// A source that can be opened, again and again.
+#[derive(Clone, Debug)]
+pub enum Origin {
+    /// A folder of manifests.
+    Dir(PathBuf),
+    /// An API server.
+    Kube(Connection),
 }
 
 impl SourceSpec {
-    /// Begins to watch the source. An API server is found by the kubeconfig, or else by the
+    /// Finds the way to the source. An API server is found by the kubeconfig, or else by the
     /// service account of the pod we are in; it need not answer yet.
     ///
     /// # Errors
-    /// There is no such folder, or no way to an API server.
-    pub async fn open(&self, kubeconfig: Option<&Path>) -> Result<Opened, OpenError> {
+    /// There is no way to an API server.
+    pub async fn find(&self, kubeconfig: Option<&Path>) -> Result<Origin, OpenError> {
+        Ok(match self {
+            SourceSpec::Dir(path) => Origin::Dir(path.clone()),
+            SourceSpec::Kube => Origin::Kube(Connection::open(kubeconfig).await?),
+        })
+    }
+}
+
+impl Origin {
+    /// The way to the API server, where there is one.
+    pub fn connection(&self) -> Option<&Connection> {
         match self {
-            SourceSpec::Dir(path) => Ok(Opened {
+            Origin::Dir(_) => None,
+            Origin::Kube(connection) => Some(connection),
+        }
+    }
+
+    /// Begins to watch the source.
+    ///
+    /// # Errors
+    /// There is no such folder.
+    pub fn open(&self) -> Result<Opened, OpenError> {
+        match self {
+            Origin::Dir(path) => Ok(Opened {
                 source: Box::new(Folder::open(path)?),
                 writer: None,
-                connection: None,
             }),
-            SourceSpec::Kube => {
-                let connection = Connection::open(kubeconfig).await?;
-                let server = Server::watch(&connection, Timing::default());
+            Origin::Kube(connection) => {
+                let server = Server::watch(connection, Timing::default());
                 Ok(Opened {
-                    writer: Some(server.writer(&connection)),
+                    writer: Some(server.writer(connection)),
                     source: Box::new(server),
-                    connection: Some(connection),
                 })
             }
         }

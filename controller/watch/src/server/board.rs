@@ -168,6 +168,21 @@ impl Board {
         self.0.due.notify_one();
     }
 
+    /// Whoever was writing does so no more: what was under way is due again, unless it has arrived.
+    pub(super) fn begin_anew(&self) {
+        let mut books = self.books();
+        let under_way = books.pace.iter_mut().filter(|(_, pace)| pace.writing);
+        let objects: Vec<ObjectRef> = under_way
+            .map(|(object, pace)| {
+                pace.writing = false;
+                object.clone()
+            })
+            .collect();
+        for object in objects {
+            self.review(&mut books, &object);
+        }
+    }
+
     /// The next object to write, which is noted as being written.
     pub(super) fn take(&self) -> Option<Job> {
         let mut books = self.books();

@@ -23,6 +23,7 @@ use tokio::time::{Instant, timeout_at};
 use crate::object;
 use crate::source::{Snapshot, Source, SourceProblem};
 use board::Board;
+pub(crate) use connection::RequestError;
 pub use connection::{ConnectError, Connection};
 use reflector::{Item, Reflector, Told, What};
 pub use writer::Writer;

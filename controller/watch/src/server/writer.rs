@@ -74,6 +74,7 @@ impl Writer {
     }
 
     async fn write(&self) {
+        self.board.begin_anew();
         let mut under_way = JoinSet::new();
         let mut told = Told::default();
         loop {
