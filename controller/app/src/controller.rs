@@ -74,13 +74,13 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
         .map(Arc::new);
 
     let mut beat = Beat::new();
-    let ended = loop {
+    loop {
         let election = match &leadership {
             None => None,
             Some(leadership) => {
                 let waited = stand_by(leadership, &mut stop, &mut beat, &mut events_seen).await;
                 let Some(election) = waited else {
-                    break Ok(());
+                    break;
                 };
                 Some(election)
             }
@@ -88,13 +88,13 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
         // Whoever leads begins with what there is now, as after a start.
         let opened = match origin.open() {
             Ok(opened) => opened,
-            Err(error) => break Err(error.into()),
+            Err(error) => return Err(error.into()),
         };
         let (keeper, state) = match &opened.writer {
             Some(_) => (Keeper::Objects { read: false }, State::default()),
             None => match Store::open(&config.state) {
                 Ok((store, state)) => (Keeper::Disk(store), state),
-                Err(error) => break Err(error),
+                Err(error) => return Err(error),
             },
         };
         let mut writes = tokio::task::JoinSet::new();
@@ -141,12 +141,12 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
         };
         writes.shutdown().await;
         if stopped {
-            break Ok(());
+            break;
         }
         tracing::warn!("another controller leads; this one stands by");
         intents.send_replace(None);
         states.send_replace(None);
-    };
+    }
     tell_systemd(sd_notify::NotifyState::Stopping);
     tracing::info!("stopping; switches go on forwarding by the flows they have");
     // Switches keep forwarding by what they have; sockets are removed when their tasks end.
@@ -155,7 +155,7 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
     if let Some(leadership) = leadership.and_then(Arc::into_inner) {
         leadership.resign().await;
     }
-    ended
+    Ok(())
 }
 
 /// Waits until we lead; none if we are to stop.
