@@ -328,6 +328,15 @@ pub struct PodPort {
     pub label: String,
 }
 
+/// What a port of the node answers to an HTTP request.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HealthAnswer {
+    /// HTTP status.
+    pub status: u16,
+    /// JSON.
+    pub body: String,
+}
+
 /// Everything one node's switch shall hold.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct FlowSet {
@@ -339,6 +348,8 @@ pub struct FlowSet {
     pub meters: BTreeMap<MeterId, Meter>,
     /// Cookies and the objects they stand for.
     pub labels: BTreeMap<u64, String>,
+    /// What ports of the node answer to health checks.
+    pub answers: BTreeMap<u16, HealthAnswer>,
     /// Ports to open when the flows are in force.
     pub pod_ports: BTreeMap<PortNo, PodPort>,
     /// What could not be done on this node.

@@ -85,6 +85,7 @@ pub(crate) const XID_CLOSE: u32 = 0x7fff_0002;
 pub(crate) const XID_COMMIT: u32 = 0x7fff_0003;
 pub(crate) const XID_BARRIER: u32 = 0x7fff_0004;
 pub(crate) const XID_LABELS: u32 = 0x7fff_0005;
+pub(crate) const XID_ANSWERS: u32 = 0x7fff_0006;
 const XID_END: u32 = 0x7fff_0000;
 
 /// The version we speak.

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use flows::flow::PodPort;
+use flows::flow::{HealthAnswer, PodPort};
 use flows::{FlowSet, Ports, Problem};
 use net::PortNo;
 use openflow::error::{OFPBRC_IS_SLAVE, OfError};
@@ -13,6 +13,7 @@ use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::Instant;
 use transport::Stream;
 
+use crate::answers::Answers;
 use crate::apply::{self, Bundles, Work, apply};
 use crate::connection::{Connection, ConnectionError};
 use crate::entry::{self, Step};
@@ -98,6 +99,7 @@ struct Session {
     held: Option<Held>,
     bundles: Bundles,
     labels: Labels,
+    answers: Answers,
     own: Own,
     /// What was refused, and when to try again.
     refused: Vec<Rejected>,
@@ -114,6 +116,7 @@ struct Own {
     /// What it was compiled from.
     of: Option<(Arc<dyn Intent>, Option<u64>, Ports)>,
     labels: BTreeMap<u64, String>,
+    answers: BTreeMap<u16, HealthAnswer>,
     pod_ports: BTreeMap<PortNo, PodPort>,
     problems: Vec<Problem>,
 }
@@ -131,6 +134,7 @@ impl Own {
     fn take(&mut self, set: FlowSet) -> bool {
         let different = self.pod_ports != set.pod_ports || self.problems != set.problems;
         self.labels = set.labels;
+        self.answers = set.answers;
         self.pod_ports = set.pod_ports;
         self.problems = set.problems;
         different
@@ -156,6 +160,7 @@ impl Session {
             held: None,
             bundles: Bundles::Unknown,
             labels: Labels::default(),
+            answers: Answers::default(),
             own: Own::default(),
             refused: Vec::new(),
             retry_at: None,
@@ -368,6 +373,9 @@ impl Session {
             .await?;
         self.labels
             .send(&mut self.connection, labels.as_deref(), &self.own.labels)
+            .await?;
+        self.answers
+            .send(&mut self.connection, &self.own.answers)
             .await?;
         drop(turn);
         if changed {

@@ -599,3 +599,48 @@ fn with_a_local_traffic_policy_clients_keep_their_address_and_their_node() {
         assert_eq!(ip(&edge.gets("web-2")).0, db.ip);
     }
 }
+
+#[test]
+fn a_health_check_that_the_kernel_brings_is_the_nodes_own_to_answer() {
+    let mut edge = Edge::start(false);
+    let node = edge.nodes[0];
+    let name = NamespacedName::new("bank", "web");
+    let web = edge.rig.state.services.get_mut(&name).unwrap();
+    web.routing.external_local = true;
+    let web = edge.rig.state.frontends.get_mut(&name).unwrap();
+    (web.local, web.health_check) = (true, Some(32_123));
+    edge.rig.install();
+    let compile = |node| {
+        let ports = bank::ports(&edge.rig.state, node);
+        flows::compile(&edge.rig.state, node, &ports).answers
+    };
+    // Three endpoints: web-1 with both families, web-2 with one.
+    for (node, count) in [("node1", 2), ("node2", 1)] {
+        let answers = compile(node);
+        let answer = &answers[&32_123];
+        assert_eq!(answer.status, 200);
+        let body = format!(
+            "{{\"service\":{{\"namespace\":\"bank\",\"name\":\"web\"}},\
+             \"localEndpoints\":{count},\"serviceProxyHealthy\":true}}"
+        );
+        assert_eq!(answer.body, body);
+    }
+    let outside = Host { ip: WORLD, ..node };
+    edge.send(
+        "host1",
+        &outside.tcp(ROUTER_HOST, NODE_PORTS, (48_000, 32_123), "S", b""),
+    );
+    let syn = edge.gets("host1");
+    let (source, to, (6, port, 32_123)) = ip(&syn) else {
+        panic!("{syn:?}")
+    };
+    assert_eq!((source, to), (TRANSIT, node.ip));
+    edge.send(
+        "host1",
+        &node.tcp(ROUTER_HOST, TRANSIT, (32_123, port), "SA", b""),
+    );
+    assert_eq!(
+        ip(&edge.gets("host1")),
+        (NODE_PORTS, WORLD, (6, 32_123, 48_000))
+    );
+}

@@ -129,6 +129,7 @@ pub(crate) async fn message(
             );
         }
         M::CtFlush(request) => ct::flush(switch, &ct::filter(&request)),
+        M::HttpAnswers(answers) => switch.answers.borrow_mut().update(answers),
         M::CookieLabels(labels) => switch.labels.borrow_mut().update(labels),
         M::TlvTableMod(request) => tlv::modify(switch, &request)?,
         M::TlvTableRequest => {
@@ -209,6 +210,7 @@ fn changes_the_switch(message: &Message) -> bool {
             | M::CtFlush(_)
             | M::TlvTableMod(_)
             | M::CookieLabels(_)
+            | M::HttpAnswers(_)
     )
 }
 

@@ -20,6 +20,7 @@
 
 mod admin_server;
 mod admission;
+mod answers;
 mod busy;
 mod converse;
 mod engine;

@@ -16,6 +16,7 @@ use openflow::msg::{ControllerReason, PortReason, PortStatus};
 use tables::{Change, RemovedReason, Rule, Tables};
 use tokio::sync::{Notify, oneshot};
 
+use crate::answers::Answers;
 use crate::busy::Busy;
 use crate::engine::{Device, Engine, NewPort};
 use crate::events;
@@ -63,6 +64,7 @@ pub struct Switch {
     pub(crate) tables: RefCell<Tables>,
     pub(crate) ports: RefCell<Ports>,
     pub(crate) labels: RefCell<Labels>,
+    pub(crate) answers: RefCell<Answers>,
     pub(crate) fast: Fast,
     /// Some connection has flow monitors.
     pub(crate) followed: Cell<bool>,
@@ -116,6 +118,7 @@ impl Switch {
             tables: RefCell::new(tables),
             ports: RefCell::default(),
             labels: RefCell::default(),
+            answers: RefCell::default(),
             fast: Fast::default(),
             followed: Cell::new(false),
             read_at: Cell::new(0),

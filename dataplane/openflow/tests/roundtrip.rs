@@ -5,6 +5,7 @@ mod arbitrary;
 
 use arbitrary::later::{message_in, said_in};
 use openflow::model::{FlowCommand, FlowMod};
+use openflow::msg::HttpAnswers;
 use openflow::text::{self, Names};
 use openflow::wire::{self, Header};
 use openflow::{Instructions, Message, Version};
@@ -53,6 +54,18 @@ proptest! {
     fn every_message_decodes_to_what_was_encoded((version, message) in message()) {
         let bytes = encode(version, &message);
         prop_assert_eq!(decode_all(version, &bytes), [said_in(version, message)]);
+    }
+
+    #[test]
+    fn answers_to_health_checks_survive_the_wire(
+        first: bool,
+        entries in prop::collection::vec((any::<u16>(), any::<u16>(), ".{0,40}"), 0..4),
+    ) {
+        let message = Message::HttpAnswers(HttpAnswers { first, entries });
+        for version in Version::ALL {
+            let bytes = encode(*version, &message);
+            prop_assert_eq!(&decode_all(*version, &bytes)[..], std::slice::from_ref(&message));
+        }
     }
 
     #[test]

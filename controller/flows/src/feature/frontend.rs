@@ -1,19 +1,25 @@
 //! What a Service is reached by besides its cluster IPs: node ports, external addresses, load
 //! balancers. From pods and the node itself as from inside, from elsewhere as from outside.
 
+use std::collections::BTreeSet;
 use std::net::IpAddr;
 
 use cluster::backends::Scope;
 use cluster::desired::{Frontends, Protocol, Service, ServicePort};
 use cluster::{Family, Kind, ObjectRef};
 use net::key::ct_state::{INV, TRK};
-use openflow::Field;
+use openflow::action::{Nat, NatKind};
+use openflow::{Action, Field};
 
 use super::backends::{self, At, Target};
+use super::conntrack::mark;
 use super::edge::enters;
 use super::service::port_fields;
-use crate::fields::{FROM, FROM_POD, FROM_UPLINK, MASQUERADE, NODE_PORT, OUTER, ROUTE, TO_NODE};
-use crate::flow::{Flow, FlowSet, IPV4, IPV6};
+use crate::fields::{
+    CROSS, CT_ROUTED, CT_SERVICE, FROM, FROM_POD, FROM_UPLINK, MASQUERADE, NODE_PORT, OUTER, ROUTE,
+    TO_NODE, ZONE_PODS,
+};
+use crate::flow::{Flow, FlowSet, HealthAnswer, IPV4, IPV6, ct, family};
 use crate::network::Network;
 use crate::origin::{Feature, Origin};
 use crate::tables::Table;
@@ -36,7 +42,55 @@ pub fn flows(view: &View<'_>, set: &mut FlowSet) {
         let frontends = view.state.frontends.get(name);
         if let Some((service, frontends)) = view.state.services.get(name).zip(frontends) {
             of_service(At::Node(view), service, frontends, set);
+            health(view, service, frontends, set);
         }
+    }
+}
+
+/// Says how many endpoints the node has (as kube-proxy's server does), and lets those ask who come by
+/// way of the node's kernel, which takes every node port for a Service's.
+fn health(view: &View<'_>, service: &Service, frontends: &Frontends, set: &mut FlowSet) {
+    let Some(port) = frontends.health_check else {
+        return;
+    };
+    let endpoints = service.ports.iter().flat_map(|port| &port.endpoints);
+    let here = endpoints.filter(|e| e.ready && e.node.as_deref() == Some(&view.node.name));
+    let count = here.map(|e| e.ip).collect::<BTreeSet<_>>().len();
+    let body = format!(
+        "{{\"service\":{{\"namespace\":\"{}\",\"name\":\"{}\"}},\"localEndpoints\":{count},\
+         \"serviceProxyHealthy\":true}}",
+        service.name.namespace, service.name.name
+    );
+    let status = if count > 0 { 200 } else { 503 };
+    set.answers.insert(port, HealthAnswer { status, body });
+    let object = ObjectRef::namespaced(Kind::Service, &service.name);
+    let origin = Origin::object(Feature::Frontend, &object);
+    let of_family = |family| view.host.and_then(|host| host.address(family));
+    for address in [Family::V4, Family::V6].into_iter().filter_map(of_family) {
+        let (ethertype, _, _) = family(address);
+        let nat = Action::Nat(Nat {
+            kind: NatKind::Dst,
+            addresses: Some((address, address)),
+            ports: Some((port, port)),
+            persistent: false,
+            hash: false,
+            random: false,
+        });
+        let known = mark(&[&CT_SERVICE, &CT_ROUTED]);
+        let intent = "Who asks for the node's health gets it from the node itself.";
+        set.add(
+            &origin,
+            Flow::new(Table::Service, PORT, intent)
+                .is(&FROM, FROM_POD)
+                .is(&NODE_PORT, 1)
+                .ether(ethertype)
+                .when(Field::IpProto, Protocol::Tcp.number())
+                .when(Field::TcpDst, port)
+                .load(&MASQUERADE, 1)
+                .load(&ROUTE, 1)
+                .load(&CROSS, 1)
+                .act(ct(ZONE_PODS, true, vec![nat, known], Table::PolicyEgress)),
+        );
     }
 }
 

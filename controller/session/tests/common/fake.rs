@@ -410,6 +410,7 @@ fn answer(
             bundle.push((xid, *add.message));
             vec![]
         }
+        Message::HttpAnswers(_) => vec![],
         Message::CookieLabels(labels) => {
             state.labels.extend(labels.entries.clone());
             state.labels.retain(|_, label| !label.is_empty());

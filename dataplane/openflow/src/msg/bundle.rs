@@ -97,6 +97,16 @@ pub struct BundleFeatures {
     pub properties: Vec<RawProperty>,
 }
 
+/// What a TCP port of the machine answers to HTTP requests: our own message, from the controller to
+/// the switch, for those who ask a machine whether it has what they look for.
+#[derive(Clone, Debug, PartialEq, Eq, Default)]
+pub struct HttpAnswers {
+    /// Whatever was answered before is answered no more.
+    pub first: bool,
+    /// Port, status and body, which is JSON.
+    pub entries: Vec<(u16, u16, String)>,
+}
+
 /// Names of the objects behind cookies: our own message, from the controller to the switch.
 #[derive(Clone, Debug, PartialEq, Eq, Default)]
 pub struct CookieLabels {

@@ -21,7 +21,7 @@ mod unsupported;
 
 pub use bundle::{
     BUNDLE_ATOMIC, BUNDLE_ORDERED, BUNDLE_TIME, BundleAdd, BundleControl, BundleControlType,
-    BundleFeatures, BundleFeaturesRequest, CookieLabels,
+    BundleFeatures, BundleFeaturesRequest, CookieLabels, HttpAnswers,
 };
 pub use continuation::{Continuation, Frame};
 pub use events::{
@@ -197,4 +197,6 @@ pub enum Message {
     FlowMonitorResumed,
     /// Names of the objects behind cookies (ours).
     CookieLabels(CookieLabels),
+    /// What ports of the machine answer to HTTP requests (ours).
+    HttpAnswers(HttpAnswers),
 }

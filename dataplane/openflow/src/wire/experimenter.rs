@@ -2,7 +2,7 @@
 
 use super::{EncodeError, Reader, Writer, bundle, events, nxt, packet};
 use crate::error::{self, OfError};
-use crate::msg::{CookieLabels, NICIRA, ONF, PacketInFormat, SLUICE};
+use crate::msg::{CookieLabels, HttpAnswers, NICIRA, ONF, PacketInFormat, SLUICE};
 use crate::{Message, Version};
 
 /// ONF messages, all for 1.3 (extensions 187, 191, 230, 235).
@@ -39,6 +39,7 @@ mod nx {
 /// Our messages.
 mod slc {
     pub(super) const COOKIE_LABELS: u32 = 1;
+    pub(super) const HTTP_ANSWERS: u32 = 2;
 }
 
 pub(super) fn read(mut r: Reader<'_>) -> Result<Message, OfError> {
@@ -48,6 +49,9 @@ pub(super) fn read(mut r: Reader<'_>) -> Result<Message, OfError> {
         NICIRA => read_nicira(exp_type, r)?,
         SLUICE if exp_type == slc::COOKIE_LABELS => {
             read_labels(r).map(|m| Some(Message::CookieLabels(m)))?
+        }
+        SLUICE if exp_type == slc::HTTP_ANSWERS => {
+            read_answers(r).map(|m| Some(Message::HttpAnswers(m)))?
         }
         _ => None,
     };
@@ -198,6 +202,10 @@ pub(super) fn write(w: &mut Writer<'_>, message: &Message) -> Result<(), EncodeE
             begin(w, SLUICE, slc::COOKIE_LABELS);
             return write_labels(w, m);
         }
+        Message::HttpAnswers(m) => {
+            begin(w, SLUICE, slc::HTTP_ANSWERS);
+            return write_answers(w, m);
+        }
         _ => return write_onf(w, message),
     }
     Ok(())
@@ -241,6 +249,33 @@ fn write_onf(w: &mut Writer<'_>, message: &Message) -> Result<(), EncodeError> {
         }
         _ => w.unsupported("that message"),
     }
+}
+
+fn read_answers(mut r: Reader<'_>) -> Result<HttpAnswers, OfError> {
+    let first = match r.u16()? {
+        0 => false,
+        1 => true,
+        _ => return Err(error::OFPBRC_EPERM),
+    };
+    let mut entries = Vec::new();
+    while !r.is_empty() {
+        let (port, status, length) = (r.u16()?, r.u16()?, usize::from(r.u16()?));
+        let body = String::from_utf8_lossy(r.take(length)?).into_owned();
+        entries.push((port, status, body));
+    }
+    Ok(HttpAnswers { first, entries })
+}
+
+fn write_answers(w: &mut Writer<'_>, m: &HttpAnswers) -> Result<(), EncodeError> {
+    w.u16(m.first.into());
+    for (port, status, body) in &m.entries {
+        let length = u16::try_from(body.len());
+        w.u16(*port);
+        w.u16(*status);
+        w.u16(length.map_err(|_| EncodeError::TooLong { what: "an answer" })?);
+        w.bytes(body.as_bytes());
+    }
+    Ok(())
 }
 
 fn read_labels(mut r: Reader<'_>) -> Result<CookieLabels, OfError> {
