@@ -10,12 +10,12 @@ use std::time::Duration;
 
 use cluster::NamespacedName;
 use cluster::desired::{CellRules, Distribution, Endpoint, Protocol, Service};
-use common::bank;
 use common::own::Own;
 use common::scenarios::Rig;
 use common::world::{Host, Mac, Seen, What};
+use common::{Controller, bank};
 use flows::FlowSet;
-use session::Applied;
+use session::{Applied, Timing};
 
 const ROUTER_DATA: Mac = [0x02, 0x5c, 0xff, 0, 0, 2];
 const ROUTER_APPS: Mac = [0x02, 0x5c, 0xff, 0, 0, 1];
@@ -384,6 +384,32 @@ fn affinity_holds_for_its_time_after_the_last_connection_and_not_beyond_an_endpo
         again.iter().all(|at| *at == again[0]),
         "and sticks anew: {again:?}"
     );
+}
+
+#[test]
+fn a_controller_that_starts_anew_leaves_alone_what_clients_are_remembered_by() {
+    let mut rig = rig(|rig| service(rig, "web").routing.affinity = Some(600));
+    let first = syn(&mut rig, 20_000);
+    let remembered = |rig: &Cluster| {
+        let flows = rig.nodes[0].ofctl(&["dump-flows", "--no-names", "table=41"]);
+        flows
+            .lines()
+            .filter(|line| line.contains("idle_timeout=600"))
+            .count()
+    };
+    assert_eq!(remembered(&rig), 1);
+    let Cluster { rig: inner, .. } = &mut rig;
+    inner.controller = inner.runtime.block_on(Controller::start(Timing::default()));
+    let target = inner.controller.target.to_string().replace("ptcp:", "");
+    let (port, host) = target.split_once(':').unwrap();
+    for node in &inner.nodes {
+        node.set_controller(&format!("tcp:{host}:{port}"));
+    }
+    assert_eq!(inner.install(), (0, vec![]));
+    assert_eq!(remembered(&rig), 1);
+    for port in 20_001..20_020 {
+        assert_eq!(syn(&mut rig, port), first);
+    }
 }
 
 #[test]
