@@ -9,7 +9,7 @@ use std::process::Command;
 
 use common::own::Own;
 use common::scenarios::{self, Rig};
-use common::world::{SOON, What};
+use common::world::{BROADCAST, SOON, What};
 use net::{MacAddr, nd};
 
 /// The example cluster on two nodes of ours; none where `ovs-ofctl`, which reads their counters, is
@@ -75,6 +75,42 @@ fn the_switch_answers_neighbour_discovery_for_the_gateway_and_for_pods() {
         &nd::announce(asker, address("fd00:10:16::12"), false),
     );
     rig.world.assert_silence(&["web-1", "web-2", "db-1"]);
+}
+
+/// The block's flow has no pod's address in it: all of it comes from the question.
+#[test]
+fn the_switch_answers_for_a_block_of_pods_with_the_mac_of_the_one_that_is_asked_for() {
+    let Some(mut rig) = rig() else { return };
+    for (number, name) in [(80u8, "web-8"), (81, "web-9")] {
+        let (v4, v6) = (
+            format!("10.16.0.{number}"),
+            format!("fd00:10:16::{number:x}"),
+        );
+        common::bank::pod(&mut rig.state, name, "node2", "apps", &v4, Some(&v6));
+    }
+    let (_, rejected) = rig.install();
+    assert_eq!(rejected, [""; 0]);
+    let web1 = rig.host("web-1");
+    let address = |text: &str| text.parse::<Ipv6Addr>().unwrap().octets();
+    let (own, asker) = (address("fd00:10:16::11"), MacAddr(web1.mac));
+    for number in [80u8, 81] {
+        let mac = MacAddr([0x02, 0x5c, 10, 16, 0, number]);
+        let wanted = address(&format!("fd00:10:16::{number:x}"));
+        rig.world
+            .send("web-1", &nd::solicitation(asker, own, wanted));
+        let answer = rig.world.frame("web-1", SOON).expect("no advertisement");
+        assert_eq!(answer, nd::advertisement(mac, wanted, asker, own, false));
+        let ip = std::net::Ipv4Addr::new(10, 16, 0, number);
+        rig.world
+            .send("web-1", &web1.arp(true, BROADCAST, ([0; 6], ip)));
+        let answer = rig.world.received("web-1").expect("no ARP reply");
+        let expected = What::Arp {
+            request: false,
+            sender: (mac.0, ip),
+            target: (web1.mac, web1.ip),
+        };
+        assert_eq!((answer.src, answer.what), (mac.0, expected));
+    }
 }
 
 #[test]
