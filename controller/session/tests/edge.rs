@@ -78,7 +78,7 @@ impl Edge {
 
     /// Sends on VLAN 100 and gives what a pod or kernel of these gets first.
     #[track_caller]
-    fn from_vlan(&mut self, frame: &[u8], to: &[&str]) -> (String, Seen) {
+    fn vlan_sends(&mut self, frame: &[u8], to: &[&str]) -> (String, Seen) {
         self.rig.world.send_on_vlan(100, frame);
         self.first(to)
     }
@@ -434,7 +434,7 @@ fn one_node_answers_for_a_load_balancer_and_serves_its_clients_from_every_node()
         let mut chosen = std::collections::BTreeSet::new();
         for from in 44_000..44_060 {
             let syn = CLIENT.tcp(node.mac, vip, (from, port), "S", b"");
-            let (pod, syn) = edge.from_vlan(&syn, &["web-1", "web-2"]);
+            let (pod, syn) = edge.vlan_sends(&syn, &["web-1", "web-2"]);
             let host = edge.pod(&pod);
             let (source, to, (6, seen, 8080)) = ip(&syn) else {
                 panic!("{syn:?}")
@@ -449,7 +449,7 @@ fn one_node_answers_for_a_load_balancer_and_serves_its_clients_from_every_node()
             assert_eq!((reply.src, &reply.vlans[..]), (node.mac, &[100][..]));
             assert_eq!(ip(&reply), (vip, CLIENT.ip, (6, to_port, from)));
             let data = CLIENT.tcp(node.mac, vip, (from, port), "A", b"GET");
-            let (again, seen_again) = edge.from_vlan(&data, &["web-1", "web-2"]);
+            let (again, seen_again) = edge.vlan_sends(&data, &["web-1", "web-2"]);
             assert_eq!(again, pod);
             assert_eq!(ip(&seen_again), (node.ip, host.ip, (6, seen, 8080)));
             chosen.insert(pod);
@@ -470,7 +470,7 @@ fn a_node_on_the_vlan_is_a_station_like_any_other() {
     let mut edge = Edge::start(true);
     let node = edge.nodes[0];
     // From a neighbour, and back.
-    let (_, ping) = edge.from_vlan(&CLIENT.ping(node.mac, node.ip), &["host1"]);
+    let (_, ping) = edge.vlan_sends(&CLIENT.ping(node.mac, node.ip), &["host1"]);
     assert_eq!((ping.src, ping.dst), (CLIENT.mac, node.mac));
     edge.send("host1", &node.ping(CLIENT.mac, CLIENT.ip));
     let out = edge.on_vlan_for(CLIENT.mac);
@@ -492,13 +492,13 @@ fn a_node_on_the_vlan_is_a_station_like_any_other() {
         mac: GATEWAY,
         ip: WORLD,
     };
-    let (_, back) = edge.from_vlan(
+    let (_, back) = edge.vlan_sends(
         &world.udp(node.mac, node.ip, (53, port), b"!"),
         &["web-1", "host1"],
     );
     assert_eq!(ip(&back), (WORLD, web.ip, (17, 53, 5000)));
     // What the node asked itself comes to it.
-    let (who, _) = edge.from_vlan(
+    let (who, _) = edge.vlan_sends(
         &world.udp(node.mac, node.ip, (53, 50_000), b"!"),
         &["web-1", "host1"],
     );
@@ -526,7 +526,7 @@ fn only_source_ranges_may_use_a_load_balancer() {
     web.sources = vec!["192.168.100.192/28".parse().unwrap()];
     edge.rig.install();
     let syn = CLIENT.tcp(node.mac, BALANCER, (46_000, 80), "S", b"");
-    edge.from_vlan(&syn, &["web-1", "web-2"]);
+    edge.vlan_sends(&syn, &["web-1", "web-2"]);
     let other = Host {
         ip: Ipv4Addr::new(192, 168, 100, 60),
         ..CLIENT
