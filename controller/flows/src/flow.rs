@@ -6,7 +6,7 @@ use std::net::IpAddr;
 
 use cluster::Problem;
 use ipnet::IpNet;
-use net::{GroupId, MeterId, PortNo, TableId};
+use net::{GroupId, MacAddr, MeterId, PortNo, TableId, VlanId};
 use openflow::action::{Ct, CtZone};
 use openflow::model::{Band, BandKind, Bucket, GroupType, METER_BURST, METER_KBPS, METER_PKTPS};
 use openflow::{Action, Field, Instructions, Match, SubField};
@@ -326,6 +326,23 @@ pub struct Installed {
 pub struct PodPort {
     /// The pod, as `Pod namespace/name`.
     pub label: String,
+    /// On a VLAN: what its addresses are asked for and announced by.
+    pub announce: Option<Announcement>,
+}
+
+/// What a pod's addresses on a VLAN are asked for and announced by.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Announcement {
+    /// The pod, for problems.
+    pub object: cluster::ObjectRef,
+    /// Where the VLAN is.
+    pub uplink: PortNo,
+    /// Its tag.
+    pub vlan: Option<VlanId>,
+    /// The pod's MAC address.
+    pub mac: MacAddr,
+    /// Its addresses.
+    pub addresses: Vec<IpAddr>,
 }
 
 /// What a port of the node answers to an HTTP request.

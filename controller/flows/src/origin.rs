@@ -29,6 +29,7 @@ pub enum Feature {
     Affinity = 21,
     Policy = 30,
     SubnetRules = 40,
+    Conflict = 41,
     Host = 60,
     Edge = 61,
     Frontend = 62,

@@ -7,7 +7,7 @@ use cluster::desired::{DesiredState, Host, Node, Pod, Subnet, SubnetKind};
 use cluster::{Kind, ObjectRef, Problem};
 use net::{PortNo, VlanId, Vni};
 
-use crate::flow::{FlowSet, PodPort};
+use crate::flow::{Announcement, FlowSet, PodPort};
 use crate::ids;
 use crate::network::Network;
 
@@ -150,8 +150,18 @@ impl<'a> View<'a> {
             if let Place::Local(port) = place {
                 view.subnets.entry(name).and_modify(|s| s.here = true);
                 view.join_segment(name, net, Some(port), ports);
-                let label = ObjectRef::namespaced(Kind::Pod, &pod.name).to_string();
-                set.pod_ports.insert(port, PodPort { label });
+                let object = ObjectRef::namespaced(Kind::Pod, &pod.name);
+                let label = object.to_string();
+                let announce = view.segments.get(&net).and_then(|segment| {
+                    Some(Announcement {
+                        object,
+                        uplink: segment.uplink?,
+                        vlan: segment.vlan,
+                        mac: pod.mac,
+                        addresses: pod.addresses().collect(),
+                    })
+                });
+                set.pod_ports.insert(port, PodPort { label, announce });
             }
             view.pods.push(PodView {
                 pod,

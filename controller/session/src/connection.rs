@@ -6,7 +6,8 @@ use std::time::Duration;
 use bytes::Bytes;
 use openflow::error::OfError;
 use openflow::msg::{
-    ErrorMsg, Hello, Message, MultipartReply, MultipartRequest, PortStatus, ReplyBody, RequestBody,
+    ErrorMsg, Hello, Message, MultipartReply, MultipartRequest, PacketIn, PortStatus, ReplyBody,
+    RequestBody,
 };
 use openflow::{Version, wire};
 use tokio::sync::mpsc;
@@ -28,6 +29,10 @@ pub struct Timing {
     pub resync: Duration,
     /// When to try again what it refused.
     pub retry: Duration,
+    /// How long a station of a VLAN has to answer, each time a new pod's address is asked for.
+    pub answer: Duration,
+    /// The pause between two announcements of an address.
+    pub announcement: Duration,
 }
 
 impl Default for Timing {
@@ -38,6 +43,8 @@ impl Default for Timing {
             request: Duration::from_secs(120),
             resync: Duration::from_secs(300),
             retry: Duration::from_secs(30),
+            answer: Duration::from_millis(100),
+            announcement: Duration::from_secs(1),
         }
     }
 }
@@ -103,11 +110,15 @@ pub(crate) struct Connection {
     probed: bool,
     /// Port changes that came while we waited for something else.
     pub port_changes: Vec<PortStatus>,
+    /// Packets that came meanwhile; beyond a few, they are forgotten.
+    pub packets: Vec<PacketIn>,
     pub timing: Timing,
 }
 
 // A message in flight to us costs at most 64 kB; the switch has to wait at this many unread ones.
 const UNREAD: usize = 8192;
+// Packets that are kept while nobody has time for them.
+const PACKETS: usize = 256;
 // Batches in flight from us.
 const UNWRITTEN: usize = 8;
 
@@ -128,6 +139,7 @@ impl Connection {
             heard: Instant::now(),
             probed: false,
             port_changes: Vec::new(),
+            packets: Vec::new(),
             timing,
         }
     }
@@ -257,6 +269,7 @@ impl Connection {
     pub fn keep(&mut self, message: Message) {
         match message {
             Message::PortStatus(status) => self.port_changes.push(status),
+            Message::PacketIn(packet) if self.packets.len() < PACKETS => self.packets.push(packet),
             Message::Error(error) => note_stray(&error),
             _ => {}
         }

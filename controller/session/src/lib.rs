@@ -5,6 +5,7 @@
 //! goes on doing so as the intent or the switch's ports change. Nothing is ever deleted to be added
 //! again: a flow that is as it shall be is not touched, so its counters survive us.
 
+mod announce;
 mod answers;
 mod apply;
 mod canonical;

@@ -58,6 +58,12 @@ impl PortTable {
             .collect()
     }
 
+    /// True for a port that is there and not open yet.
+    pub fn is_closed(&self, port: PortNo) -> bool {
+        let desc = self.ports.get(&port);
+        desc.is_some_and(|desc| desc.config & CLOSED != 0)
+    }
+
     /// Opens ports of pods whose flows are in force: the barrier has been answered, and none of
     /// the pod's flows was refused.
     pub async fn open(
@@ -65,10 +71,11 @@ impl PortTable {
         connection: &mut Connection,
         node: &str,
         pods: &BTreeMap<PortNo, PodPort>,
+        may_open: impl Fn(PortNo) -> bool,
         rejected: &[Rejected],
     ) -> Result<(), ConnectionError> {
         for _ in 0..ATTEMPTS {
-            let open = self.to_open(pods, rejected);
+            let open = self.to_open(pods, &may_open, rejected);
             if open.is_empty() {
                 return Ok(());
             }
@@ -103,6 +110,7 @@ impl PortTable {
     fn to_open<'a>(
         &self,
         pods: &'a BTreeMap<PortNo, PodPort>,
+        may_open: &impl Fn(PortNo) -> bool,
         rejected: &[Rejected],
     ) -> Vec<(&'a str, PortMod)> {
         let mut open = Vec::new();
@@ -111,7 +119,7 @@ impl PortTable {
                 continue;
             };
             let refused = rejected.iter().any(|r| r.object == pod.label);
-            if desc.config & CLOSED == 0 || refused {
+            if desc.config & CLOSED == 0 || refused || !may_open(*port) {
                 continue;
             }
             let port_mod = PortMod {

@@ -13,6 +13,7 @@ use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::Instant;
 use transport::Stream;
 
+use crate::announce::Announcer;
 use crate::answers::Answers;
 use crate::apply::{self, Bundles, Work, apply};
 use crate::connection::{Connection, ConnectionError};
@@ -101,6 +102,7 @@ struct Session {
     labels: Labels,
     answers: Answers,
     own: Own,
+    announcer: Announcer,
     /// What was refused, and when to try again.
     refused: Vec<Rejected>,
     retry_at: Option<Instant>,
@@ -148,6 +150,7 @@ enum Wake {
     Message(Box<Message>),
     Resync,
     Retry,
+    Announce,
 }
 
 impl Session {
@@ -162,6 +165,7 @@ impl Session {
             labels: Labels::default(),
             answers: Answers::default(),
             own: Own::default(),
+            announcer: Announcer::default(),
             refused: Vec::new(),
             retry_at: None,
             unknown: false,
@@ -182,6 +186,10 @@ impl Session {
                 Some(Wake::Role) => self.assume_role().await?,
                 Some(Wake::Retry) if !self.writes => self.assume_role().await?,
                 Some(Wake::Retry) => again = true,
+                Some(Wake::Announce) => {
+                    self.announce().await?;
+                    continue;
+                }
                 Some(Wake::Resync) => {
                     self.assume_role().await?;
                     resync = self.next_resync();
@@ -192,6 +200,7 @@ impl Session {
                         let (_, message) = received?;
                         self.connection.keep(message);
                     }
+                    self.hear();
                     if self.connection.port_changes.is_empty() {
                         continue;
                     }
@@ -228,14 +237,16 @@ impl Session {
         if !self.connection.port_changes.is_empty() {
             return Ok(Some(Wake::Ports));
         }
-        let retry = self.retry_at;
-        let retry = retry.unwrap_or_else(|| Instant::now() + Duration::from_secs(86_400));
+        let later = || Instant::now() + Duration::from_secs(86_400);
+        let retry = self.retry_at.unwrap_or_else(later);
+        let announce = self.announcer.next().unwrap_or_else(later);
         tokio::select! {
             changed = self.context.intents.changed() => Ok(changed.is_ok().then_some(Wake::Intent)),
             changed = self.context.role.changed() => Ok(changed.is_ok().then_some(Wake::Role)),
             received = self.connection.receive() => received.map(|(_, m)| Some(Wake::Message(Box::new(m)))),
             () = tokio::time::sleep_until(resync) => Ok(Some(Wake::Resync)),
             () = tokio::time::sleep_until(retry) => Ok(Some(Wake::Retry)),
+            () = tokio::time::sleep_until(announce) => Ok(Some(Wake::Announce)),
         }
     }
 
@@ -367,10 +378,7 @@ impl Session {
         let outcome = apply(&mut self.connection, &mut self.bundles, &work).await?;
         changed |= work.len() > 0;
         self.note_refused(shared, outcome.rejected);
-        let (connection, node) = (&mut self.connection, &self.node);
-        self.ports
-            .open(connection, node, &self.own.pod_ports, &self.refused)
-            .await?;
+        self.open_ports().await?;
         self.labels
             .send(&mut self.connection, labels.as_deref(), &self.own.labels)
             .await?;
@@ -389,10 +397,76 @@ impl Session {
                 flows: work.flows(),
                 took: started.elapsed(),
                 rejected: self.refused.clone(),
-                problems: self.own.problems.clone(),
+                problems: self.problems(),
             }));
         }
         Ok(true)
+    }
+
+    /// Opens ports of pods whose flows are in force, and whose addresses nobody else has.
+    async fn open_ports(&mut self) -> Result<(), ConnectionError> {
+        let ports = &self.ports;
+        let is_closed = |port| ports.is_closed(port);
+        self.announcer
+            .follow(&self.own.pod_ports, is_closed, Instant::now());
+        let (connection, node) = (&mut self.connection, &self.node);
+        let may_open = |port| self.announcer.may_open(port);
+        let pods = &self.own.pod_ports;
+        self.ports
+            .open(connection, node, pods, may_open, &self.refused)
+            .await
+    }
+
+    /// Asks for addresses and announces them, as far as it is time.
+    async fn announce(&mut self) -> Result<(), ConnectionError> {
+        let before = self.announcer.problems();
+        let messages = self.announcer.due(&self.context.timing, Instant::now());
+        if !messages.is_empty() {
+            self.connection.send(messages).await?;
+        }
+        self.open_ports().await?;
+        self.hear();
+        if self.announcer.problems() != before {
+            self.tell_problems();
+        }
+        Ok(())
+    }
+
+    /// Hears what stations of VLANs say of pods' addresses.
+    fn hear(&mut self) {
+        let packets = std::mem::take(&mut self.connection.packets);
+        let now = Instant::now();
+        let mut news = false;
+        for packet in &packets {
+            news |= self.announcer.hear(&packet.data, now);
+        }
+        if news {
+            self.tell_problems();
+        }
+    }
+
+    fn problems(&self) -> Vec<Problem> {
+        let mut problems = self.own.problems.clone();
+        problems.extend(self.announcer.problems());
+        problems
+    }
+
+    fn tell_problems(&self) {
+        let held = self.held.as_ref();
+        let shared = self
+            .own
+            .of
+            .as_ref()
+            .and_then(|(intent, _, _)| intent.shared());
+        let flows = shared.map_or(0, |shared| shared.flows());
+        (self.context.events)(Event::Applied(Applied {
+            node: self.node.clone(),
+            desired: flows + held.map_or(0, Held::own_flows),
+            installed: held.map_or(0, |held| held.flows(flows)),
+            rejected: self.refused.clone(),
+            problems: self.problems(),
+            ..Applied::default()
+        }));
     }
 
     /// Waits until this switch may be brought up to date from the start; what it says meanwhile is

@@ -311,7 +311,13 @@ async fn a_pods_port_opens_when_its_flows_are_in_force_and_not_before() {
                 let (origin, label) = (origin(name), format!("Pod bank/{name}"));
                 let flow = Flow::new(Table::Output, 100, "to the pod");
                 set.add(&origin, flow.when(Field::InPort, port.0).output(*port));
-                set.pod_ports.insert(*port, PodPort { label });
+                set.pod_ports.insert(
+                    *port,
+                    PodPort {
+                        label,
+                        announce: None,
+                    },
+                );
             }
             set
         },
@@ -366,7 +372,13 @@ async fn a_port_whose_address_changes_under_our_hands_opens_all_the_same() {
                     &origin(name),
                     flow.when(Field::InPort, port.0).output(*port),
                 );
-                set.pod_ports.insert(*port, PodPort { label });
+                set.pod_ports.insert(
+                    *port,
+                    PodPort {
+                        label,
+                        announce: None,
+                    },
+                );
             }
             set
         },

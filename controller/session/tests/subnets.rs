@@ -369,3 +369,88 @@ fn a_pod_may_use_an_address_that_it_is_allowed_beside_its_own() {
         "{seen:?}"
     );
 }
+
+/// A pod that comes to the VLAN on node1, with its port; gives the port's name.
+fn late_feed(rig: &mut Rig, address: &str) -> String {
+    common::bank::pod(&mut rig.state, "feed-9", "node1", "trading", address, None);
+    let state = rig.state.clone();
+    rig.controller
+        .want_of_nodes(move |node, ports| flows::compile(&state, node, ports));
+    let port = cluster::port_name("bank", "feed-9", cluster::DEFAULT_INTERFACE);
+    rig.nodes[0].add_port(&port, 99);
+    let wire = rig.nodes[0].wire(&port);
+    rig.world.pods.insert("feed-9".into(), wire);
+    port
+}
+
+fn is_open(rig: &Rig) -> bool {
+    let ports = rig.nodes[0].ofctl(&["dump-ports-desc"]);
+    let own = ports.split("\n 99(").nth(1);
+    own.is_some_and(|own| !own.contains("NO_RECV"))
+}
+
+/// What the VLAN hears next of a pod's address: who says it, and whose address it is said to be.
+fn next_arp(rig: &mut Rig, about: Ipv4Addr) -> (Ipv4Addr, [u8; 6]) {
+    loop {
+        let seen = rig.world.seen_on_vlan().expect("the VLAN hears nothing");
+        if let What::Arp { sender, target, .. } = seen.what
+            && target.1 == about
+        {
+            assert_eq!(seen.vlans, [100]);
+            return (sender.1, sender.0);
+        }
+    }
+}
+
+#[test]
+fn a_new_pod_on_a_vlan_asks_for_its_address_and_then_says_that_it_has_it() {
+    let Some(mut rig) = rig() else { return };
+    late_feed(&mut rig, "192.168.100.39");
+    let own = rig.host("feed-9");
+    assert!(!is_open(&rig), "not before it has asked");
+    assert_eq!(next_arp(&mut rig, own.ip), (Ipv4Addr::UNSPECIFIED, own.mac));
+    let told = std::iter::repeat_with(|| next_arp(&mut rig, own.ip).0);
+    let told = told.take(10).find(|sender| !sender.is_unspecified());
+    assert_eq!(told, Some(own.ip));
+    assert!(is_open(&rig));
+    rig.world.send(
+        "feed-9",
+        &own.udp(PHYSICAL, Ipv4Addr::new(8, 8, 8, 8), (1, 1), b""),
+    );
+    let mut seen = std::iter::repeat_with(|| rig.world.seen_on_vlan());
+    assert!(seen.any(|seen| matches!(seen.expect("nothing").what, What::Ip { .. })));
+}
+
+#[test]
+fn an_address_that_a_station_of_the_vlan_has_is_not_used_and_its_mac_is_told() {
+    let Some(mut rig) = rig() else { return };
+    late_feed(&mut rig, "192.168.100.39");
+    let own = rig.host("feed-9");
+    next_arp(&mut rig, own.ip);
+    let squatter = common::world::Host {
+        mac: [0x00, 0xaa, 0xbb, 0xcc, 0xdd, 0x01],
+        ip: own.ip,
+    };
+    let answer = squatter.arp(false, own.mac, (own.mac, Ipv4Addr::UNSPECIFIED));
+    rig.world.send_on_vlan(100, &answer);
+    let told = loop {
+        let applied = rig.runtime.block_on(rig.controller.applied());
+        if let Some(problem) = applied.problems.first() {
+            break problem.to_string();
+        }
+    };
+    for words in [
+        "Pod bank/feed-9",
+        "00:aa:bb:cc:dd:01",
+        "192.168.100.39",
+        "stays closed",
+    ] {
+        assert!(told.contains(words), "{told}");
+    }
+    std::thread::sleep(SOON);
+    assert!(!is_open(&rig));
+    assert!(
+        reaches(&mut rig, "web-1", "web-2", (1, 1)),
+        "nobody else is harmed"
+    );
+}

@@ -5,6 +5,7 @@ pub mod announce;
 pub mod arp;
 pub mod backends;
 pub mod classify;
+pub mod conflict;
 pub mod conntrack;
 pub mod edge;
 pub mod frontend;
@@ -36,6 +37,7 @@ pub const ALL: &[Compile] = &[
     spoof_guard::flows,
     arp::flows,
     nd::flows,
+    conflict::flows,
     conntrack::flows,
     service::flows,
     backends::flows,

@@ -55,7 +55,11 @@ impl Rig {
         };
         let mut runtime = tokio::runtime::Builder::new_multi_thread();
         let runtime = runtime.worker_threads(1).enable_all().build().unwrap();
-        let controller = runtime.block_on(Controller::start(Timing::default()));
+        let controller = runtime.block_on(Controller::start(Timing {
+            answer: Duration::from_millis(20),
+            announcement: Duration::from_millis(5),
+            ..Timing::default()
+        }));
         let target = controller.target.to_string().replace("ptcp:", "");
         let (port, host) = target.split_once(':').unwrap();
         for node in &nodes {
@@ -71,6 +75,15 @@ impl Rig {
         let (sent, rejected) = rig.install();
         assert_eq!(rejected, [""; 0]);
         assert!(sent > 300, "{sent}");
+        // Pods on a VLAN are served when nobody else has answered for their addresses.
+        for node in &rig.nodes {
+            let open = retry(|| {
+                let ports = node.ofctl(&["dump-ports-desc"]);
+                (!ports.contains("NO_RECV")).then_some(())
+            });
+            assert!(open.is_some(), "{}", node.ofctl(&["dump-ports-desc"]));
+        }
+        rig.world.hush();
         rig
     }
 
