@@ -10,7 +10,7 @@ use cluster::{NamespacedName, Settings, State};
 use conntrack::ConnTable;
 use flows::{FlowSet, Ports};
 use net::PortNo;
-use openflow::model::{Bucket, FlowMod, GroupCommand, GroupMod, GroupType};
+use openflow::model::{Bucket, FlowMod, GroupCommand, GroupMod, GroupType, MeterCommand, MeterMod};
 use packet::{Packet, Pool};
 use ports::mem::{MemPort, MemWire};
 use ports::{Caps, OuterSpec, TunnelKind, TunnelSpec};
@@ -276,6 +276,20 @@ impl Node {
         let wanted = flows::compile(desired, &self.name, &self.ports);
         assert_eq!(wanted.conflicts, [""; 0]);
         let now = SECOND;
+        for (id, meter) in &wanted.meters {
+            if self.holds.meters.get(id) != Some(meter) {
+                let request = MeterMod {
+                    command: match self.holds.meters.contains_key(id) {
+                        true => MeterCommand::Modify,
+                        false => MeterCommand::Add,
+                    },
+                    flags: meter.flags,
+                    meter: *id,
+                    bands: meter.bands.clone(),
+                };
+                self.tables.meter_mod(&request, now).unwrap();
+            }
+        }
         for (id, group) in &wanted.groups {
             if self.holds.groups.get(id) != Some(group) {
                 let known = self.holds.groups.contains_key(id);
