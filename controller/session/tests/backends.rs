@@ -4,7 +4,7 @@
 mod common;
 
 use std::collections::BTreeSet;
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, Ipv6Addr};
 use std::ops::{Deref, DerefMut};
 use std::time::Duration;
 
@@ -333,6 +333,59 @@ fn a_udp_client_with_a_fixed_port_moves_with_its_next_datagram() {
     for port in &clients {
         assert_eq!(ask(&mut rig, *port), 0);
         answer(&mut rig, 0, *port);
+    }
+}
+
+#[test]
+fn over_ipv6_a_udp_client_is_remembered_and_moves_alike() {
+    let vip: Ipv6Addr = "fd00:10:96::53".parse().unwrap();
+    let (one, two): (Ipv6Addr, Ipv6Addr) = (
+        "fd00:10:16::11".parse().unwrap(),
+        "fd00:10:16::12".parse().unwrap(),
+    );
+    // Two ports of one pod are two endpoints.
+    let mut rig = rig(|rig| {
+        let (two, vip) = (two.to_string(), vip.to_string());
+        let endpoints = [(two.as_str(), 5353, "node2"), (two.as_str(), 5454, "node2")];
+        bank::service(
+            &mut rig.state,
+            "dns6",
+            &[&vip],
+            Protocol::Udp,
+            53,
+            &endpoints,
+        );
+        service(rig, "dns6").routing.affinity = Some(600);
+    });
+    let client = rig.host("web-1");
+    let ask = |rig: &mut Cluster, port: u16| {
+        let mut frame = Vec::new();
+        etherparse::PacketBuilder::ethernet2(client.mac, ROUTER_APPS)
+            .ipv6(one.octets(), vip.octets(), 64)
+            .udp(port, 53)
+            .write(&mut frame, b"?")
+            .unwrap();
+        rig.world.send("web-1", &frame);
+        let got = rig
+            .world
+            .frame("web-2", common::world::SOON)
+            .expect("nobody got it");
+        assert_eq!(got[38..54], two.octets());
+        // Behind Ethernet and IPv6: source and destination port.
+        assert_eq!(u16::from_be_bytes([got[54], got[55]]), port);
+        u16::from_be_bytes([got[56], got[57]])
+    };
+    let first = ask(&mut rig, 7_000);
+    for port in 7_001..7_020 {
+        assert_eq!(ask(&mut rig, port), first, "remembered");
+    }
+    let port = &mut service(&mut rig, "dns6").ports[0];
+    let drains = port.endpoints.iter_mut().find(|e| e.port == first).unwrap();
+    (drains.ready, drains.terminating) = (false, true);
+    install(&mut rig);
+    let other = if first == 5353 { 5454 } else { 5353 };
+    for port in 7_000..7_020 {
+        assert_eq!(ask(&mut rig, port), other, "moved");
     }
 }
 
