@@ -36,8 +36,10 @@ pub struct Config {
     pub name: String,
     /// `adminSocket`: the dataplane.
     pub admin_socket: PathBuf,
-    /// `controllerSocket`: the controller.
+    /// `controllerSocket`: the controller, where there is no kubeconfig.
     pub controller_socket: PathBuf,
+    /// `kubeconfig`: the API server, on whose Pods the addresses stand.
+    pub kubeconfig: Option<PathBuf>,
     /// `mode`.
     pub mode: Mode,
     /// `mtu`: overrides what the controller says, bytes.
@@ -74,6 +76,7 @@ impl Config {
         let ours = [
             "adminSocket",
             "controllerSocket",
+            "kubeconfig",
             "mode",
             "mtu",
             "timeout",
@@ -120,6 +123,7 @@ impl Config {
             name: text("name")?.ok_or_else(|| invalid("name: missing".into()))?,
             admin_socket: path("adminSocket", admin::DEFAULT_PATH)?,
             controller_socket: path("controllerSocket", cluster::podapi::DEFAULT_SOCKET)?,
+            kubeconfig: text("kubeconfig")?.map(PathBuf::from),
             mode: match text("mode")?.as_deref() {
                 None | Some("tap") => Mode::Tap,
                 Some("veth") => Mode::Veth,

@@ -78,12 +78,7 @@ pub fn status(config: &Config) -> Result<(), Failure> {
     Client::connect(&config.admin_socket, PATIENCE)
         .and_then(|mut dataplane| dataplane.call(&Request::Version))
         .map_err(|e| unavailable(e.to_string()))?;
-    controller::reachable(&config.controller_socket).map_err(|e| {
-        let path = config.controller_socket.display();
-        unavailable(format!(
-            "cannot reach the controller at {path}: {e}; is sluice-controller running?"
-        ))
-    })
+    controller::reachable(config)
 }
 
 fn recorded_mac<'a>(previous: &'a Value, interface: &str) -> Option<&'a str> {

@@ -13,5 +13,5 @@ mod source;
 pub use cluster::Changes;
 pub use folder::{Folder, OpenError};
 pub use lease::{Elected, Elector, LeaseName, Standing, Terms};
-pub use server::{ConnectError, Connection, Server, Timing, Writer};
+pub use server::{ConnectError, Connection, Server, Timing, Writer, interface_of};
 pub use source::{Opened, Origin, ParseSourceError, Snapshot, Source, SourceProblem, SourceSpec};

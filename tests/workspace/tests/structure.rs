@@ -93,7 +93,13 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ),
     (
         "sluice-cni",
-        &["sluice-net", "sluice-admin", "sluice-cluster", "sluice-os"],
+        &[
+            "sluice-net",
+            "sluice-admin",
+            "sluice-cluster",
+            "sluice-watch",
+            "sluice-os",
+        ],
     ),
     (
         "sluicectl",

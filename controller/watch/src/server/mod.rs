@@ -6,6 +6,7 @@ mod board;
 mod connection;
 mod events;
 mod observed;
+mod pod;
 mod reflector;
 mod resource;
 mod writer;
@@ -25,6 +26,7 @@ use crate::source::{Snapshot, Source, SourceProblem};
 use board::Board;
 pub(crate) use connection::RequestError;
 pub use connection::{ConnectError, Connection};
+pub use pod::interface_of;
 use reflector::{Item, Reflector, Told, What};
 pub use writer::Writer;
 
