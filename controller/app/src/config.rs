@@ -46,7 +46,7 @@ struct Values {
     #[arg(long, value_name = "FILE")]
     kubeconfig: Option<PathBuf>,
     /// Lease by which replicas elect who leads, or none for a single controller [default:
-    /// kube-system/sluice-controller]
+    /// sluice-system/sluice-controller]
     #[arg(long, value_name = "NAMESPACE/NAME")]
     lease: Option<String>,
     /// Where switches connect; repeatable [default: ptcp:6653:127.0.0.1]
@@ -212,7 +212,7 @@ fn lease(given: Option<String>, source: &SourceSpec) -> Result<Option<LeaseName>
             )));
         }
         Some(text) => text,
-        None if kube => "kube-system/sluice-controller".into(),
+        None if kube => "sluice-system/sluice-controller".into(),
         None => return Ok(None),
     };
     match text.split_once('/') {
@@ -223,7 +223,7 @@ fn lease(given: Option<String>, source: &SourceSpec) -> Result<Option<LeaseName>
             }))
         }
         _ => Err(UsageError(format!(
-            "--lease {text}: write it like kube-system/sluice-controller, or none"
+            "--lease {text}: write it like sluice-system/sluice-controller, or none"
         ))),
     }
 }
@@ -327,7 +327,7 @@ mod tests {
             ),
             (
                 vec!["--source", "kube", "--lease", "a"],
-                "kube-system/sluice-controller",
+                "sluice-system/sluice-controller",
             ),
             (
                 vec!["--source", "dir:/a", "--metrics", "9652"],
