@@ -50,6 +50,7 @@ pub(super) struct Class<'a> {
 pub(super) struct Classes<'a> {
     list: Vec<Class<'a>>,
     by_namespace: BTreeMap<&'a str, Vec<usize>>,
+    by_identity: BTreeMap<u32, usize>,
 }
 
 impl<'a> Classes<'a> {
@@ -93,6 +94,7 @@ impl<'a> Classes<'a> {
             class.identity = numbers[&text(&key)];
             let classes = all.by_namespace.entry(class.namespace).or_default();
             classes.push(all.list.len());
+            all.by_identity.insert(class.identity, all.list.len());
             all.list.push(class);
         }
         all
@@ -100,6 +102,11 @@ impl<'a> Classes<'a> {
 
     pub(super) fn iter(&self) -> impl Iterator<Item = (usize, &Class<'a>)> {
         self.list.iter().enumerate()
+    }
+
+    /// The one that has the identity.
+    pub(super) fn with(&self, identity: u32) -> Option<&Class<'a>> {
+        self.list.get(*self.by_identity.get(&identity)?)
     }
 
     /// Those of a namespace.

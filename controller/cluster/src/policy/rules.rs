@@ -157,13 +157,17 @@ impl<'a> World<'a> {
     fn peers_with_port(&self, peers: &Peers, protocol: Option<Protocol>, name: &str) -> Vec<Scope> {
         let every_pod = peers.any || peers.all_pods;
         let mut by_ports: BTreeMap<Vec<Ports>, Vec<u32>> = BTreeMap::new();
-        for (_, class) in self.classes.iter() {
-            if every_pod || peers.identities.binary_search(&class.identity).is_ok() {
-                let ports: Vec<_> = named(&class.ports, protocol, name).collect();
-                if !ports.is_empty() {
-                    by_ports.entry(ports).or_default().push(class.identity);
-                }
+        let mut enter = |class: &Class<'_>| {
+            let ports: Vec<_> = named(&class.ports, protocol, name).collect();
+            if !ports.is_empty() {
+                by_ports.entry(ports).or_default().push(class.identity);
             }
+        };
+        if every_pod {
+            self.classes.iter().for_each(|(_, class)| enter(class));
+        } else {
+            let named = peers.identities.iter();
+            named.filter_map(|i| self.classes.with(*i)).for_each(enter);
         }
         let scope = |(ports, mut identities): (_, Vec<u32>)| {
             identities.sort_unstable();
