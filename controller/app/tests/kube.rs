@@ -54,7 +54,7 @@ impl Daemon {
         drop(free);
         let socket = directory.join("controller.sock");
         let mut child = Command::new(env!("CARGO_BIN_EXE_sluice-controller"))
-            .args(["--source", "kube", "--kubeconfig"])
+            .args(["--source", "kube", "--lease", "none", "--kubeconfig"])
             .arg(server.kubeconfig())
             .args(["--listen", &format!("ptcp:{port}")])
             .args(["--metrics", "none", "--socket"])
