@@ -60,7 +60,7 @@ impl Daemon {
             .args(["--metrics", "none", "--socket"])
             .arg(&socket)
             // Nothing but the objects tells a successor what was.
-            .args(["--state", "/nowhere"])
+            .args(["--state", "/nowhere", "--lease", "none"])
             .stderr(Stdio::piped())
             .spawn()
             .unwrap();
