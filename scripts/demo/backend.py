@@ -11,7 +11,14 @@ import threading
 NAME, TCP_PORT, UDP_PORT = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
 
 
+class Server(http.server.ThreadingHTTPServer):
+    address_family = socket.AF_INET6  # and IPv4 with it
+    request_queue_size = 128
+
+
 class Handler(http.server.BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+
     def do_GET(self):
         body = (NAME + "\n").encode()
         self.send_response(200)
@@ -32,5 +39,4 @@ def answer_datagrams():
 
 
 threading.Thread(target=answer_datagrams, daemon=True).start()
-http.server.ThreadingHTTPServer.request_queue_size = 128
-http.server.ThreadingHTTPServer(("", TCP_PORT), Handler).serve_forever()
+Server(("::", TCP_PORT), Handler).serve_forever()

@@ -24,13 +24,19 @@ run_checks() {
   check_underlay
   say "c. a Service"
   check_service
-  say "d. bandwidth"
+  say "d. both families, and clients that stay where they are"
+  check_dual_stack
+  say "e. a policy"
+  check_policy
+  say "f. a pod that drains"
+  check_drain
+  say "g. bandwidth"
   check_bandwidth
-  say "e. spoofing"
+  say "h. spoofing"
   check_spoofing
-  say "f. without the controller"
+  say "i. without the controller"
   check_controller_restart
-  say "g. other tools"
+  say "j. other tools"
   check_tools
   printf '\n%s passed, %s failed\n' "$PASSED" "$FAILED"
   [ "$FAILED" = 0 ]
@@ -119,6 +125,73 @@ even() {
   [ "$(wc -w <<<"$1")" = 8 ] && [[ $1 != *failed* ]] &&
     tr ' ' '\n' <<<"$1" | awk 'NR % 2 == 0 && ($1 < 70 || $1 > 130) {bad = 1} END {exit bad}'
 }
+
+check_dual_stack() {
+  local got ip answers
+  got=$(pings trader "$(pod_ip6 rates-2)")
+  verdict "ping over IPv6, trader on node1 -> rates-2 on node2" "$got" all_of "$got" 20
+  for ip in "${DUAL_SERVICE_IPS[@]}"; do
+    answers=$(ask trader http "$ip" 80 30)
+    verdict "30 requests to $ip: one client, one pod" "${answers:-no answer}" one_of_them "$answers" 30
+  done
+}
+
+one_of_them() { grep -qxE "rates-[12] $2" <<<"$1"; }
+
+# Two pods ask the same Service, before, with and after a NetworkPolicy.
+check_policy() {
+  local allowed denied rule
+  denied=$(ask batch-out http "$SERVICE_IP" 80 8)
+  verdict "without a policy batch-out reaches the Service" "$denied" all_answered "$denied"
+  cat >"$RUN/manifests/policy.yaml" <<END
+apiVersion: networking.k8s.io/v1
+kind: NetworkPolicy
+metadata: {name: only-tellers, namespace: bank}
+spec:
+  podSelector: {matchLabels: {app: web}}
+  policyTypes: [Ingress]
+  ingress:
+    - from: [{podSelector: {matchLabels: {role: teller}}}]
+      ports: [{protocol: TCP, port: http}]
+END
+  sleep 1.5
+  note "policy.yaml: to app=web from role=teller only, TCP, the port called http"
+  allowed=$(ask teller-1 http "$SERVICE_IP" 80 20)
+  verdict "a teller reaches it still" "$allowed" all_answered "$allowed"
+  denied=$(ask batch-out http "$SERVICE_IP" 80 2)
+  verdict "batch-out does not" "$denied" [ "$denied" = "failed 2" ]
+  denied=$(ask teller-1 udp "$UDP_SERVICE_IP" 5000 2)
+  verdict "nor does a teller by UDP" "$denied" [ "$denied" = "failed 2" ]
+  rule=$(ctl 1 dump-flows | grep -c 'NetworkPolicy bank/only-tellers') || true
+  verdict "node1's flows name the policy" "$rule flows" [ "$rule" -gt 0 ]
+  rm "$RUN/manifests/policy.yaml"
+  sleep 1.5
+  denied=$(ask batch-out http "$SERVICE_IP" 80 8)
+  verdict "the policy is deleted: batch-out reaches it again" "$denied" all_answered "$denied"
+}
+
+# A pod is being deleted while a client has a connection to it.
+check_drain() {
+  local pod answers held
+  start held timeout 30 ip netns exec sluice-pod-teller-1 \
+    /usr/bin/python3 scripts/demo/client.py held "$SERVICE_IP" 80 24
+  wait_for 5 test -s "$LOGS/held.log" || note "no connection"
+  pod=$(head -n 1 "$LOGS/held.log")
+  sed -i "/^  name: $pod\$/a\\  deletionTimestamp: \"2026-01-01T00:00:00Z\"" "$RUN/manifests/web.yaml"
+  sleep 1.5
+  note "$pod is being deleted"
+  answers=$(ask teller-1 http "$SERVICE_IP" 80 200)
+  verdict "200 new connections: none to $pod, none fails" "$answers" drained "$answers" "$pod"
+  wait_for 15 ended held || note "the held connection did not end"
+  held=$(sort "$LOGS/held.log" | uniq -c | xargs)
+  verdict "the connection to $pod goes on" "$held" [ "$held" = "24 $pod" ]
+  sed -i '/deletionTimestamp/d' "$RUN/manifests/web.yaml"
+  sleep 1.5
+  answers=$(ask teller-1 http "$SERVICE_IP" 80 200)
+  verdict "$pod is back: it gets connections again" "$answers" grep -q "$pod " <<<"$answers"
+}
+
+drained() { all_answered "$1" && [[ $1 != *$2* ]]; }
 
 # rate FROM TO tcp|udp MBITS|max SECONDS: what the receiver got, Mbit/s. The first 2 s, in which the
 # burst is used up, are left out. The server's own count is taken: the client's mixes them in.

@@ -5,8 +5,13 @@
 SERVICE_IP=10.96.0.10
 # shellcheck disable=SC2034 # for checks.sh
 UDP_SERVICE_IP=10.96.0.11
+# shellcheck disable=SC2034 # for checks.sh
+DUAL_SERVICE_IPS=(10.96.0.12 fd00:10:96::12)
 # Where each pod runs, as the manifests say.
-PODS=(teller-1:1 teller-2:2 teller-3:1 batch-out:1 batch-in:1 ledger:1 web-1:1 web-2:2 web-3:1 web-4:2)
+PODS=(teller-1:1 teller-2:2 teller-3:1 batch-out:1 batch-in:1 ledger:1 web-1:1 web-2:2 web-3:1 web-4:2
+  rates-1:1 rates-2:2 trader:1)
+# Those that serve.
+BACKENDS=(web-1 web-2 web-3 web-4 rates-1 rates-2)
 
 ctl() {
   local node=$1
@@ -50,6 +55,7 @@ in_pod() {
 }
 
 pod_ip() { jq -r '.ips[0].address | split("/")[0]' "$RUN/pods/$1.json"; }
+pod_ip6() { jq -r '.ips[].address | split("/")[0] | select(contains(":"))' "$RUN/pods/$1.json"; }
 pod_mac() { jq -r '.interfaces[0].mac' "$RUN/pods/$1.json"; }
 
 # cni COMMAND NODE POD: calls the plugin as a container runtime does.
@@ -71,10 +77,10 @@ attach_pods() {
       die "$pod could not be attached: $(jq -r '.msg + ": " + (.details // "")' "$RUN/pods/$pod.json")"
     note "$(printf '%-10s node%s  %-14s %s' "$pod" "$node" "$(pod_ip "$pod")" "$(pod_mac "$pod")")"
   done
-  for pod in web-1 web-2 web-3 web-4; do
+  for pod in "${BACKENDS[@]}"; do
     start "http-$pod" ip netns exec "sluice-pod-$pod" /usr/bin/python3 scripts/demo/backend.py "$pod" 8080 9090
   done
-  for pod in web-1 web-2 web-3 web-4; do
+  for pod in "${BACKENDS[@]}"; do
     wait_for 10 in_pod "$pod" curl -sf -m 1 http://127.0.0.1:8080/ || die "$pod serves no HTTP: see $LOGS/http-$pod.log"
   done
 }
