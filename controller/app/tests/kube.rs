@@ -49,18 +49,22 @@ struct Daemon {
 
 impl Daemon {
     fn start(server: &ApiServer, directory: &Path) -> Daemon {
+        Daemon::start_as(server.kubeconfig(), "none", directory)
+    }
+
+    fn start_as(kubeconfig: &Path, lease: &str, directory: &Path) -> Daemon {
         let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         let port = free.local_addr().unwrap().port();
         drop(free);
         let socket = directory.join("controller.sock");
         let mut child = Command::new(env!("CARGO_BIN_EXE_sluice-controller"))
-            .args(["--source", "kube", "--lease", "none", "--kubeconfig"])
-            .arg(server.kubeconfig())
+            .args(["--source", "kube", "--kubeconfig"])
+            .arg(kubeconfig)
             .args(["--listen", &format!("ptcp:{port}")])
             .args(["--metrics", "none", "--socket"])
             .arg(&socket)
             // Nothing but the objects tells a successor what was.
-            .args(["--state", "/nowhere", "--lease", "none"])
+            .args(["--state", "/nowhere", "--lease", lease])
             .stderr(Stdio::piped())
             .spawn()
             .unwrap();
@@ -129,13 +133,26 @@ fn cluster(runtime: &tokio::runtime::Runtime) -> ApiServer {
     let server = runtime
         .block_on(ApiServer::start(Options::default()))
         .unwrap();
-    let crds = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../deploy/crds");
-    for file in std::fs::read_dir(crds).unwrap() {
-        let text = std::fs::read_to_string(file.unwrap().path()).unwrap();
-        server.apply(&text).unwrap();
-    }
+    deploy(&server, "crds");
     server.apply(CLUSTER).unwrap();
     server
+}
+
+/// Applies a folder of `deploy/`, in the order in which `kubectl apply -f` does.
+fn deploy(server: &ApiServer, folder: &str) {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../deploy");
+    let files = std::fs::read_dir(path.join(folder)).unwrap();
+    let mut files: Vec<_> = files.map(|file| file.unwrap().path()).collect();
+    files.sort();
+    for file in files
+        .iter()
+        .filter(|file| file.extension().is_some_and(|e| e == "yaml"))
+    {
+        let text = std::fs::read_to_string(file).unwrap();
+        server
+            .apply(&text)
+            .unwrap_or_else(|error| panic!("{}: {error:#}", file.display()));
+    }
 }
 
 fn annotation(server: &ApiServer, pod: &str, name: &str) -> String {
@@ -266,4 +283,107 @@ fn what_is_wrong_is_told_on_the_object_and_when_it_is_mended_too() {
         condition(&greedy(), "sluice.io/Accepted") == " "
     });
     daemon.wait("an Event says that", || about("Mended"));
+}
+
+/// One object of each kind that something is written on, and what asks for it.
+const EVERYTHING: &str = "
+apiVersion: kubeovn.io/v1
+kind: IPPool
+metadata: {name: tills}
+spec: {subnet: bank-overlay, ips: [10.16.9.1..10.16.9.9]}
+---
+apiVersion: kubeovn.io/v1
+kind: Vip
+metadata: {name: shared}
+spec: {subnet: bank-overlay, v4ip: 10.16.9.200}
+---
+apiVersion: networking.k8s.io/v1
+kind: NetworkPolicy
+metadata: {name: nobody, namespace: bank}
+spec: {podSelector: {matchLabels: {app: nothing}}, policyTypes: [Ingress]}
+---
+apiVersion: v1
+kind: Pod
+metadata:
+  name: greedy
+  namespace: bank
+  annotations: {ovn.kubernetes.io/ip_address: 10.99.0.1}
+spec: {nodeName: node1, containers: [{name: c, image: i}]}
+---
+apiVersion: v1
+kind: Service
+metadata: {name: far, namespace: bank, annotations: {sluice.io/no-such-thing: '1'}}
+spec: {selector: {app: web}, ports: [{port: 80}]}
+---
+apiVersion: v1
+kind: Namespace
+metadata: {name: odd, annotations: {sluice.io/no-such-thing: '1'}}
+---
+apiVersion: v1
+kind: Node
+metadata: {name: node9, annotations: {sluice.io/no-such-thing: '1'}}
+status: {addresses: [{type: InternalIP, address: 172.30.0.9}]}
+";
+
+#[test]
+fn with_the_rights_that_deploy_grants_everything_is_written_and_nothing_is_refused() {
+    let directory = tempfile::tempdir().unwrap();
+    let runtime = runtime();
+    let options = Options {
+        rbac: true,
+        endpoints: true,
+        ..Options::default()
+    };
+    let server = runtime.block_on(ApiServer::start(options)).unwrap();
+    let namespace = json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "bank"}});
+    server.apply_object(namespace).unwrap();
+    for folder in ["crds", "kubernetes", "examples/bank"] {
+        deploy(&server, folder);
+    }
+    server.apply(EVERYTHING).unwrap();
+    let account = apiserver::User::service_account("sluice-system", "sluice-controller");
+    let kubeconfig = server.kubeconfig_of("controller", account).unwrap();
+    let lease = "sluice-system/sluice-controller";
+    let daemon = Daemon::start_as(&kubeconfig, lease, directory.path());
+    let pods = || server.list("Pod", "bank");
+    let has_address = |pod: &Value| {
+        pod["metadata"]["name"] == "greedy"
+            || pod["metadata"]["annotations"]["ovn.kubernetes.io/allocated"] == "true"
+    };
+    daemon.wait("every pod has its address written", || {
+        pods().len() > 10 && pods().iter().all(has_address)
+    });
+    for (resource, namespace, name) in [
+        ("leases", "sluice-system", "sluice-controller"),
+        ("ips", "", "web-1.bank"),
+    ] {
+        daemon.wait(resource, || server.get(resource, namespace, name).is_some());
+    }
+    for (resource, namespace, name, kind) in [
+        ("subnets", "", "bank-overlay", "Validated"),
+        ("ippools", "", "tills", "Validated"),
+        ("vips", "", "shared", "Validated"),
+        ("pods", "bank", "greedy", "sluice.io/Accepted"),
+        ("services", "bank", "far", "sluice.io/Accepted"),
+        ("nodes", "", "node9", "sluice.io/Accepted"),
+        ("namespaces", "", "odd", "sluice.io/Accepted"),
+    ] {
+        daemon.wait(&format!("{kind} on {resource} {name}"), || {
+            let object = server.get(resource, namespace, name).unwrap();
+            condition(&object, kind) != " "
+        });
+    }
+    let told = || {
+        let all = server.list("Event", "bank");
+        all.iter().any(|e| e["involvedObject"]["name"] == "greedy")
+    };
+    daemon.wait("an Event", told);
+    let log = server.faults().log();
+    let refused = log.iter().filter(|asked| matches!(asked.code, 401 | 403));
+    let refused: Vec<_> = refused.collect();
+    assert!(refused.is_empty(), "{refused:#?}");
+    let writes = log
+        .iter()
+        .filter(|asked| asked.user.contains("sluice-controller"));
+    assert!(writes.count() > 20, "it was this account that asked");
 }

@@ -152,7 +152,8 @@ enum Step {
     Lose {
         which: usize,
     },
-    /// The controller is killed; what it had sent may still arrive.
+    /// The controller is killed; what it had sent arrives before a successor reads (that one waits
+    /// for the Lease to run out), or never.
     Kill {
         lost: bool,
     },
@@ -206,6 +207,7 @@ proptest! {
                     if lost {
                         world.underway.clear();
                     }
+                    world.land_all();
                 }
                 Step::Land { .. } | Step::Lose { .. } => {}
             }

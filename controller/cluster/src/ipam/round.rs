@@ -233,8 +233,10 @@ impl<'a> Round<'a> {
         before: Option<Allocation>,
         mut problem: Problem,
     ) {
+        // Not what its predecessor of that name had: a new pod waits for what it asks for.
+        let its_own = |before: &Allocation| want.uid.is_none() || want.is_same_pod(before);
         let stays = before
-            .filter(|before| want.can_stay_with(before))
+            .filter(|before| its_own(before) && want.can_stay_with(before))
             .is_some_and(|before| self.state.hold(&want.owner, before, want.away));
         match &want.owner {
             Owner::Vip(_) if stays => problem.message += "; the Vip stays with what it has",

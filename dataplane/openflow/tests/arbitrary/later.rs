@@ -689,11 +689,15 @@ fn actions(list: &mut [Action]) {
         match action {
             Action::Load { dst, value } => {
                 let width = dst.field.info().slot.ones();
-                *action = Action::SetField {
-                    field: dst.field,
-                    value: (u128::from(*value) << dst.shift) & width,
-                    mask: (dst.ones() << dst.shift) & width,
-                };
+                let mask = (dst.ones() << dst.shift) & width;
+                // Bits that the field does not keep have no such word.
+                if mask != 0 {
+                    *action = Action::SetField {
+                        field: dst.field,
+                        value: (u128::from(*value) << dst.shift) & width,
+                        mask,
+                    };
+                }
             }
             Action::Clone(inner) => actions(inner),
             Action::Ct(ct) => actions(&mut ct.actions),
