@@ -31,6 +31,12 @@ What packets then meet is not asked here; `dataplane/worker/tests` and `scripts/
 
 Versions are agreed on in HELLO, with the version bitmap where the peer sends one.
 Flows are written as `ovs-ofctl` writes them.
+
+`reject` is an action of our own; on the wire, and for `ovs-ofctl`, it is `note:00.53.4c.43.00.01`, which other switches carry and ignore.
+It tells who sent the packet that it is refused, out of the port that the packet came in by and with its tags: TCP gets a reset (RFC 9293 3.10.7.1), others port unreachable (RFC 792, RFC 4443 3.1).
+The answer is about the packet as it came in; after an output of a changed packet it is none any more (drop reason `unsupported`).
+Each core sends at most 1,000 such answers and other errors a second; resets, errors, later fragments and what is for many are not answered, nor is what came through a tunnel.
+The packet is counted under the drop reason `rejected`.
 ";
 
 /// What rows are about: text to send, or a message.
@@ -258,6 +264,7 @@ const ACTIONS: &[(&str, &str)] = &[
     ),
     ("", "delete_field:tun_metadata0"),
     ("", "exit"),
+    ("", "reject"),
     ("", "encap(ethernet)"),
     ("", "encap(mpls)"),
     ("", "encap(nsh(md_type=1))"),

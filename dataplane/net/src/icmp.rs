@@ -4,6 +4,7 @@
 mod answer;
 
 pub use answer::{ERROR_BYTES, Problem, echo_reply, error};
+pub(crate) use answer::{TTL, Writer, is_single};
 
 use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 

@@ -1,4 +1,8 @@
-//! What connection tracking needs of a TCP header.
+//! What connection tracking needs of a TCP header, and the reset that refuses a segment.
+
+mod reset;
+
+pub use reset::reset;
 
 use crate::headers::{Tcp, view};
 use crate::parse::{Layout, Transport};

@@ -162,9 +162,20 @@ pub enum Action {
     Sample(Sample),
     /// Take a tunnel option away (NXAST_DELETE_FIELD).
     DeleteField(Field),
+    /// Tell the sender that the packet is refused (ours): TCP gets a reset (RFC 9293 3.10.7.1), anything
+    /// else port unreachable (RFC 792, RFC 4443 3.1), out of the port it came in by.
+    ///
+    /// The answer is about the packet as it came in, whatever was written to its fields; it is not
+    /// looked up in tables. Nothing else happens to the packet by this. On the wire it is the note
+    /// [`REJECT_NOTE`].
+    Reject,
     /// Stop (NXAST_EXIT).
     Exit,
 }
+
+/// The note that means [`Action::Reject`]: our number as an experimenter, and 1. Who does not know it
+/// reads a note, which does nothing.
+pub const REJECT_NOTE: [u8; 6] = [0x00, 0x53, 0x4c, 0x43, 0x00, 0x01];
 
 /// The `sample` action (ovs-actions(7)).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

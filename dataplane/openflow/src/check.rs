@@ -439,6 +439,7 @@ fn numbers(action: &Action, place: Place) -> Result<(), OfError> {
         | Action::Clone(_)
         | Action::Conjunction(_)
         | Action::Learn(_)
+        | Action::Reject
         | Action::Exit
         | Action::Note(_)
         | Action::Sample(_)

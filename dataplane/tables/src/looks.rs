@@ -83,6 +83,7 @@ fn action(action: &Action, looks: &mut FlowKey) {
         | Action::Note(_)
         | Action::Conjunction(_)
         | Action::FinTimeout { .. }
+        | Action::Reject
         | Action::Exit => {}
         _ => all(looks),
     }

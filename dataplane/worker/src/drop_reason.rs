@@ -46,6 +46,9 @@ reasons! {
     FragmentMalformed "fragment_malformed",
     /// The flows that matched send the packet nowhere: dropped by rule.
     Rule "rule",
+    /// Refused by rule (`reject`): its sender is told, unless it came through a tunnel, is itself an
+    /// error, or too many were told in this second.
+    Rejected "rejected",
     /// More than 64 nested resubmits, groups or clones, or more than 4096 lookups for one packet.
     TooDeep "too_deep",
     /// An action or field that this dataplane cannot carry out on this packet.

@@ -23,7 +23,7 @@ const WAITING: usize = 512;
 /// Packets that may wait for a device that moves to this worker.
 const KEPT: usize = 8192;
 
-/// ICMP errors that a worker sends at most.
+/// ICMP errors, and resets, that a worker sends at most.
 const ERRORS_PER_SECOND: u32 = 1000;
 
 /// All ports as this worker sends to them.
@@ -282,9 +282,9 @@ impl Egress {
         }
     }
 
-    /// True if an ICMP error may be sent now: at most [`ERRORS_PER_SECOND`] (RFC 4443 2.4 (f)).
+    /// True if an error or a reset may be sent now: at most [`ERRORS_PER_SECOND`] (RFC 4443 2.4 (f)).
     pub fn may_send_error(&mut self) -> bool {
-        let second = self.shared.now() / 1_000_000_000;
+        let second = self.now / 1_000_000_000;
         if self.errors.0 != second {
             self.errors = (second, 0);
         }

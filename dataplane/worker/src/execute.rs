@@ -12,6 +12,7 @@ use tables::{Meter, Verdict};
 
 use crate::egress::Egress;
 use crate::program::{Code, Op, Operands, Reshape, ToController};
+use crate::refusal;
 use crate::rewrite::{self, Front};
 use crate::{Counter, DropReason, PacketIn};
 
@@ -174,6 +175,7 @@ fn step(op: &Op, egress: &mut Egress, packet: &mut Packet, context: &mut Context
         },
         Op::Drop(reason) => egress.count_drop(*reason),
         Op::Controller(to) => controller(to, egress, packet, context.from_wire),
+        Op::Reject(slot) => refusal::send(*slot, egress, packet, &context.layout),
         Op::Cut(max_len) => {
             cut(packet, *max_len, &mut context.layout);
             // Short on purpose.

@@ -32,6 +32,7 @@ mod fragments;
 mod packet_in;
 mod port_map;
 mod program;
+mod refusal;
 mod requests;
 mod rewrite;
 mod shaper;

@@ -93,6 +93,8 @@ pub(crate) enum Op {
     Output(PortSlot),
     Tunnel(Box<Encap>),
     Controller(Box<ToController>),
+    /// Tells the sender, who is behind that port, that the packet is refused.
+    Reject(PortSlot),
     /// Counts one packet that went nowhere.
     Drop(DropReason),
 }
@@ -100,6 +102,20 @@ pub(crate) enum Op {
 impl Op {
     fn sends(&self) -> bool {
         matches!(self, Op::Output(_) | Op::Tunnel(_))
+    }
+
+    /// True if the packet may be another afterwards.
+    pub fn changes(&self) -> bool {
+        !matches!(
+            self,
+            Op::Meter(_)
+                | Op::Queue(_)
+                | Op::Output(_)
+                | Op::Tunnel(_)
+                | Op::Controller(_)
+                | Op::Reject(_)
+                | Op::Drop(_)
+        )
     }
 }
 

@@ -255,6 +255,7 @@ fn simple_action() -> impl Strategy<Value = Action> {
         3 => shim(),
         3 => stateful(),
         1 => Just(Action::Exit),
+        1 => Just(Action::Reject),
         3 => ct(),
     ]
 }

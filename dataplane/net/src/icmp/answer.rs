@@ -14,7 +14,7 @@ use crate::{MacAddr, csum};
 pub const ERROR_BYTES: usize = Ethernet::LEN + 1280;
 
 /// Time to live of what we originate (RFC 1700).
-const TTL: u8 = 64;
+pub(crate) const TTL: u8 = 64;
 
 /// Why a packet could not be forwarded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -29,6 +29,8 @@ pub enum Problem {
     HostUnreachable,
     /// Refused by rule.
     Prohibited,
+    /// Nobody serves that port.
+    PortUnreachable,
 }
 
 impl Problem {
@@ -46,6 +48,8 @@ impl Problem {
             (Problem::HostUnreachable, _) => (3, 1, 0),
             (Problem::Prohibited, Network::Ipv6) => (1, 1, 0),
             (Problem::Prohibited, _) => (3, 13, 0),
+            (Problem::PortUnreachable, Network::Ipv6) => (1, 4, 0),
+            (Problem::PortUnreachable, _) => (3, 3, 0),
         }
     }
 }
@@ -192,18 +196,18 @@ fn about_error(head: &[u8], layout: &Layout) -> bool {
     }
 }
 
-fn is_single(address: IpAddr) -> bool {
+pub(crate) fn is_single(address: IpAddr) -> bool {
     let broadcast = matches!(address, IpAddr::V4(v4) if v4.is_broadcast());
     !(address.is_multicast() || address.is_unspecified() || broadcast)
 }
 
-struct Writer<'a> {
-    out: &'a mut [u8],
-    len: usize,
+pub(crate) struct Writer<'a> {
+    pub out: &'a mut [u8],
+    pub len: usize,
 }
 
 impl Writer<'_> {
-    fn put(&mut self, bytes: &[u8]) -> Option<()> {
+    pub fn put(&mut self, bytes: &[u8]) -> Option<()> {
         let end = self.len + bytes.len();
         self.out.get_mut(self.len..end)?.copy_from_slice(bytes);
         self.len = end;

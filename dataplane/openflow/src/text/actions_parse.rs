@@ -8,7 +8,7 @@ use super::arguments::{
     parse_fin_timeout, parse_nat, parse_note, parse_range, parse_zone, plain_controller, writable,
 };
 use super::{Names, TextError, encap, learn, links, sample, scan, value};
-use crate::action::Ct;
+use crate::action::{Ct, REJECT_NOTE};
 use crate::check::Headers;
 use crate::field::Prereq;
 use crate::{Action, Field, Instructions, Match, SubField};
@@ -200,7 +200,10 @@ impl<'a> Parser<'a> {
                 inner.list(text)?;
                 Action::Clone(inner.finish()?)
             }
-            "note" => Action::Note(parse_note(text)?),
+            "note" => match parse_note(text)? {
+                note if note == REJECT_NOTE => Action::Reject,
+                note => Action::Note(note),
+            },
             "conjunction" => Action::Conjunction(parse_conjunction(text)?),
             "learn" => Action::Learn(Box::new(learn::parse(text, self.names)?)),
             "fin_timeout" => parse_fin_timeout(text)?,
@@ -213,6 +216,7 @@ impl<'a> Parser<'a> {
             "encap" => encap::parse_encap(text)?,
             "decap" => encap::parse_decap(text)?,
             "dec_nsh_ttl" => Action::DecNshTtl,
+            "reject" => Action::Reject,
             "exit" => Action::Exit,
             "goto_table" | "meter" | "clear_actions" | "write_actions" | "write_metadata" => {
                 return Err(TextError::new(format!(

@@ -154,6 +154,7 @@ pub(super) fn write_action(f: &mut dyn fmt::Write, action: &Action, names: &Name
         Action::Encap(encap) => encap::write_encap(f, encap),
         Action::Decap { packet_type } => encap::write_decap(f, *packet_type),
         Action::DecNshTtl => f.write_str("dec_nsh_ttl"),
+        Action::Reject => f.write_str("reject"),
         Action::Exit => f.write_str("exit"),
     }
 }

@@ -6,7 +6,7 @@ use super::actions::{begin_nicira, end_nicira, is_mpls, padded, read_actions, wr
 use super::{
     EncodeError, Reader, Writer, actions, controller, ct, encap, learn, links, oxm, sample,
 };
-use crate::action::Conjunction;
+use crate::action::{Conjunction, REJECT_NOTE};
 use crate::error::{self, OfError};
 use crate::flow_match::MatchField;
 use crate::{Action, Field, SubField, Version};
@@ -66,7 +66,12 @@ pub(super) mod subtype {
 pub(super) fn read(mut r: Reader<'_>) -> Result<Action, OfError> {
     let subtype = r.u16()?;
     match subtype {
-        subtype::NOTE => return Ok(Action::Note(r.rest().to_vec())),
+        subtype::NOTE => {
+            return Ok(match r.rest() {
+                note if note == REJECT_NOTE => Action::Reject,
+                note => Action::Note(note.to_vec()),
+            });
+        }
         subtype::CT => return ct::read_ct(r),
         subtype::NAT => return ct::read_nat(r),
         subtype::LEARN | subtype::LEARN2 => return learn::read(r, subtype == subtype::LEARN2),
@@ -458,6 +463,7 @@ pub(super) fn write(w: &mut Writer<'_>, action: &Action) -> Result<(), EncodeErr
             w.zeros(14 - written);
         }
         Action::Note(note) => w.bytes(note),
+        Action::Reject => w.bytes(&REJECT_NOTE),
         Action::Clone(inner) => {
             w.zeros(6);
             write_actions(w, inner)?;
@@ -485,7 +491,7 @@ fn subtype_of(action: &Action, version: Version) -> Option<u16> {
         Action::Conjunction(_) => subtype::CONJUNCTION,
         Action::CheckPktLarger { .. } => subtype::CHECK_PKT_LARGER,
         Action::DeleteField(_) => subtype::DELETE_FIELD,
-        Action::Note(_) => subtype::NOTE,
+        Action::Note(_) | Action::Reject => subtype::NOTE,
         Action::Clone(_) => subtype::CLONE,
         Action::CtClear => subtype::CT_CLEAR,
         Action::PopQueue => subtype::POP_QUEUE,

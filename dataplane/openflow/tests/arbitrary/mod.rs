@@ -465,6 +465,7 @@ pub fn action() -> impl Strategy<Value = Action> {
             Action::CopyTtlOut,
             Action::CtClear,
             Action::PopQueue,
+            Action::Reject,
             Action::Exit,
         ]),
     ];

@@ -2,13 +2,11 @@
 
 use std::net::IpAddr;
 
-use arrayvec::ArrayVec;
 use net::headers::{Ethernet, Ipv4, Ipv6, view};
 use net::icmp::{ERROR_BYTES, Problem};
 use net::parse::{Layout, Network};
 
-/// An error message as a whole frame, with up to two tags.
-pub(crate) type ErrorFrame = ArrayVec<u8, { ERROR_BYTES + 8 }>;
+use crate::refusal::{Answer, tagged};
 
 /// The error for a packet of more than `mtu` bytes above Ethernet, with the packet's own tags; none
 /// if its sender must not get one, or allows the packet to be fragmented. What it tells is less by
@@ -16,7 +14,7 @@ pub(crate) type ErrorFrame = ArrayVec<u8, { ERROR_BYTES + 8 }>;
 ///
 /// It comes from the address the packet was sent to: the dataplane has no other address that the
 /// sender is sure to know, and hosts look at the quoted packet, not at the sender of the error.
-pub(crate) fn error(head: &[u8], layout: &Layout, mtu: u32) -> Option<ErrorFrame> {
+pub(crate) fn error(head: &[u8], layout: &Layout, mtu: u32) -> Option<Answer> {
     let l3 = usize::from(layout.l3);
     let ethernet: &Ethernet = view(head, 0)?;
     let from = match layout.network {
@@ -36,15 +34,5 @@ pub(crate) fn error(head: &[u8], layout: &Layout, mtu: u32) -> Option<ErrorFrame
     let problem = Problem::TooBig(u16::try_from(mtu).ok()?);
     let whence = (ethernet.dst, from);
     let len = net::icmp::error(head, layout, problem, whence, &mut untagged)?;
-    let addresses = Ethernet::LEN - 2;
-    let mut frame = ErrorFrame::new();
-    // Addresses of the error, then ethertypes and tags of the packet, then the error's IP.
-    frame
-        .try_extend_from_slice(untagged.get(..addresses)?)
-        .ok()?;
-    frame.try_extend_from_slice(head.get(addresses..l3)?).ok()?;
-    frame
-        .try_extend_from_slice(untagged.get(Ethernet::LEN..len)?)
-        .ok()?;
-    Some(frame)
+    tagged(head, layout, untagged.get(..len)?)
 }

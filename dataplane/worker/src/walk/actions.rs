@@ -102,6 +102,7 @@ impl<'a> Walk<'a> {
             Action::Encap(encap) => self.encapsulate(encap),
             Action::Decap { packet_type } => self.decapsulate(*packet_type),
             Action::DeleteField(field) => self.delete(*field),
+            Action::Reject => self.reject(),
             Action::Exit => self.stop = true,
             // A translation stands inside a ct action only; the rest is not offered.
             Action::Nat(_) | Action::DecNshTtl => self.fail(DropReason::Unsupported),

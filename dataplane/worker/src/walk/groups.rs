@@ -166,7 +166,8 @@ fn rank(action: &Action) -> u8 {
         | Action::Output { .. }
         | Action::OutputReg { .. }
         | Action::OutputTrunc { .. }
-        | Action::Bundle(_) => 9,
+        | Action::Bundle(_)
+        | Action::Reject => 9,
         Action::Exit => 10,
     }
 }

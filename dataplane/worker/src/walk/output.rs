@@ -111,6 +111,26 @@ impl Walk<'_> {
         }
     }
 
+    /// Answers whoever sent the packet. The steps so far must have left it as it came.
+    pub(super) fn reject(&mut self) {
+        let number = PortNo(self.arrived_key.in_port.get());
+        let port = self.world.ports.get(number);
+        self.deps.port(number, port.map(|p| p.changed));
+        if self.ops.iter().any(Op::changes) {
+            return self.lose(DropReason::Unsupported);
+        }
+        let Some(port) = port else {
+            return self.lose(DropReason::NoPort);
+        };
+        if let Some(reason) = port.refuses_tx() {
+            return self.lose(reason);
+        }
+        if port.is_device() {
+            self.ops.push(Op::Reject(port.slot));
+        }
+        self.lose(DropReason::Rejected);
+    }
+
     fn send(&mut self, number: PortNo) {
         let port = self.world.ports.get(number);
         self.deps.port(number, port.map(|p| p.changed));
