@@ -33,7 +33,7 @@ fn main() -> ExitCode {
         Ok(config) => config,
         Err(error) => return fail(2, &error.to_string()),
     };
-    let filter = match EnvFilter::try_new(&config.log) {
+    let filter = match EnvFilter::try_new(directives(&config.log)) {
         Ok(filter) => filter,
         Err(error) => return fail(2, &format!("--log {}: {error}", config.log)),
     };
@@ -49,6 +49,16 @@ fn main() -> ExitCode {
     match run(config) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => fail(1, &format!("{error:#}")),
+    }
+}
+
+/// The client of the API server logs an error for each connection that fails, dozens of them a second
+/// while a server is away. Which kind cannot be read, and that it can be again, `watch` says once.
+fn directives(log: &str) -> String {
+    const CLIENT: &str = "kube_client";
+    match log.contains(CLIENT) {
+        true => log.into(),
+        false => format!("{log},{CLIENT}=off"),
     }
 }
 
