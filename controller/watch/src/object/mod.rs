@@ -56,6 +56,15 @@ macro_rules! kinds {
                 added
             }
 
+            /// True if the view has the very same already.
+            pub(crate) fn stands_in(&self, view: &ClusterView) -> bool {
+                let told = view.problems.get(&self.id).map_or(&[][..], Vec::as_slice);
+                let same = match &self.content {
+                    $(Content::$kind(content) => get(&view.$map, &self.id) == Some(content),)*
+                };
+                same && told == self.problems
+            }
+
             /// Puts the object into the view in the place of what is there under its name; true if
             /// that was not the same.
             pub(crate) fn replace_in(self, view: &mut ClusterView) -> bool {
@@ -325,6 +334,10 @@ fn replace<K: Key, V: PartialEq>(map: &mut BTreeMap<K, V>, id: &ObjectRef, value
 
 fn take<K: Key, V>(map: &mut BTreeMap<K, V>, id: &ObjectRef) -> bool {
     map.remove(&K::of(id)).is_some()
+}
+
+fn get<'a, K: Key, V>(map: &'a BTreeMap<K, V>, id: &ObjectRef) -> Option<&'a V> {
+    map.get(&K::of(id))
 }
 
 fn is_in<K: Key, V>(map: &BTreeMap<K, V>, id: &ObjectRef) -> bool {

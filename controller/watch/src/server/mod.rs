@@ -222,13 +222,18 @@ impl Server {
     fn put(&mut self, item: Item) -> bool {
         let id = item.id;
         self.board.observe(&id, Some(item.observed));
-        let view = Arc::make_mut(&mut self.view);
         let (changed, known) = match item.object {
+            // Heartbeats, and what we write ourselves: the view stays the one that was given out.
+            Ok(object) if object.stands_in(&self.view) => {
+                self.unknown.remove(&id);
+                (false, true)
+            }
             Ok(object) => {
                 self.unknown.remove(&id);
-                (object.replace_in(view), true)
+                (object.replace_in(Arc::make_mut(&mut self.view)), true)
             }
             Err(problem) => {
+                let view = Arc::make_mut(&mut self.view);
                 let known = object::has(view, &id);
                 (object::tell(view, &id, vec![problem]), known)
             }
@@ -242,7 +247,8 @@ impl Server {
     fn remove(&mut self, id: &ObjectRef) {
         self.board.observe(id, None);
         let was_unknown = self.unknown.remove(id);
-        if object::remove(Arc::make_mut(&mut self.view), id) || was_unknown {
+        let there = object::has(&self.view, id) || self.view.problems.contains_key(id);
+        if there && object::remove(Arc::make_mut(&mut self.view), id) || was_unknown {
             self.touch([id.clone()]);
         }
     }
