@@ -531,3 +531,87 @@ async fn events_are_told_once_and_counted_when_they_come_again() {
     assert_eq!(all[0]["involvedObject"]["name"], "a");
     assert_eq!(all[0]["type"], "Warning");
 }
+
+/// The definitions that a cluster has which comes from Kube-OVN.
+const OTHER_DEFINITIONS: &str = "
+apiVersion: apiextensions.k8s.io/v1
+kind: CustomResourceDefinition
+metadata: {name: subnets.kubeovn.io}
+spec:
+  group: kubeovn.io
+  scope: Cluster
+  names: {kind: Subnet, listKind: SubnetList, plural: subnets, singular: subnet}
+  versions:
+    - name: v1
+      served: true
+      storage: true
+      subresources: {status: {}}
+      schema:
+        openAPIV3Schema:
+          type: object
+          properties:
+            spec: {type: object, properties: {cidrBlock: {type: string}}}
+            status: {type: object, properties: {v4usingIPs: {type: number}}}
+---
+apiVersion: apiextensions.k8s.io/v1
+kind: CustomResourceDefinition
+metadata: {name: vips.kubeovn.io}
+spec:
+  group: kubeovn.io
+  scope: Cluster
+  names: {kind: Vip, listKind: VipList, plural: vips, singular: vip}
+  versions:
+    - name: v1
+      served: true
+      storage: true
+      schema:
+        openAPIV3Schema:
+          type: object
+          properties:
+            spec: {type: object, properties: {subnet: {type: string}}}
+            status: {type: object, properties: {v4ip: {type: string}}}
+";
+
+#[tokio::test]
+async fn of_a_status_that_is_declared_otherwise_what_has_a_place_is_written() {
+    let mut writing = Writing::start().await;
+    writing.server.apply(OTHER_DEFINITIONS).unwrap();
+    writing
+        .server
+        .apply("{apiVersion: kubeovn.io/v1, kind: Vip, metadata: {name: b}, spec: {subnet: a}}")
+        .unwrap();
+    let wanted = |field: &str, value: Value| {
+        let mut wanted = Wanted::default();
+        wanted.status.insert(field.into(), value);
+        wanted.status.insert("inForce".into(), json!({"x": 1}));
+        let condition = Condition {
+            status: true,
+            reason: "InForce".into(),
+            message: String::new(),
+        };
+        wanted.conditions.insert("Ready".into(), condition);
+        Some(wanted)
+    };
+    let subnet = ObjectRef::cluster(Kind::Subnet, "a");
+    writing.writer.want(&subnet, wanted("v4usingIPs", json!(3)));
+    let object = writing
+        .wait("subnets", "a", |o| o["status"]["v4usingIPs"] == 3)
+        .await;
+    assert_eq!(object["status"], json!({"v4usingIPs": 3}));
+    // Without the subresource, the status is written with the object.
+    let vip = ObjectRef::cluster(Kind::Vip, "b");
+    writing
+        .writer
+        .want(&vip, wanted("v4ip", json!("10.16.0.2")));
+    let object = writing
+        .wait("vips", "b", |o| o["status"]["v4ip"] == "10.16.0.2")
+        .await;
+    assert_eq!(object["spec"]["subnet"], "a");
+    let before = writing.writes();
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    assert_eq!(
+        writing.writes(),
+        before,
+        "what has no place is not tried again"
+    );
+}

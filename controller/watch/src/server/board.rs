@@ -43,6 +43,8 @@ struct Books {
     later: BTreeSet<(Instant, ObjectRef)>,
     /// Objects that are being written, have been lately, or could not be.
     pace: HashMap<ObjectRef, Pace>,
+    /// What the server's definitions of kinds have no place for.
+    lacking: HashMap<Kind, Lacking>,
 }
 
 /// What shall become of an object.
@@ -71,6 +73,15 @@ impl Pace {
     }
 }
 
+/// What a server's definition of a kind has no place for, where it is not ours: Kube-OVN's own, say.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(super) struct Lacking {
+    /// Fields of `status`.
+    pub(super) fields: BTreeSet<String>,
+    /// The subresource: the status is a part of the object like any other.
+    pub(super) subresource: bool,
+}
+
 /// Something to send.
 #[derive(Clone, Debug)]
 pub(super) struct Job {
@@ -81,6 +92,8 @@ pub(super) struct Job {
     pub(super) main: bool,
     /// Status or conditions differ.
     pub(super) status: bool,
+    /// What has no place there.
+    pub(super) lacking: Lacking,
 }
 
 /// What became of a job.
@@ -92,6 +105,8 @@ pub(super) enum Outcome {
     Failed,
     /// The server will not have it.
     Refused,
+    /// The server has no place for some of it.
+    Lacking(Lacking),
 }
 
 impl Board {
@@ -250,6 +265,15 @@ impl Board {
             }
             Outcome::Failed => pace.not_before = Some(now + pace.backoff.next()),
             Outcome::Refused => pace.not_before = Some(now + REFUSED),
+            Outcome::Lacking(new) => {
+                let known = books.lacking.entry(object.kind).or_default();
+                let before = known.clone();
+                known.fields.extend(new.fields);
+                known.subresource |= new.subresource;
+                if *known == before {
+                    pace.not_before = Some(now + REFUSED);
+                }
+            }
         }
         // What is settled needs no note; the few that are paced are kept until they are due.
         if pace.not_before.is_some() {
@@ -268,12 +292,13 @@ impl Books {
     fn job(&self, object: &ObjectRef) -> Option<Job> {
         let want = self.wanted.get(object)?;
         let observed = self.observed.get(object);
+        let lacking = self.lacking.get(&object.kind);
         let (main, status) = match (want, observed) {
             (Want::Gone, observed) => (observed.is_some(), false),
             (Want::Stand(wanted), None) => (wanted.spec.is_some(), false),
             (Want::Stand(wanted), Some(observed)) => (
                 main_differs(wanted, observed),
-                status_differs(wanted, observed),
+                status_differs(wanted, observed, lacking.map(|lacking| &lacking.fields)),
             ),
         };
         (main || status).then(|| Job {
@@ -282,6 +307,7 @@ impl Books {
             observed: observed.cloned(),
             main,
             status,
+            lacking: lacking.cloned().unwrap_or_default(),
         })
     }
 }
@@ -331,12 +357,21 @@ fn main_differs(wanted: &Wanted, observed: &Observed) -> bool {
 /// Names of annotations that we write on objects of any kind.
 const WRITTEN: [&str; 3] = ["accepted", "in-force", "mtu"];
 
-fn status_differs(wanted: &Wanted, observed: &Observed) -> bool {
-    let stands = |(key, value): (&String, &Value)| observed.status.get(key) == Some(value);
+fn status_differs(
+    wanted: &Wanted,
+    observed: &Observed,
+    lacking: Option<&BTreeSet<String>>,
+) -> bool {
+    let lacks = |key: &str| lacking.is_some_and(|fields| fields.contains(key));
+    let stands =
+        |(key, value): (&String, &Value)| lacks(key) || observed.status.get(key) == Some(value);
     let says = |(type_, condition): (&String, &Condition)| {
         let observed = observed.conditions.get(type_);
         observed.is_some_and(|observed| is_the_same(condition, observed))
     };
+    if lacks("conditions") {
+        return !wanted.status.iter().all(stands);
+    }
     !wanted.status.iter().all(stands)
         || !wanted.conditions.iter().all(says)
         || observed

@@ -5,6 +5,7 @@ mod backoff;
 mod board;
 mod connection;
 mod events;
+mod lacking;
 mod observed;
 mod pod;
 mod reflector;

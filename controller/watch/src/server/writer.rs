@@ -13,6 +13,7 @@ use tokio::task::JoinSet;
 use super::board::{Board, Job, Outcome, Want, status_text};
 use super::connection::{Connection, RequestError};
 use super::events;
+use super::lacking::lacking;
 use super::observed::Observed;
 use super::resource;
 
@@ -92,10 +93,13 @@ impl Writer {
                     let Ok((job, result)) = done else { continue };
                     let outcome = match result {
                         Ok(observed) => Outcome::Written(observed),
-                        Err(error) => {
-                            told.failure(&job.object, &error);
-                            outcome_of(&error)
-                        }
+                        Err(error) => match lacking(&job, &error) {
+                            Some(lacking) => Outcome::Lacking(lacking),
+                            None => {
+                                told.failure(&job.object, &error);
+                                outcome_of(&error)
+                            }
+                        },
                     };
                     self.board.done(&job, outcome);
                 }
@@ -168,6 +172,15 @@ async fn send(connection: &Connection, job: &Job) -> Result<Option<Observed>, Re
     };
     let params = PatchParams::apply(MANAGER).force();
     let mut answer = None;
+    if job.status && job.lacking.subresource {
+        let mut patch = main_patch(job, wanted);
+        if let Some(status) = status_patch(job, wanted, Timestamp::now()).get_mut("status") {
+            patch["status"] = status.take();
+        }
+        let request = resource.patch(&object.name, &params, &Patch::Apply(patch));
+        let answer = connection.ask(request.map_err(broken)?).await?;
+        return Ok(Some(Observed::of(object, &answer)));
+    }
     if job.main {
         let patch = Patch::Apply(main_patch(job, wanted));
         let request = resource
@@ -250,6 +263,7 @@ fn status_patch(job: &Job, wanted: &Wanted, now: Timestamp) -> Value {
     if !conditions.is_empty() {
         status.insert("conditions".into(), Value::Array(conditions));
     }
+    status.retain(|field, _| !job.lacking.fields.contains(field));
     let mut patch = head(job);
     patch.insert("status".into(), Value::Object(status));
     Value::Object(patch)
@@ -283,6 +297,7 @@ mod tests {
             object: subnet,
             main: false,
             status: true,
+            lacking: Default::default(),
         };
         let now = "2026-11-20T19:00:00.5Z".parse().unwrap();
         let patch = status_patch(&job, &wanted, now);

@@ -280,7 +280,14 @@ fn dispatch(caller: &Caller, asking: &Asking, body: &[u8]) -> Result<Answer, Ref
     };
     drop(store);
     if !subresource.is_empty() && !resource.has(subresource) {
-        return Err(Refusal::no_such_resource());
+        return Err(match resource.custom {
+            Some(_) => Refusal::not_found(crate::status::About {
+                group,
+                resource: plural,
+                name,
+            }),
+            None => Refusal::no_such_resource(),
+        });
     }
     // Collections of all namespaces can be read; everything else is in one.
     let reads_all = name.is_empty() && matches!(asking.verb, "list" | "watch");

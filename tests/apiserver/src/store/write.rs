@@ -258,6 +258,7 @@ impl Store {
         {
             return Err(Refusal::bad_request("metadata.managedFields must be nil"));
         }
+        declared(w, &wanted)?;
         let given = wanted.clone();
         let (decoded, warnings) = self.admit_parts(w, wanted)?;
         let wanted = keep_given(&decoded, &given);
@@ -718,6 +719,33 @@ fn check_finalizers(w: &Write, old: &Value, new: &Value) -> Result<(), Refusal> 
 fn given_managers(list: Option<Value>) -> Option<Managers> {
     let managers = Managers::of(&json!({"metadata": {"managedFields": list?}}));
     (!managers.0.is_empty()).then_some(managers)
+}
+
+/// An apply has to be of the type that the definition declares, where a merge patch is only pruned.
+fn declared(w: &Write, wanted: &Value) -> Result<(), Refusal> {
+    let custom = w.resource.custom.as_ref();
+    let Some(schema) = custom.map(|c| &c.schema).filter(|s| !s.is_null()) else {
+        return Ok(());
+    };
+    let dropped = schema::default_and_prune(&mut wanted.clone(), schema);
+    if dropped.is_empty() {
+        return Ok(());
+    }
+    let say = |path: &String| format!(".{path}: field not declared in schema");
+    let said: Vec<String> = dropped.iter().map(say).collect();
+    let said = match said.as_slice() {
+        [one] => one.clone(),
+        many => format!("errors:\n  {}", many.join("\n  ")),
+    };
+    let message = format!(
+        "failed to create typed patch object ({}/{}; {}, Kind={}): {said}",
+        w.namespace,
+        w.name,
+        w.resource.api_version(),
+        w.resource.kind
+    );
+    // An internal error, without a reason.
+    Err(Refusal::new(500, "", message))
 }
 
 fn conflicts(found: &[(String, String, String)]) -> Refusal {
