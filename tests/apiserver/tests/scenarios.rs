@@ -115,8 +115,20 @@ spec:
         "{missing}"
     );
     assert!(missing.message.contains("spec.names[1]"), "{missing}");
-    server
+    let unknown = server
         .apply_object(object(json!({"size": 3, "unknown": {"a": 1}})))
+        .unwrap_err();
+    assert_eq!(unknown.code, 500);
+    assert!(
+        unknown
+            .message
+            .ends_with(".spec.unknown: field not declared in schema"),
+        "{unknown}"
+    );
+    server.apply_object(object(json!({"size": 3}))).unwrap();
+    // Other writes are pruned.
+    server
+        .patch("Thing", "", "x", json!({"spec": {"unknown": {"a": 1}}}))
         .unwrap();
     let made = server.get("Thing", "", "x").unwrap();
     assert_eq!(made["spec"], json!({"size": 3, "color": "red"}));
