@@ -169,6 +169,7 @@ impl Flags {
                 overlay_mtu: mtu("overlay-mtu", overlay_mtu.unwrap_or(default.overlay_mtu))?,
                 underlay_mtu: mtu("underlay-mtu", underlay_mtu.unwrap_or(default.underlay_mtu))?,
                 written_first,
+                policy_log_rate: default.policy_log_rate,
                 block_bits: block_bits(given.address_block.or(file.address_block))?,
             },
             log: given.log.or(file.log).unwrap_or_else(|| "info".into()),

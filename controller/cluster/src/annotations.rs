@@ -76,7 +76,14 @@ pub const fn of(kind: Kind) -> Known {
             ..none
         },
         Kind::NetworkPolicy => Known {
+            ours: POLICY_OURS,
             written: NETWORK_POLICY_WRITTEN,
+            ..none
+        },
+        Kind::AdminNetworkPolicy
+        | Kind::BaselineAdminNetworkPolicy
+        | Kind::ClusterNetworkPolicy => Known {
+            ours: POLICY_OURS,
             ..none
         },
         Kind::Subnet => Known {
@@ -130,7 +137,11 @@ pub(crate) const NAMESPACE_OURS: &[&str] = &[
     "egress_rate",
     "ingress_burst",
     "ingress_rate",
+    "log",
 ];
+
+/// What is read from policies of every kind, under our own prefix.
+pub(crate) const POLICY_OURS: &[&str] = &["log"];
 
 /// What is read from Nodes, under our own prefix.
 pub(crate) const NODE_OURS: &[&str] = &["vtep"];

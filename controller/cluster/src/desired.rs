@@ -37,6 +37,8 @@ pub struct DesiredState {
     pub nat_outgoing: BTreeSet<String>,
     /// What network policies say.
     pub policies: Policies,
+    /// Records of the policy log that a node may cause, a second.
+    pub policy_log_rate: u32,
     /// Pods that cannot have a port yet, and what each waits for or why it is refused.
     pub waiting: BTreeMap<NamespacedName, Waiting>,
     /// What the pods of a namespace share on each node, by namespace; only those with a limit.

@@ -37,6 +37,8 @@ pub struct Settings {
     /// Addresses given unasked come from blocks of 2 to the power of this many, each of which is
     /// one node's as far as the subnet has enough; 0: wherever a node is.
     pub block_bits: u8,
+    /// Records of the policy log that a node may cause, a second; from 1.
+    pub policy_log_rate: u32,
 }
 
 impl Default for Settings {
@@ -46,6 +48,7 @@ impl Default for Settings {
             underlay_mtu: 1500,
             written_first: false,
             block_bits: 6,
+            policy_log_rate: 100,
         }
     }
 }
@@ -125,6 +128,7 @@ pub fn resolve(view: &ClusterView, settings: &Settings, state: &mut State) -> De
             .iter()
             .map(|(name, held)| (name.clone(), reserve::kept(held)))
             .collect(),
+        policy_log_rate: settings.policy_log_rate,
         ..DesiredState::default()
     };
     add_pods(view, settings, state, &mut desired, &mut problems);
@@ -134,6 +138,7 @@ pub fn resolve(view: &ClusterView, settings: &Settings, state: &mut State) -> De
         desired
             .namespace_limits
             .extend(limits.map(|limits| (name.clone(), limits)));
+        policy::log::of_namespace(&object, &namespace.meta, &mut problems);
     }
     desired.services = services::services(view, &desired, &mut problems);
     desired.hosts = edge::hosts(view, &desired, &mut problems);

@@ -128,12 +128,14 @@ impl Compiler {
             hosts,
             nat_outgoing,
             policies: _, // looked at by `policy::concerned`
+            policy_log_rate,
         } = &*state;
         let same_frame = *nodes == before.nodes
             && *provider_networks == before.provider_networks
             && *subnets == before.subnets
             && *hosts == before.hosts
-            && *nat_outgoing == before.nat_outgoing;
+            && *nat_outgoing == before.nat_outgoing
+            && *policy_log_rate == before.policy_log_rate;
         if !same_frame || self.pieces.is_empty() {
             self.network = Network::new(&state);
             let known = self.pieces.keys().map(|piece| Piece::clone(piece));

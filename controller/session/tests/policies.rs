@@ -27,6 +27,7 @@ fn rule(policy: &ObjectRef, tier: Tier, action: Action, peers: Peers, ports: Por
         part: "ingress[0]".into(),
         tier,
         action,
+        log: false,
         scopes: vec![Scope {
             peers: Arc::new(peers),
             ports: Some(vec![ports]),
@@ -57,6 +58,7 @@ fn policies() -> Policies {
     let tcp = ports(Protocol::Tcp, 8000, 8099);
     let set = PolicySet {
         isolated_by: vec![own.clone()],
+        isolation_logged_by: vec![],
         rules: vec![
             rule(&admin, Tier::Admin, Action::Pass, web2.clone(), tcp),
             rule(&admin, Tier::Admin, Action::Deny, web2.clone(), tcp),

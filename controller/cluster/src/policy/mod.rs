@@ -7,6 +7,7 @@
 //! after every restart and on every node.
 
 mod classes;
+pub(crate) mod log;
 mod problems;
 mod rules;
 mod sets;
@@ -21,6 +22,8 @@ use crate::desired::{DesiredState, Protocol, SubnetKind};
 use crate::name::{NamespacedName, ObjectRef};
 use crate::problem::Problem;
 use crate::view::{Action, ClusterView};
+
+pub use log::Log;
 
 /// What policies say of every pod.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -55,6 +58,8 @@ pub struct PodPolicy {
 pub struct PolicySet {
     /// NetworkPolicies that isolate: what no rule of theirs allows is denied.
     pub isolated_by: Vec<ObjectRef>,
+    /// Those of them that want what they deny by isolating in the policy log.
+    pub isolation_logged_by: Vec<ObjectRef>,
     /// Rules, the tiers in order; within [`Tier::Admin`] and [`Tier::Baseline`] the first that
     /// matches decides.
     pub rules: Vec<SetRule>,
@@ -82,6 +87,8 @@ pub struct SetRule {
     pub tier: Tier,
     /// What becomes of what it matches.
     pub action: Action,
+    /// Its decisions are written to the policy log.
+    pub log: bool,
     /// What it matches: any of these.
     pub scopes: Vec<Scope>,
 }

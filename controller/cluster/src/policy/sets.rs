@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
 use super::classes::{Class, Classes, numbers};
+use super::log::{self, Log};
 use super::problems::Told;
 use super::rules::{Resolved, World};
 use super::{PolicySet, SetRule, Tier};
@@ -37,6 +38,7 @@ pub(super) struct Outcome {
 struct Part<'a> {
     object: ObjectRef,
     tier: Tier,
+    log: Log,
     rules: Vec<(String, Resolved<'a>)>,
 }
 
@@ -162,6 +164,7 @@ impl<'a> Index<'a> {
             };
             let Some(rules) = rules else { continue };
             let object = ObjectRef::namespaced(Kind::NetworkPolicy, name);
+            let log = log::of_policy(self.view, &object, &policy.meta, problems);
             let namespace = name.namespace.as_str();
             let part = part(
                 world,
@@ -175,7 +178,7 @@ impl<'a> Index<'a> {
             by_namespace
                 .entry(namespace)
                 .or_default()
-                .push((policy, part));
+                .push((policy, Part { log, ..part }));
         }
         let mut cluster: Vec<(&ClusterPolicy, Part<'_>)> = Vec::new();
         for (object, policy) in &self.cluster {
@@ -191,8 +194,9 @@ impl<'a> Index<'a> {
                 ClusterTier::Admin => Tier::Admin,
                 ClusterTier::Baseline => Tier::Baseline,
             };
+            let log = log::of_policy(self.view, object, &policy.meta, problems);
             let part = part(world, object.clone(), tier, rules, "", ingress, problems);
-            cluster.push((policy, part));
+            cluster.push((policy, Part { log, ..part }));
         }
         let mut used: BTreeSet<&ObjectRef> = BTreeSet::new();
         let mut ports_found: BTreeSet<(&ObjectRef, &str)> = BTreeSet::new();
@@ -280,6 +284,7 @@ fn part<'a>(
     Part {
         object,
         tier,
+        log: Log::default(),
         rules,
     }
 }
@@ -345,12 +350,12 @@ impl Drafts {
         for (name, protocol, port) in of.ports.iter().filter(|(name, ..)| names.contains(name)) {
             let _ = write!(text, "\n{name} {protocol} {port}");
         }
+        let isolates = |part: &&&Part<'_>| part.tier == Tier::Namespace;
+        let isolating = parts.iter().filter(isolates);
+        let logged = isolating.clone().filter(|part| part.log.denied);
         self.sets.entry(text.clone()).or_insert_with(|| PolicySet {
-            isolated_by: parts
-                .iter()
-                .filter(|part| part.tier == Tier::Namespace)
-                .map(|part| part.object.clone())
-                .collect(),
+            isolated_by: isolating.map(|part| part.object.clone()).collect(),
+            isolation_logged_by: logged.map(|part| part.object.clone()).collect(),
             rules: parts.iter().flat_map(|part| set_rules(part, of)).collect(),
         });
         let entry = &mut self.classes[class];
@@ -378,6 +383,7 @@ fn set_rules(part: &Part<'_>, class: &Class<'_>) -> impl Iterator<Item = SetRule
         part: name.clone(),
         tier: part.tier,
         action: rule.action,
+        log: part.log.has(rule.action),
         scopes: rule.scopes(&class.ports),
     })
 }

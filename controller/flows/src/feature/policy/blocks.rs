@@ -145,6 +145,7 @@ mod tests {
             part: String::new(),
             tier: Tier::Namespace,
             action: Action::Allow,
+            log: false,
             scopes: vec![Scope {
                 peers: Arc::new(peers),
                 ports: None,
@@ -156,6 +157,7 @@ mod tests {
     fn the_longest_prefix_of_an_address_knows_every_rule_that_holds_for_it() {
         let set = PolicySet {
             isolated_by: vec![],
+            isolation_logged_by: vec![],
             rules: vec![
                 rule(&[("10.0.0.0/8", &["10.1.0.0/16"])], false),
                 rule(
