@@ -66,7 +66,10 @@ fn read(object: &ObjectRef, meta: &Meta, problems: &mut Vec<Problem>) -> Option<
                 problems.push(Problem::ignored(
                     object.clone(),
                     annotation.field(),
-                    format!("{:?} names no decisions; it has no effect", annotation.value),
+                    format!(
+                        "{:?} names no decisions; it has no effect",
+                        annotation.value
+                    ),
                     "write denied, allowed, or both with a comma between them, or none",
                 ));
                 return None;
