@@ -270,7 +270,11 @@ impl Board {
                 let before = known.clone();
                 known.fields.extend(new.fields);
                 known.subresource |= new.subresource;
-                if *known == before {
+                if *known != before {
+                    tracing::warn!("{}: {known}", object.kind);
+                }
+                // Sent without what is refused, and refused again.
+                if *known == job.lacking {
                     pace.not_before = Some(now + REFUSED);
                 }
             }

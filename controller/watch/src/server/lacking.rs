@@ -11,7 +11,7 @@ use super::resource::group;
 /// How the server says that a schema has no such field, after the field's path.
 const NOT_DECLARED: &str = ": field not declared in schema";
 
-/// What the server lacks, if that is why it refused; told once for each kind.
+/// What the server lacks, if that is why it refused.
 pub(super) fn lacking(job: &Job, error: &RequestError) -> Option<Lacking> {
     let object = &job.object;
     let RequestError::Refused { code, message } = error else {
@@ -27,22 +27,24 @@ pub(super) fn lacking(job: &Job, error: &RequestError) -> Option<Lacking> {
     if fields.is_empty() && !subresource {
         return None;
     }
-    let what = match subresource {
-        true => "the status as a subresource".to_string(),
-        false => {
-            let names = fields.iter().map(|name| format!("status.{name}"));
-            names.collect::<Vec<_>>().join(", ")
-        }
-    };
-    tracing::warn!(
-        "{}: the server's definition of this kind is another than ours and lacks {what}; the rest is \
-         written. Apply deploy/crds, which takes everything that Kube-OVN's takes",
-        object.kind
-    );
     Some(Lacking {
         fields,
         subresource,
     })
+}
+
+impl std::fmt::Display for Lacking {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let fields = self.fields.iter().map(|name| format!("status.{name}"));
+        let apart = self.subresource.then(|| "a status apart".to_string());
+        let what: Vec<String> = fields.chain(apart).collect();
+        write!(
+            f,
+            "the server's definition of this kind is another than ours, without {}; the rest is \
+             written. Apply deploy/crds, which take everything that Kube-OVN's take",
+            what.join(", ")
+        )
+    }
 }
 
 /// The fields of `status` that a message calls undeclared.
