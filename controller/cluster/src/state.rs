@@ -84,6 +84,10 @@ pub(crate) struct SubnetSpec {
     pub(crate) exclude_ips: Vec<String>,
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub(crate) vlan: String,
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub(crate) provider: String,
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub(crate) vpc: String,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) mtu: Option<u32>,
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -275,6 +275,10 @@ pub struct Subnet {
     pub namespace_selectors: Vec<LabelSelector>,
     /// `spec.vlan`: the Vlan that makes it an underlay subnet; empty: an overlay.
     pub vlan: String,
+    /// `spec.provider`: `ovn` or empty for the pods' own interface, anything else for further ones.
+    pub provider: String,
+    /// `spec.vpc`: `ovn-cluster` or empty for the one network there is.
+    pub vpc: String,
     /// `spec.mtu`
     pub mtu: Option<u32>,
     /// `spec.natOutgoing`

@@ -532,3 +532,26 @@ fn a_subnet_that_is_deleted_is_forgotten_and_its_pods_move() {
     assert_eq!(run(&view, &mut state).problems, []);
     assert_eq!(in_force(&view), ["again", "overlay"]);
 }
+
+#[test]
+fn what_is_of_another_network_is_refused_and_takes_no_range_from_ours() {
+    let mut view = two_nodes();
+    add_subnet(&mut view, "attached", "10.1.0.0/24").provider = "attachnet.default.ovn".into();
+    add_subnet(&mut view, "elsewhere", "10.1.0.0/24").vpc = "test-vpc-1".into();
+    let ours = add_subnet(&mut view, "ours", "10.1.0.0/24");
+    (ours.provider, ours.vpc) = ("ovn".into(), "ovn-cluster".into());
+    assert_eq!(in_force(&view), ["ours"]);
+    let fields: Vec<_> = fresh(&view)
+        .problems
+        .iter()
+        .map(|problem| (problem.object.name.clone(), problem.field.clone()))
+        .collect();
+    let field = |name: &str, field: &str| (name.to_string(), field.to_string());
+    assert_eq!(
+        fields,
+        [
+            field("attached", "spec.provider"),
+            field("elsewhere", "spec.vpc")
+        ]
+    );
+}

@@ -167,6 +167,8 @@ fn spec_of(subnet: &Subnet) -> SubnetSpec {
         gateway: subnet.gateway.clone(),
         exclude_ips: subnet.exclude_ips.clone(),
         vlan: subnet.vlan.clone(),
+        provider: subnet.provider.clone(),
+        vpc: subnet.vpc.clone(),
         mtu: subnet.mtu,
         vni: annotations::ours(&subnet.meta, "vni").map(|a| a.value.to_string()),
         protocol: subnet.protocol.clone(),

@@ -115,6 +115,29 @@ pub(super) fn vlans(
     usable
 }
 
+/// Refuses what would be another network than the one there is: its pods would be connected with
+/// everybody, and its prefixes, which may be somebody else's outside, would be taken for ours.
+fn check_network(spec: &SubnetSpec) -> Result<(), Refusal> {
+    if !matches!(spec.provider.as_str(), "" | "ovn") {
+        return refuse(
+            "spec.provider",
+            format!(
+                "{:?} is about further interfaces of pods, which are not supported",
+                spec.provider
+            ),
+            "attach that network with another plugin, or write ovn for the pods' own interface",
+        );
+    }
+    if !matches!(spec.vpc.as_str(), "" | "ovn-cluster") {
+        return refuse(
+            "spec.vpc",
+            format!("{:?}: there is no other VPC than ovn-cluster", spec.vpc),
+            "leave it out, and separate pods with spec.private or NetworkPolicies",
+        );
+    }
+    Ok(())
+}
+
 impl Context<'_> {
     /// Judges a specification. What is wrong but harmless goes to `problems`.
     pub(super) fn plan(
@@ -124,6 +147,7 @@ impl Context<'_> {
         known_vni: Option<u32>,
         problems: &mut Vec<Problem>,
     ) -> Result<SubnetPlan, Refusal> {
+        check_network(spec)?;
         let mut notes = Vec::new();
         let cidrs = cidrs(&spec.cidr_block, &mut notes)?;
         check_protocol(&spec.protocol, &cidrs)?;

@@ -35,6 +35,10 @@ pub(super) struct SubnetSpec {
     #[serde(default)]
     pub(super) vlan: String,
     #[serde(default)]
+    pub(super) provider: String,
+    #[serde(default)]
+    pub(super) vpc: String,
+    #[serde(default)]
     pub(super) mtu: Option<u32>,
     #[serde(default)]
     pub(super) nat_outgoing: bool,
@@ -209,7 +213,7 @@ mod tests {
             json!({
                 "default": true, "cidrBlock": "10.0.0.0/24", "gateway": "10.0.0.1",
                 "excludeIps": ["10.0.0.2"], "namespaces": ["a"], "namespaceSelectors": [selector],
-                "vlan": "v", "mtu": 1400, "natOutgoing": true, "protocol": "Dual", "private": true,
+                "vlan": "v", "provider": "ovn", "vpc": "ovn-cluster", "mtu": 1400, "natOutgoing": true, "protocol": "Dual", "private": true,
                 "allowSubnets": ["10.1.0.0/16"], "allowEWTraffic": true,
                 "acls": [{"direction": "to-lport", "priority": 1, "match": "ip", "action": "drop"}],
                 "logicalGateway": true, "u2oInterconnection": true,

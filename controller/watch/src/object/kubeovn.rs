@@ -11,11 +11,9 @@ use super::crd::{
 use super::{FieldError, typed};
 
 /// Fields of Subnets that manifests commonly carry with the value that is how it is here anyway.
-const AS_IT_IS: [(&str, &[&str]); 5] = [
+const AS_IT_IS: [(&str, &[&str]); 3] = [
     // Nothing waits for a gateway to answer before a pod is served.
     ("spec.disableGatewayCheck", &["true"]),
-    ("spec.provider", &["ovn"]),
-    ("spec.vpc", &["ovn-cluster"]),
     ("spec.gatewayType", &["distributed"]),
     ("spec.enableLb", &["true"]),
 ];
@@ -51,6 +49,8 @@ pub(super) fn subnet(
         namespaces: spec.namespaces.into_iter().collect(),
         namespace_selectors,
         vlan: spec.vlan,
+        provider: spec.provider,
+        vpc: spec.vpc,
         mtu: spec.mtu,
         nat_outgoing: spec.nat_outgoing,
         protocol: spec.protocol,
