@@ -101,9 +101,9 @@ impl fmt::Display for Verdict {
 /// What a connection that finds no endpoint gets (kube-proxy's two cases).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Nobody {
-    /// The Service has no endpoint anywhere: the connection is refused.
+    /// None that the client may have, on whatever node: the connection is refused.
     Anywhere,
-    /// There are some, but none that this client may use: the packet is dropped.
+    /// The traffic policy is `Local`, and there are some on other nodes: the packet is dropped.
     Here,
 }
 
@@ -134,9 +134,8 @@ impl<'a> Choice<'a> {
         if self.backends().next().is_some() {
             return None;
         }
-        let elsewhere = self.verdicts.iter().any(|(endpoint, verdict)| {
-            *verdict != Verdict::OtherFamily && (endpoint.ready || is_draining(endpoint))
-        });
+        let mut verdicts = self.verdicts.iter();
+        let elsewhere = verdicts.any(|(_, verdict)| *verdict == Verdict::NotOnThisNode);
         Some(if elsewhere {
             Nobody::Here
         } else {

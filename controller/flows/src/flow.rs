@@ -330,16 +330,16 @@ pub struct PodPort {
     pub announce: Option<Announcement>,
 }
 
-/// What a pod's addresses on a VLAN are asked for and announced by.
+/// What addresses on a VLAN are asked for and announced by.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Announcement {
-    /// The pod, for problems.
+    /// The pod or Service, for problems.
     pub object: cluster::ObjectRef,
     /// Where the VLAN is.
     pub uplink: PortNo,
     /// Its tag.
     pub vlan: Option<VlanId>,
-    /// The pod's MAC address.
+    /// The MAC address of the pod, or of the node.
     pub mac: MacAddr,
     /// Its addresses.
     pub addresses: Vec<IpAddr>,
@@ -369,6 +369,9 @@ pub struct FlowSet {
     pub answers: BTreeMap<u16, HealthAnswer>,
     /// Ports to open when the flows are in force.
     pub pod_ports: BTreeMap<PortNo, PodPort>,
+    /// Addresses of load balancers that the node answers for, to be announced when the flows are in
+    /// force.
+    pub taken: BTreeMap<IpAddr, Announcement>,
     /// What could not be done on this node.
     pub problems: Vec<Problem>,
     /// Flows that two objects want differently; the first one stands.

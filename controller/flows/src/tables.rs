@@ -29,6 +29,7 @@ pub enum Table {
     Affinity = 41,
     ClientCell = 42,
     Backend = 43,
+    Refuse = 44,
     PolicyEgress = 50,
     EgressPeer = 51,
     EgressBlock = 52,
@@ -130,6 +131,8 @@ tables! {
         => Return("the node's own cell");
     Backend "Brings a connection to the endpoint that its client was given before, or to one for its cell."
         => Drop("no endpoint for this client");
+    Refuse "Tells clients that nobody serves them."
+        => Drop("not valid: nobody is told");
     PolicyEgress "Lets answers pass, and reads what policies judge by."
         => Goto(Table::SubnetEgress);
     EgressPeer "Says which pod a destination is, for the sender's policies."

@@ -72,14 +72,11 @@ fn only_ready_endpoints_serve_and_terminating_ones_if_there_is_no_other() {
         [] as [IpAddr; 0]
     );
     let set = node1(&state);
-    let why = "The Service has no ready endpoint: dropped.";
-    let dropping = set.flows.values().filter(|flow| flow.intent == why);
-    assert!(
-        dropping
-            .clone()
-            .all(|flow| flow.instructions == openflow::Instructions::drop())
-    );
-    assert_eq!(dropping.count(), 2, "web over IPv4, and idle");
+    let why = "There is no endpoint for it: refused.";
+    let refused = set.flows.values().filter(|flow| flow.intent == why);
+    let refuse = openflow::Instructions::drop().goto(flows::Table::Refuse.id());
+    assert!(refused.clone().all(|flow| flow.instructions == refuse));
+    assert_eq!(refused.count(), 2, "web over IPv4, and idle");
 }
 
 /// Flows that are in `after` and were not in `before`, as `object: intent`, and how many are gone.

@@ -27,6 +27,7 @@ const EVER: &[(u8, &str)] = &[
     (41, "Affinity"),
     (42, "ClientCell"),
     (43, "Backend"),
+    (44, "Refuse"),
     (50, "PolicyEgress"),
     (51, "EgressPeer"),
     (52, "EgressBlock"),

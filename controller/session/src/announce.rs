@@ -4,6 +4,10 @@
 //! A pod's port stays closed while its addresses are asked for. Who answers has them already: then
 //! it stays closed, the operator is told whose MAC address answered, and it is asked again later.
 //! Ports that are open when we come have been asked for by whoever opened them.
+//!
+//! Addresses of load balancers are announced by the node that answers for them from now on, so that
+//! neighbours which know another node's MAC address learn of the move: when it is chosen, and when a
+//! session begins, since nobody knows what happened meanwhile.
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -25,10 +29,11 @@ const TOLD: u8 = 2;
 /// When an address that somebody has is asked for again.
 const AGAIN: Duration = Duration::from_secs(10);
 
-/// The pods of one switch that have addresses on VLANs.
+/// The addresses on VLANs of one switch: its pods', and the load balancers' that it answers for.
 #[derive(Debug, Default)]
 pub(crate) struct Announcer {
     pods: BTreeMap<PortNo, Entry>,
+    taken: BTreeMap<IpAddr, Entry>,
 }
 
 #[derive(Debug)]
@@ -81,6 +86,29 @@ impl Announcer {
         }
     }
 
+    /// Brings the addresses of load balancers up to date; what is new is announced.
+    pub fn take(&mut self, taken: &BTreeMap<IpAddr, Announcement>, now: Instant) {
+        self.taken.retain(|address, _| taken.contains_key(address));
+        for (address, what) in taken {
+            let known = self.taken.get(address);
+            if known.is_none_or(|entry| entry.what != *what) {
+                let entry = Entry {
+                    what: what.clone(),
+                    stage: Stage::Telling {
+                        left: TOLD,
+                        due: now,
+                    },
+                    other: None,
+                };
+                self.taken.insert(*address, entry);
+            }
+        }
+    }
+
+    fn entries(&self) -> impl Iterator<Item = &Entry> {
+        self.pods.values().chain(self.taken.values())
+    }
+
     /// True unless the pod's addresses are being asked for, or are somebody else's.
     pub fn may_open(&self, port: PortNo) -> bool {
         let stage = self.pods.get(&port).map(|entry| entry.stage);
@@ -89,7 +117,7 @@ impl Announcer {
 
     /// When there is something to do next.
     pub fn next(&self) -> Option<Instant> {
-        let due = self.pods.values().filter_map(|entry| match entry.stage {
+        let due = self.entries().filter_map(|entry| match entry.stage {
             Stage::Asking { due, .. } | Stage::Taken { due } | Stage::Telling { due, .. } => {
                 Some(due)
             }
@@ -101,7 +129,7 @@ impl Announcer {
     /// What is to be sent now. Afterwards more ports may be opened than before.
     pub fn due(&mut self, timing: &Timing, now: Instant) -> Vec<Message> {
         let mut messages = Vec::new();
-        for entry in self.pods.values_mut() {
+        for entry in self.pods.values_mut().chain(self.taken.values_mut()) {
             entry.stage = match entry.stage {
                 Stage::Asking { sent, due } if due <= now && sent < ASKED => {
                     messages.extend(entry.what.addresses.iter().map(|a| ask(&entry.what, *a)));
@@ -302,6 +330,31 @@ mod tests {
         }
         assert_eq!(announcer.next(), None);
         assert_eq!(announcer.problems(), []);
+    }
+
+    #[test]
+    fn an_address_that_a_node_takes_over_is_told_twice_and_again_when_it_comes_back() {
+        let mut announcer = Announcer::default();
+        let start = Instant::now();
+        let pods = pods(&["192.168.100.240"]);
+        let what = pods[&PORT].announce.clone().unwrap();
+        let taken = BTreeMap::from([(what.addresses[0], what)]);
+        let mut told = 0;
+        for _ in 0..2 {
+            announcer.take(&taken, start);
+            let mut now = start;
+            for _ in 0..TOLD {
+                let frames = frames(announcer.due(&TIMING, now));
+                assert_eq!(frames, [arp::announce(POD, [192, 168, 100, 240])]);
+                told += 1;
+                // What stays is not told anew.
+                announcer.take(&taken, now);
+                now = announcer.next().unwrap_or(now);
+            }
+            assert_eq!(announcer.next(), None);
+            announcer.take(&BTreeMap::new(), now);
+        }
+        assert_eq!(told, 4);
     }
 
     #[test]

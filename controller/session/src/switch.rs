@@ -1,10 +1,11 @@
 //! The task of one switch.
 
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use flows::flow::{HealthAnswer, PodPort};
+use flows::flow::{Announcement, HealthAnswer, PodPort};
 use flows::{FlowSet, Ports, Problem};
 use net::PortNo;
 use openflow::error::{OFPBRC_IS_SLAVE, OfError};
@@ -120,6 +121,7 @@ struct Own {
     labels: BTreeMap<u64, String>,
     answers: BTreeMap<u16, HealthAnswer>,
     pod_ports: BTreeMap<PortNo, PodPort>,
+    taken: BTreeMap<IpAddr, Announcement>,
     problems: Vec<Problem>,
 }
 
@@ -138,6 +140,7 @@ impl Own {
         self.labels = set.labels;
         self.answers = set.answers;
         self.pod_ports = set.pod_ports;
+        self.taken = set.taken;
         self.problems = set.problems;
         different
     }
@@ -407,8 +410,9 @@ impl Session {
     async fn open_ports(&mut self) -> Result<(), ConnectionError> {
         let ports = &self.ports;
         let is_closed = |port| ports.is_closed(port);
-        self.announcer
-            .follow(&self.own.pod_ports, is_closed, Instant::now());
+        let now = Instant::now();
+        self.announcer.follow(&self.own.pod_ports, is_closed, now);
+        self.announcer.take(&self.own.taken, now);
         let (connection, node) = (&mut self.connection, &self.node);
         let may_open = |port| self.announcer.may_open(port);
         let pods = &self.own.pod_ports;

@@ -49,6 +49,8 @@ impl Edge {
         bank::edge(&mut rig.state, on_vlan);
         let (_, rejected) = rig.install();
         assert_eq!(rejected, [""; 0]);
+        // Addresses of load balancers are announced.
+        rig.world.hush();
         let nodes = ["node1", "node2"].map(|name| {
             let host = &rig.state.hosts[name];
             let Some(std::net::IpAddr::V4(ip)) = host.addresses.first().copied() else {
@@ -466,6 +468,114 @@ fn one_node_answers_for_a_load_balancer_and_serves_its_clients_from_every_node()
 }
 
 #[test]
+fn a_balancers_address_that_moves_is_announced_by_the_node_that_answers_for_it_now() {
+    let mut edge = Edge::start(true);
+    let name = NamespacedName::new("bank", "web");
+    for node in [1, 0] {
+        let mac = edge.nodes[node].mac;
+        let web = edge.rig.state.frontends.get_mut(&name).unwrap();
+        let announced = web.balanced[0].announced.as_mut().unwrap();
+        announced.node = Some(format!("node{}", node + 1));
+        edge.rig.install();
+        // To all, in the form that neighbours believe unasked (RFC 5227 2.3, RFC 826).
+        let seen = edge.rig.world.seen_on_vlan().expect("no announcement");
+        assert_eq!(
+            (seen.src, seen.dst, &seen.vlans[..]),
+            (mac, BROADCAST, &[100][..])
+        );
+        let What::Arp { sender, target, .. } = seen.what else {
+            panic!("{seen:?}")
+        };
+        assert_eq!((sender, target.1), ((mac, BALANCER), BALANCER));
+        // Whoever heard it is served there.
+        let syn = CLIENT.tcp(mac, BALANCER, (44_500 + node as u16, 80), "S", b"");
+        let (_, syn) = edge.vlan_sends(&syn, &["web-1", "web-2"]);
+        assert_eq!(ip(&syn).0, edge.nodes[node].ip);
+        edge.rig.world.hush();
+    }
+}
+
+/// TCP flags of a frame without tags.
+fn flags(frame: &[u8]) -> u8 {
+    frame[47]
+}
+
+const RESET: u8 = 0x14;
+
+#[test]
+fn what_nobody_serves_is_refused_wherever_it_comes_from() {
+    for on_vlan in [false, true] {
+        let mut edge = Edge::start(on_vlan);
+        let node = edge.nodes[0];
+        let name = NamespacedName::new("bank", "web");
+        let all = edge.rig.state.services[&name].ports[0].endpoints.clone();
+        let web = edge.rig.state.services.get_mut(&name).unwrap();
+        web.ports[0].endpoints.clear();
+        edge.rig.install();
+        edge.rig.world.hush();
+        let db = edge.pod("db-1");
+        let inside = [
+            ("db-1", db, ROUTER_DATA, WEB_VIP, 80),
+            ("db-1", db, ROUTER_DATA, EXTERNAL, 80),
+            ("db-1", db, ROUTER_DATA, BALANCER, 80),
+            ("db-1", db, ROUTER_DATA, node.ip, 30_080),
+            // The Service has no such port.
+            ("db-1", db, ROUTER_DATA, WEB_VIP, 81),
+            ("db-1", db, ROUTER_DATA, EXTERNAL, 81),
+            ("host1", node, ROUTER_HOST, WEB_VIP, 80),
+            ("host1", node, ROUTER_HOST, EXTERNAL, 80),
+            ("host1", node, ROUTER_HOST, NODE_PORTS, 30_080),
+            (
+                "host1",
+                Host { ip: WORLD, ..node },
+                ROUTER_HOST,
+                NODE_PORTS,
+                30_080,
+            ),
+        ];
+        for (who, host, via, to, port) in inside {
+            edge.send(who, &host.tcp(via, to, (50_000, port), "S", b""));
+            let frame = edge.rig.world.frame(who, common::world::SOON);
+            let frame = frame.unwrap_or_else(|| panic!("{who} to {to} {port}: silence"));
+            assert_eq!(flags(&frame), RESET, "{who} to {to} {port}");
+            let seen = common::world::parse(&frame);
+            assert_eq!((seen.src, seen.dst), (via, host.mac));
+            assert_eq!(ip(&seen), (to, host.ip, (6, port, 50_000)));
+        }
+        edge.send("db-1", &db.udp(ROUTER_DATA, WEB_VIP, (5000, 80), b"?"));
+        let error = edge.gets("db-1");
+        assert_eq!(ip(&error), (WEB_VIP, db.ip, (1, 3, 3)));
+        if on_vlan {
+            for (to, port) in [(BALANCER, 80), (EXTERNAL, 80), (node.ip, 30_080)] {
+                let syn = CLIENT.tcp(node.mac, to, (50_100, port), "S", b"");
+                edge.rig.world.on_vlan.clear();
+                edge.rig.world.send_on_vlan(100, &syn);
+                let reset = edge.on_vlan_for(CLIENT.mac);
+                assert_eq!((reset.src, &reset.vlans[..]), (node.mac, &[100][..]));
+                assert_eq!(ip(&reset), (to, CLIENT.ip, (6, port, 50_100)));
+            }
+        }
+        // With the policy Local, and an endpoint elsewhere, there is no answer (as kube-proxy has it).
+        let web = edge.rig.state.services.get_mut(&name).unwrap();
+        web.routing.external_local = true;
+        web.routing.internal_local = true;
+        web.ports[0].endpoints = all;
+        let endpoints = &mut web.ports[0].endpoints;
+        endpoints.retain(|e| e.node.as_deref() == Some("node2"));
+        edge.rig.install();
+        edge.rig.world.hush();
+        edge.send(
+            "db-1",
+            &db.tcp(ROUTER_DATA, WEB_VIP, (50_200, 80), "S", b""),
+        );
+        let outside = Host { ip: WORLD, ..node };
+        let syn = outside.tcp(ROUTER_HOST, NODE_PORTS, (50_200, 30_080), "S", b"");
+        edge.send("host1", &syn);
+        edge.silence();
+    }
+}
+
+#[test]
 fn a_node_on_the_vlan_is_a_station_like_any_other() {
     let mut edge = Edge::start(true);
     let node = edge.nodes[0];
@@ -614,8 +724,8 @@ fn a_health_check_that_the_kernel_brings_is_the_nodes_own_to_answer() {
         let ports = bank::ports(&edge.rig.state, node);
         flows::compile(&edge.rig.state, node, &ports).answers
     };
-    // Three endpoints: web-1 with both families, web-2 with one.
-    for (node, count) in [("node1", 2), ("node2", 1)] {
+    // web-1 with both families, web-2 with one.
+    for (node, count) in [("node1", 1), ("node2", 1)] {
         let answers = compile(node);
         let answer = &answers[&32_123];
         assert_eq!(answer.status, 200);

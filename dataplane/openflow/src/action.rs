@@ -174,7 +174,7 @@ pub enum Action {
 }
 
 /// The note that means [`Action::Reject`]: our number as an experimenter, and 1. Who does not know it
-/// reads a note, which does nothing.
+/// reads a note, which does nothing ([ADR 38](../../../docs/adr/0038-a-note-that-refuses.md)).
 pub const REJECT_NOTE: [u8; 6] = [0x00, 0x53, 0x4c, 0x43, 0x00, 0x01];
 
 /// The `sample` action (ovs-actions(7)).

@@ -11,7 +11,7 @@ use openflow::{Action, Field};
 use super::classify::TAGGED;
 use super::host::ROUTER_MAC;
 use crate::fields::{FROM, FROM_POD, FROM_UPLINK, NET};
-use crate::flow::{ARP, Flow, FlowSet, IPV6, copy};
+use crate::flow::{ARP, Announcement, Flow, FlowSet, IPV6, copy};
 use crate::network::Network;
 use crate::origin::{Feature, Origin};
 use crate::tables::Table;
@@ -36,6 +36,16 @@ pub fn flows(view: &View<'_>, set: &mut FlowSet) {
             IpAddr::V6(_) => answer,
         };
         set.add(&Origin::object(Feature::Announce, &object), answer);
+        if let Some(uplink) = segment.uplink {
+            let announcement = Announcement {
+                object,
+                uplink,
+                vlan: segment.vlan,
+                mac: host.mac,
+                addresses: vec![*address],
+            };
+            set.taken.insert(*address, announcement);
+        }
     }
     for segment in view.segments.values().filter(|s| s.uplink.is_some()) {
         let provider = ObjectRef::cluster(Kind::ProviderNetwork, segment.provider);

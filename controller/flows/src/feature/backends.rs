@@ -40,6 +40,7 @@ const LEARNT: u16 = 100;
 const SERVES: u16 = 200;
 const MOVES: u16 = 100;
 const STAYS: u16 = 50;
+const REFUSED: u16 = 100;
 /// Above all that [`super::conntrack`] says of known connections.
 const LOOK: u16 = 300;
 
@@ -140,6 +141,14 @@ pub fn target(
     }
     actions.push(ask(Table::Backend));
     Target::Send(actions)
+}
+
+/// What becomes of a connection for which there is no endpoint, as kube-proxy has it.
+pub fn nobody(nobody: Nobody, flow: impl FnOnce(&'static str) -> Flow) -> Flow {
+    match nobody {
+        Nobody::Anywhere => flow("There is no endpoint for it: refused.").goto(Table::Refuse),
+        Nobody::Here => flow("Only this node's endpoints count, and it has none: dropped."),
+    }
 }
 
 /// What the groups of a Service port are called, whatever address leads to it.
@@ -290,7 +299,10 @@ impl Ways<'_> {
                 ..bucket(actions)
             })
         });
-        let buckets = buckets.collect();
+        let mut buckets: Vec<_> = buckets.collect();
+        if choice.nobody() == Some(Nobody::Anywhere) {
+            buckets.push(bucket(vec![Action::Reject]));
+        }
         self.set.add_group(GroupType::Select, label, buckets)
     }
 }
@@ -418,9 +430,14 @@ pub fn flows(view: &View<'_>, set: &mut FlowSet) {
     }
 }
 
-/// Flows of [`Table::ConntrackState`] and [`Table::StillServing`] about connections that may have to
-/// move.
+/// Flows of [`Table::Refuse`], and of [`Table::ConntrackState`] and [`Table::StillServing`] about
+/// connections that may have to move.
 pub fn everywhere(set: &mut FlowSet) {
+    // An invalid segment is no question; a reset in answer to it would end a connection that lives.
+    let intent = "Who begins a connection that nobody serves is told so.";
+    let refused = Flow::new(Table::Refuse, REFUSED, intent);
+    let refused = refused.ct_state(TRK, INV).act(Action::Reject);
+    set.add(&Origin::table(Feature::Backends, Table::Refuse), refused);
     let origin = Origin::table(Feature::Backends, Table::StillServing);
     for (ethertype, any) in [(IPV4, UNSPECIFIED_V4), (IPV6, UNSPECIFIED_V6)] {
         let flow = |protocol: Protocol, intent| {

@@ -55,7 +55,10 @@ fn health(view: &View<'_>, service: &Service, frontends: &Frontends, set: &mut F
     };
     let endpoints = service.ports.iter().flat_map(|port| &port.endpoints);
     let here = endpoints.filter(|e| e.ready && e.node.as_deref() == Some(&view.node.name));
-    let count = here.map(|e| e.ip).collect::<BTreeSet<_>>().len();
+    let here: BTreeSet<_> = here.map(|e| e.ip).collect();
+    // A pod with both families is one endpoint.
+    let v4 = here.iter().filter(|ip| ip.is_ipv4()).count();
+    let count = v4.max(here.len() - v4);
     let body = format!(
         "{{\"service\":{{\"namespace\":\"{}\",\"name\":\"{}\"}},\"localEndpoints\":{count},\
          \"serviceProxyHealthy\":true}}",
@@ -105,9 +108,10 @@ fn of_service(at: At<'_>, service: &Service, frontends: &Frontends, set: &mut Fl
             .ip_dst(address);
         let flow = flow.load(&FROM, FROM_POD).load(&ROUTE, 1);
         set.add(&origin, flow.goto(Table::Conntrack));
-        let intent = "The Service has no such port, or the packet begins no connection: dropped.";
+        let intent = "The Service has no such port, or the packet begins no connection.";
         let flow = Flow::new(Table::Service, ADDRESS, intent);
-        set.add(&origin, flow.is(&FROM, FROM_POD).ip_dst(address));
+        let flow = flow.is(&FROM, FROM_POD).ip_dst(address);
+        set.add(&origin, flow.goto(Table::Refuse));
     }
     for port in &service.ports {
         let (_, to_port) = port_fields(port.protocol);
@@ -192,8 +196,8 @@ fn connections(
         };
         let actions = match backends::target(at, set, service, port, family, scope) {
             Target::Send(actions) => actions,
-            Target::Nobody(_) => {
-                set.add(origin, flow("The Service has no endpoint for it: dropped."));
+            Target::Nobody(nobody) => {
+                set.add(origin, backends::nobody(nobody, flow));
                 continue;
             }
         };

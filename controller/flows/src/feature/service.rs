@@ -46,10 +46,11 @@ fn of_service(at: At<'_>, service: &Service, set: &mut FlowSet) {
             Flow::new(
                 Table::Service,
                 ADDRESS,
-                "The Service has no such port, or the packet begins no connection: dropped.",
+                "The Service has no such port, or the packet begins no connection.",
             )
             .is(&FROM, FROM_POD)
-            .ip_dst(*vip),
+            .ip_dst(*vip)
+            .goto(Table::Refuse),
         );
     }
     backends::of_service(at, service, set);
@@ -74,7 +75,7 @@ fn port_flow(
     };
     let family = Family::of(vip);
     match backends::target(at, set, service, port, family, Scope::Internal) {
-        Target::Nobody(_) => set.add(origin, flow("The Service has no ready endpoint: dropped.")),
+        Target::Nobody(nobody) => set.add(origin, backends::nobody(nobody, flow)),
         Target::Send(actions) => {
             let intent = "A new connection to the Service gets one of its endpoints.";
             let flow = flow(intent).ct_state(TRK, INV);

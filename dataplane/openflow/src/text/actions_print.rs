@@ -7,7 +7,7 @@ use net::PortNo;
 
 use super::value::{self, Hex};
 use super::{Names, encap, learn, links, sample};
-use crate::action::{Controller, Ct, CtZone, Nat, NatKind};
+use crate::action::{Controller, Ct, CtZone, Nat, NatKind, REJECT_NOTE};
 use crate::msg::PacketInReason;
 use crate::{Action, Field, Instructions, SubField};
 
@@ -154,7 +154,7 @@ pub(super) fn write_action(f: &mut dyn fmt::Write, action: &Action, names: &Name
         Action::Encap(encap) => encap::write_encap(f, encap),
         Action::Decap { packet_type } => encap::write_decap(f, *packet_type),
         Action::DecNshTtl => f.write_str("dec_nsh_ttl"),
-        Action::Reject => f.write_str("reject"),
+        Action::Reject => write!(f, "note:{}", dotted(&REJECT_NOTE)),
         Action::Exit => f.write_str("exit"),
     }
 }
