@@ -139,7 +139,11 @@ fn arrives(rig: &mut Cluster) -> (usize, Seen) {
     panic!("nobody got it");
 }
 
-fn nobody_gets_it(rig: &mut Cluster) {
+/// db-1 is told, and nobody else hears of it.
+fn is_refused(rig: &mut Cluster) {
+    let reset = rig.world.frame("db-1", common::world::SOON);
+    let reset = reset.expect("db-1 is not told");
+    assert_eq!((reset[47], &reset[26..30]), (0x14, &WEB.octets()[..]));
     rig.world
         .assert_silence(&["web-1", "web-2", "db-1", "db-2"]);
 }
@@ -277,7 +281,7 @@ fn draining_endpoints_serve_where_nobody_else_does() {
     let client = rig.host("db-1");
     rig.world
         .send("db-1", &client.tcp(ROUTER_DATA, WEB, (9, 80), "S", b""));
-    nobody_gets_it(&mut rig);
+    is_refused(&mut rig);
 }
 
 #[test]
@@ -494,7 +498,7 @@ fn a_zone_serves_its_own_and_fails_over_when_it_has_nobody() {
     let client = rig.host("db-1");
     rig.world
         .send("db-1", &client.tcp(ROUTER_DATA, WEB, (9, 80), "S", b""));
-    nobody_gets_it(&mut rig);
+    is_refused(&mut rig);
 }
 
 #[test]
@@ -538,5 +542,5 @@ fn clients_of_one_node_reach_endpoints_of_their_own_cells() {
     let client = rig.host("db-1");
     rig.world
         .send("db-1", &client.tcp(ROUTER_DATA, WEB, (9, 80), "S", b""));
-    nobody_gets_it(&mut rig);
+    is_refused(&mut rig);
 }
