@@ -143,7 +143,7 @@ pub fn resolve(view: &ClusterView, settings: &Settings, state: &mut State) -> De
     desired.services = services::services(view, &desired, &mut problems);
     desired.hosts = edge::hosts(view, &desired, &mut problems);
     desired.nat_outgoing = edge::nat_outgoing(view, &desired, &mut problems);
-    desired.frontends = edge::frontends(view, &desired, &mut problems);
+    desired.frontends = edge::frontends(view, &desired, &mut state.balanced, &mut problems);
     desired.policies = policy::policies(view, &desired, &mut problems);
     problems.sort();
     problems.dedup();

@@ -35,6 +35,9 @@ pub struct State {
     /// What Vips hold.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub(crate) vips: BTreeMap<String, Allocation>,
+    /// Addresses of ours that Services' load balancers have, IPv4 first.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub(crate) balanced: BTreeMap<NamespacedName, Vec<IpAddr>>,
     /// What pods held that are gone; free for anybody else.
     #[serde(default)]
     released: BTreeMap<NamespacedName, Released>,

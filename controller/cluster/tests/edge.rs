@@ -103,6 +103,39 @@ fn services_get_addresses_of_the_pool_and_keep_them_while_others_come_and_go() {
 }
 
 #[test]
+fn a_load_balancer_keeps_its_address_without_a_status_whoever_comes_and_over_a_restart() {
+    let mut view = cluster();
+    let mut state = State::default();
+    let resolved =
+        |view: &ClusterView, state: &mut State| resolve(view, &Settings::default(), state);
+    balanced(&mut view, "z", "10.96.0.9");
+    let first = addresses(&resolved(&view, &mut state), "z");
+    assert_eq!(first.len(), 1);
+    // These come before it by name; one of them would begin to look where it is.
+    for (number, service) in ["a", "b", "c", "d", "e", "f"].iter().enumerate() {
+        let service = balanced(&mut view, service, &format!("10.96.0.{}", number + 1));
+        service.exposure.node_ports.clear();
+    }
+    let all = resolved(&view, &mut state);
+    assert_eq!(addresses(&all, "z"), first);
+    let by_chance = desired(&view);
+    assert_ne!(
+        addresses(&by_chance, "z"),
+        first,
+        "names alone would do, so this shows nothing"
+    );
+    let mut again = State::from_json(&state.to_json()).unwrap();
+    let restarted = resolved(&view, &mut again);
+    assert_eq!(restarted.frontends, all.frontends);
+    assert_eq!(again, state);
+    // Who goes gives it back.
+    view.services.remove(&name("z"));
+    resolved(&view, &mut again);
+    let others = ["a", "b", "c", "d", "e", "f"].map(|s| addresses(&resolved(&view, &mut again), s));
+    assert!(others.contains(&first), "{others:?}");
+}
+
+#[test]
 fn an_address_that_is_asked_for_is_given_or_refused_but_never_replaced() {
     let mut view = cluster();
     let service = balanced(&mut view, "a", "10.96.0.1");

@@ -16,10 +16,12 @@ use crate::nodes::by_age;
 use crate::problem::Problem;
 use crate::view::{ClusterView, Service};
 
-/// Every Service that is reached by more than its cluster IPs.
+/// Every Service that is reached by more than its cluster IPs. What load balancers have been given is
+/// kept in `given`, so that they keep it though no status is written, and in whatever order they come.
 pub(crate) fn frontends(
     view: &ClusterView,
     desired: &DesiredState,
+    given: &mut BTreeMap<NamespacedName, Vec<IpAddr>>,
     problems: &mut Vec<Problem>,
 ) -> BTreeMap<NamespacedName, Frontends> {
     let mut index = Index::new(view, desired, problems);
@@ -30,7 +32,8 @@ pub(crate) fn frontends(
     // Who asks for an address, or has one, keeps it before anybody is given another.
     let mut held: BTreeMap<&NamespacedName, Vec<Balanced>> = BTreeMap::new();
     for (name, service, _) in by_age.iter().filter(|(_, s, _)| s.exposure.load_balancer) {
-        held.insert(name, index.held(name, service, problems));
+        let given = given.get(*name).map_or(&[][..], Vec::as_slice);
+        held.insert(name, index.held(name, service, given, problems));
     }
     let mut all = BTreeMap::new();
     for (name, service, planned) in by_age {
@@ -53,6 +56,16 @@ pub(crate) fn frontends(
                 health.filter(|_| frontends.local && service.exposure.load_balancer);
             index.elect(planned, &mut frontends);
             all.insert(name.clone(), frontends);
+        }
+    }
+    given.retain(|name, _| all.contains_key(name));
+    for (name, frontends) in &all {
+        let ours = frontends.balanced.iter().filter(|b| b.announced.is_some());
+        let ours: Vec<_> = ours.map(|balanced| balanced.address).collect();
+        if ours.is_empty() {
+            given.remove(name);
+        } else if given.get(name) != Some(&ours) {
+            given.insert(name.clone(), ours);
         }
     }
     all
@@ -162,11 +175,12 @@ impl<'a> Index<'a> {
         addresses.into_iter().collect()
     }
 
-    /// Addresses that a Service asks for, or has by its status.
+    /// Addresses that a Service asks for, has by its status, or was given before.
     fn held(
         &mut self,
         name: &NamespacedName,
         service: &Service,
+        given: &[IpAddr],
         problems: &mut Vec<Problem>,
     ) -> Vec<Balanced> {
         let ingress = service
@@ -225,7 +239,7 @@ impl<'a> Index<'a> {
                 }
             }
         }
-        for address in ingress {
+        for address in ingress.into_iter().chain(given.iter().copied()) {
             hold(&mut self.pools, address);
         }
         held
