@@ -158,6 +158,8 @@ cluster_up() {
   k apply -f deploy/kubernetes/00-namespace.yaml -f deploy/kubernetes/rbac.yaml || die "deploy/kubernetes is not accepted"
   wait_for 30 account sluice-controller || die "no token for sluice-controller"
   account sluice-cni || die "no token for sluice-cni"
+  # The server takes a moment to know of new rights.
+  wait_for 30 k auth can-i list pods --as system:serviceaccount:sluice-system:sluice-controller
   controller_start 1
   local n
   for n in 1 2; do
