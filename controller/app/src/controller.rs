@@ -348,8 +348,14 @@ impl Controller {
             }
         );
         self.pictures += 1;
+        let network = writing::of_network(
+            &changed,
+            &snapshot.changed,
+            self.states.borrow().as_deref(),
+            &desired,
+        );
         self.reach
-            .told(self.pictures, &changed, desired.nodes.keys());
+            .told(self.pictures, &network, desired.nodes.keys());
         self.write(&snapshot.view, &desired, &changed);
         self.states.send_replace(Some(desired.clone()));
         let (intent, problems) = self.live.take(desired, complete, self.pictures);

@@ -152,6 +152,28 @@ pub fn differing(read: &Changes, before: Option<&DesiredState>, now: &DesiredSta
     Changes::Objects(due)
 }
 
+/// Of what differs, what switches have to be told before it is in force: a Subnet or an IPPool of
+/// which more addresses are used is in force as it was.
+pub fn of_network(
+    differing: &Changes,
+    read: &Changes,
+    before: Option<&DesiredState>,
+    now: &DesiredState,
+) -> Changes {
+    let (Changes::Objects(objects), Some(before)) = (differing, before) else {
+        return differing.clone();
+    };
+    let counts_only = |object: &ObjectRef| match object.kind {
+        Kind::Subnet => before.subnets.get(&object.name) == now.subnets.get(&object.name),
+        Kind::IpPool => true,
+        _ => false,
+    };
+    let kept = objects
+        .iter()
+        .filter(|object| read.may_concern(object) || !counts_only(object));
+    Changes::Objects(kept.cloned().collect())
+}
+
 /// Keys that are in one of two maps only, or have different values.
 fn different<'a, K: Ord, V: PartialEq>(
     before: &'a BTreeMap<K, V>,
@@ -162,4 +184,45 @@ fn different<'a, K: Ord, V: PartialEq>(
         .iter()
         .filter(|(key, value)| before.get(*key) != Some(*value));
     gone.chain(new.map(|(key, _)| key))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use cluster::view::{ClusterView, Pod, Subnet};
+    use cluster::{Settings, State};
+
+    #[test]
+    fn a_subnet_that_counts_one_more_pod_is_in_force_as_before() {
+        let mut view = ClusterView::default();
+        let mut subnet = Subnet {
+            cidr_block: "10.16.0.0/24".into(),
+            default: true,
+            ..Subnet::default()
+        };
+        view.subnets.insert("a".into(), subnet.clone());
+        let (settings, mut state) = (Settings::default(), State::default());
+        let first = cluster::resolve(&view, &settings, &mut state);
+        let name = NamespacedName::new("bank", "web");
+        let pod = Pod {
+            node: Some("n1".into()),
+            ..Pod::default()
+        };
+        view.pods.insert(name.clone(), pod);
+        let second = cluster::resolve(&view, &settings, &mut state);
+        let pod = ObjectRef::namespaced(Kind::Pod, &name);
+        let read = Changes::Objects([pod.clone()].into());
+        let changed = differing(&read, Some(&first), &second);
+        let a = ObjectRef::cluster(Kind::Subnet, "a");
+        assert!(changed.may_concern(&a), "it is written");
+        let network = of_network(&changed, &read, Some(&first), &second);
+        assert!(network.may_concern(&pod) && !network.may_concern(&a));
+
+        subnet.gateway = "10.16.0.9".into();
+        view.subnets.insert("a".into(), subnet);
+        let third = cluster::resolve(&view, &settings, &mut state);
+        let read = Changes::Objects([a.clone()].into());
+        let changed = differing(&read, Some(&second), &third);
+        assert!(of_network(&changed, &read, Some(&second), &third).may_concern(&a));
+    }
 }

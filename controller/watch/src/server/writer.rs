@@ -118,6 +118,10 @@ struct Told {
 
 impl Told {
     fn failure(&mut self, object: &ObjectRef, error: &RequestError) {
+        // It has gone since; the watch says so in a moment.
+        if error.code() == Some(404) {
+            return;
+        }
         let quiet = std::time::Duration::from_secs(5);
         if self.last.is_some_and(|last| last.elapsed() < quiet) {
             self.since += 1;
