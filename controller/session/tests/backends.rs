@@ -395,14 +395,22 @@ fn over_ipv6_a_udp_client_is_remembered_and_moves_alike() {
 
 #[test]
 fn affinity_holds_for_its_time_after_the_last_connection_and_not_beyond_an_endpoints_life() {
-    let mut rig = rig(|rig| service(rig, "web").routing.affinity = Some(2));
-    let remembered = |rig: &Cluster| {
+    let mut rig = rig(|rig| {
+        service(rig, "web").routing.affinity = Some(2);
+        dns(rig);
+        service(rig, "dns").routing.affinity = Some(600);
+    });
+    let remembered_for = |rig: &Cluster, seconds: &str| {
         let flows = rig.nodes[0].ofctl(&["dump-flows", "--no-names", "table=41"]);
-        flows
-            .lines()
-            .filter(|line| line.contains("idle_timeout=2"))
-            .count()
+        let timeout = format!("idle_timeout={seconds},");
+        flows.lines().filter(|line| line.contains(&timeout)).count()
     };
+    let remembered = |rig: &Cluster| remembered_for(rig, "2");
+    // The same client of another Service, which remembers longer.
+    let client = rig.host("db-1");
+    let ask = client.udp(ROUTER_DATA, DNS, (7_000, 53), b"?");
+    rig.world.send("db-1", &ask);
+    arrives(&mut rig);
     let first = connect(&mut rig, 20_000);
     for port in 20_001..20_030 {
         assert_eq!(syn(&mut rig, port), first);
@@ -436,6 +444,7 @@ fn affinity_holds_for_its_time_after_the_last_connection_and_not_beyond_an_endpo
     }
     let gone = common::world::retry(|| (remembered(&rig) == 0).then_some(()));
     assert!(gone.is_some(), "remembered for ever");
+    assert_eq!(remembered_for(&rig, "600"), 1, "by the other Service");
     let again: Vec<_> = (20_100..20_110).map(|port| syn(&mut rig, port)).collect();
     assert!(
         again.iter().all(|at| *at == again[0]),
