@@ -7,13 +7,14 @@ use std::time::Duration;
 use ::watch::{Snapshot, Source};
 use anyhow::Context as _;
 use cluster::writes::{Picture, Reach};
-use cluster::{Changes, ClusterView, DesiredState, State};
+use cluster::{Changes, ClusterView, DesiredState, Problem, State};
 use session::{Event, Intent, Listener, Registry, Timing, Tls};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
 
 use crate::config::Config;
+use crate::found::Found;
 use crate::intent::Live;
 use crate::keeper::Keeper;
 use crate::leadership::Leadership;
@@ -115,6 +116,7 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
             writing,
             view: Weak::new(),
             reach: Reach::default(),
+            found: Found::default(),
             reached: Changes::none(),
             pictures: 0,
             state,
@@ -243,6 +245,8 @@ struct Controller {
     view: Weak<ClusterView>,
     /// What switches have acknowledged.
     reach: Reach,
+    /// What switches found wrong with objects.
+    found: Found,
     /// Objects that are in force everywhere now and do not say so yet.
     reached: Changes,
     /// How many pictures they have been told.
@@ -321,7 +325,12 @@ impl Controller {
         let changed = match &self.writing {
             Some(_) => {
                 let before = self.states.borrow();
-                writing::differing(&snapshot.changed, before.as_deref(), &desired)
+                writing::differing(
+                    &snapshot.changed,
+                    &snapshot.view,
+                    before.as_deref(),
+                    &desired,
+                )
             }
             None => snapshot.changed.clone(),
         };
@@ -375,6 +384,7 @@ impl Controller {
             desired,
             state: &self.state,
             reach: &self.reach,
+            found: self.found.objects(),
         };
         writing.update(&picture, &changed);
     }
@@ -397,6 +407,7 @@ impl Controller {
             desired: &desired,
             state: &self.state,
             reach: &self.reach,
+            found: self.found.objects(),
         };
         writing.reached(&picture, &self.reached);
         self.reached = Changes::none();
@@ -410,7 +421,23 @@ impl Controller {
             self.applied.remove(&node);
             self.metrics.forget(&node);
             self.problems.tell(&node_key(&node), []);
+            self.find(&node, Vec::new());
         }
+    }
+
+    /// Says on objects what a switch found wrong with them.
+    fn find(&mut self, node: &str, problems: Vec<Problem>) {
+        let changed = self.found.replace(node, problems);
+        let Some(writing) = &self.writing else {
+            return;
+        };
+        let mut objects = Changes::none();
+        for (object, before) in changed {
+            let now = self.found.objects().get(&object);
+            writing.tell(&object, &before, now.map_or(&[], Vec::as_slice));
+            objects.add(object);
+        }
+        self.write_reached(objects);
     }
 
     fn hear(&mut self, event: Event) {
@@ -452,6 +479,7 @@ impl Controller {
                 self.metrics.applied(&applied);
                 let rejected = applied.rejected.iter();
                 let rejected = rejected.map(|r| format!("Node {}: {r}", applied.node));
+                self.find(&applied.node, applied.problems.clone());
                 let problems = applied.problems.iter().map(ToString::to_string);
                 self.problems
                     .tell(&node_key(&applied.node), problems.chain(rejected));

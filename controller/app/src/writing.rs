@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use cluster::writes::{Picture, ip_object, notices, waiting_to_drain};
-use cluster::{Changes, DesiredState, Kind, NamespacedName, ObjectRef, Problem};
+use cluster::{Changes, ClusterView, DesiredState, Kind, NamespacedName, ObjectRef, Problem};
 use watch::Writer;
 
 /// Keeps the objects of an API server up to date with a picture.
@@ -44,6 +44,13 @@ impl Writing {
         match reached {
             Changes::Everything => self.stand(picture, everything(picture)),
             Changes::Objects(objects) => self.stand(picture, objects.clone()),
+        }
+    }
+
+    /// Tells what is new and what is over of what is wrong with one object.
+    pub fn tell(&self, object: &ObjectRef, before: &[Problem], now: &[Problem]) {
+        for notice in notices(object, before, now) {
+            self.writer.tell(notice);
         }
     }
 
@@ -96,9 +103,7 @@ impl Writing {
                 continue;
             }
             concerned.insert(object.clone());
-            for notice in notices(object, then.unwrap_or(&none), now.unwrap_or(&none)) {
-                self.writer.tell(notice);
-            }
+            self.tell(object, then.unwrap_or(&none), now.unwrap_or(&none));
         }
         concerned
     }
@@ -121,12 +126,30 @@ fn everything(picture: &Picture<'_>) -> BTreeSet<ObjectRef> {
     let namespaced = ObjectRef::namespaced;
     all.extend(view.pods.keys().map(|n| namespaced(Kind::Pod, n)));
     all.extend(view.services.keys().map(|n| namespaced(Kind::Service, n)));
+    let policies = view.network_policies.keys();
+    all.extend(policies.map(|n| namespaced(Kind::NetworkPolicy, n)));
+    let tiers = [
+        (Kind::AdminNetworkPolicy, &view.admin_network_policies),
+        (
+            Kind::BaselineAdminNetworkPolicy,
+            &view.baseline_admin_network_policies,
+        ),
+        (Kind::ClusterNetworkPolicy, &view.cluster_network_policies),
+    ];
+    for (kind, policies) in tiers {
+        all.extend(policies.keys().map(|n| cluster(kind, n)));
+    }
     all
 }
 
 /// What differs for those who look at objects, beside what was read: what is desired of others may
 /// differ with it.
-pub fn differing(read: &Changes, before: Option<&DesiredState>, now: &DesiredState) -> Changes {
+pub fn differing(
+    read: &Changes,
+    view: &ClusterView,
+    before: Option<&DesiredState>,
+    now: &DesiredState,
+) -> Changes {
     let (Changes::Objects(read), Some(before)) = (read, before) else {
         return Changes::Everything;
     };
@@ -138,6 +161,16 @@ pub fn differing(read: &Changes, before: Option<&DesiredState>, now: &DesiredSta
     due.extend(different(&before.usage, &now.usage).map(subnet));
     let subnets: BTreeSet<&String> = different(&before.subnets, &now.subnets).collect();
     due.extend(subnets.iter().map(|name| subnet(name)));
+    // Vlans say which Subnets they have, ProviderNetworks which Vlans.
+    if read
+        .iter()
+        .any(|object| matches!(object.kind, Kind::Subnet | Kind::Vlan))
+    {
+        let cluster = |kind, name: &String| ObjectRef::cluster(kind, name);
+        due.extend(view.vlans.keys().map(|name| cluster(Kind::Vlan, name)));
+        let networks = view.provider_networks.keys();
+        due.extend(networks.map(|name| cluster(Kind::ProviderNetwork, name)));
+    }
     if !subnets.is_empty() {
         let inside = now.pods.iter().filter(|(_, p)| subnets.contains(&p.subnet));
         due.extend(inside.map(|(name, _)| pod(name)));
@@ -212,7 +245,7 @@ mod tests {
         let second = cluster::resolve(&view, &settings, &mut state);
         let pod = ObjectRef::namespaced(Kind::Pod, &name);
         let read = Changes::Objects([pod.clone()].into());
-        let changed = differing(&read, Some(&first), &second);
+        let changed = differing(&read, &view, Some(&first), &second);
         let a = ObjectRef::cluster(Kind::Subnet, "a");
         assert!(changed.may_concern(&a), "it is written");
         let network = of_network(&changed, &read, Some(&first), &second);
@@ -222,7 +255,7 @@ mod tests {
         view.subnets.insert("a".into(), subnet);
         let third = cluster::resolve(&view, &settings, &mut state);
         let read = Changes::Objects([a.clone()].into());
-        let changed = differing(&read, Some(&second), &third);
+        let changed = differing(&read, &view, Some(&second), &third);
         assert!(of_network(&changed, &read, Some(&second), &third).may_concern(&a));
     }
 }

@@ -7,6 +7,7 @@ use net::MacAddr;
 
 use crate::annotations;
 use crate::changes::Changes;
+use crate::ipam::owner::Owner;
 use crate::name::{Kind, NamespacedName};
 use crate::nodes::by_age;
 use crate::state::{Allocation, Seen, State, SubnetState, Workload};
@@ -79,20 +80,29 @@ impl State {
         state
     }
 
-    /// Notes which of the pods' allocations stand on their Pods.
+    /// Notes which of the pods' allocations stand on their Pods. Where what a controller before us
+    /// gave has arrived only after we read, that counts, for the pod may have it already; if it
+    /// is another's by now, the pod claims it like anybody, and is refused.
     pub fn confirm_written(&mut self, view: &ClusterView, changed: &Changes) {
-        let confirm = |name: &NamespacedName, held: &mut Allocation| {
+        let mut late: Vec<(NamespacedName, Allocation)> = Vec::new();
+        let mut confirm = |name: &NamespacedName, held: &mut Allocation| {
             if held.written.0 {
                 return;
             }
             let pod = view.pods.get(name);
             let stands = pod.and_then(self::held);
-            // All but the uid is compared: a Pod of the same name is given the same.
-            held.written.0 = stands.is_some_and(|stands| {
-                stands.uid == held.uid
-                    && stands.subnet == held.subnet
-                    && (stands.v4, stands.v6, stands.mac) == (held.v4, held.v6, held.mac)
-            });
+            // Only of the very same Pod: one of the same name is given the same.
+            let Some(stands) = stands.filter(|stands| stands.uid == held.uid) else {
+                return;
+            };
+            let same = stands.subnet == held.subnet
+                && (stands.v4, stands.v6, stands.mac) == (held.v4, held.v6, held.mac);
+            if same {
+                held.written.0 = true;
+            } else {
+                let workload = held.workload.clone();
+                late.push((name.clone(), Allocation { workload, ..stands }));
+            }
         };
         match changed {
             Changes::Everything => {
@@ -109,6 +119,12 @@ impl State {
                     }
                 }
             }
+        }
+        for (name, _) in &late {
+            self.let_go(&Owner::Pod(name.clone()));
+        }
+        for (name, stands) in late {
+            self.hold(&Owner::Pod(name), stands, false);
         }
     }
 }

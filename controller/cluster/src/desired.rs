@@ -56,7 +56,7 @@ pub struct DesiredState {
 }
 
 /// How full a range of a subnet is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Usage {
     /// `ipv4` or `ipv6`
     pub family: &'static str,
@@ -64,6 +64,10 @@ pub struct Usage {
     pub used: u128,
     /// Addresses that can still be given without being asked for.
     pub available: u128,
+    /// Which are held: addresses and ranges `a-b` with commas between, cut if they are many.
+    pub used_ranges: String,
+    /// Which are available, written alike.
+    pub available_ranges: String,
 }
 
 /// Addresses that somebody has who has no port.

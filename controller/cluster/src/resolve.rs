@@ -1,12 +1,14 @@
 //! From the view to the desired state, in the order in which one thing depends on another.
 
 use std::collections::BTreeMap;
+use std::sync::LazyLock;
 
 use crate::addr::Family;
 use crate::annotations;
 use crate::bindings::Bindings;
 use crate::desired::{self, DesiredState, SubnetKind, Usage, Waiting};
 use crate::edge;
+use crate::ipam::book::Book;
 use crate::ipam::named::{self, NamedPool};
 use crate::ipam::ranges::RangeSet;
 use crate::ipam::{self, Presence};
@@ -179,19 +181,26 @@ fn usage_of(
     given: &RangeSet,
     all: Option<&RangeSet>,
 ) -> Usage {
+    static NOBODY: LazyLock<Book> = LazyLock::new(Book::default);
     let ledger = state.ledger.0.as_deref();
     let book = ledger.and_then(|ledger| ledger.book(subnet, family));
-    let held_of = |ranges: &RangeSet| book.map_or(0, |book| book.held_of(ranges));
+    let book = book.unwrap_or(&NOBODY);
+    let held = book.held();
     Usage {
         family: match family {
             Family::V4 => "ipv4",
             Family::V6 => "ipv6",
         },
         used: match all {
-            Some(all) => held_of(all),
-            None => book.map_or(0, |book| book.len() as u128),
+            Some(all) => book.held_of(all),
+            None => book.len() as u128,
         },
-        available: given.len().saturating_sub(held_of(given)),
+        available: given.len().saturating_sub(book.held_of(given)),
+        used_ranges: match all {
+            Some(all) => held.inside_text(all, family),
+            None => held.all_text(family),
+        },
+        available_ranges: held.outside_text(given, family),
     }
 }
 

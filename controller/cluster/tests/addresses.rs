@@ -476,11 +476,11 @@ fn usage_counts_what_pods_hold_and_what_is_left_to_give() {
     let subnet = add_subnet(&mut view, "small", "10.16.0.0/28");
     subnet.default = true;
     subnet.exclude_ips = vec!["10.16.0.3..10.16.0.4".into(), "10.0.0.1..10.0.0.9".into()];
-    let empty = fresh(&view).usage["small"][0];
+    let empty = fresh(&view).usage["small"][0].clone();
     // 14 hosts less the gateway and the two excluded ones.
     assert_eq!((empty.family, empty.used, empty.available), ("ipv4", 0, 11));
     add_pod(&mut view, "bank/a", &[]);
     add_pod(&mut view, "bank/b", &[("ip_address", "10.16.0.3")]);
-    let two = fresh(&view).usage["small"][0];
+    let two = fresh(&view).usage["small"][0].clone();
     assert_eq!((two.used, two.available), (2, 10));
 }

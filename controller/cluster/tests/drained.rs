@@ -71,6 +71,7 @@ impl Cluster {
             desired: &desired,
             state: &self.state,
             reach: &self.reach,
+            found: &Default::default(),
         };
         let object = ObjectRef::namespaced(Kind::Pod, &name(pod));
         let mut wanted = picture.on(&object)?;

@@ -15,12 +15,18 @@ use proptest::prelude::*;
 const CIDR: &str = "10.0.0.0/28";
 const PODS: u8 = 18;
 
+/// What a controller writes on Pods.
+const WRITTEN: [&str; 4] = ["allocated", "ip_address", "mac_address", "logical_switch"];
+
 /// A write on its way to the API server.
 #[derive(Clone, Debug)]
 struct Write {
     pod: NamespacedName,
     uid: String,
-    annotations: Vec<(&'static str, String)>,
+    /// The version that it was derived from.
+    version: u64,
+    /// Nothing takes off what stands there.
+    annotations: Option<[String; 4]>,
 }
 
 struct World {
@@ -30,6 +36,8 @@ struct World {
     state: Option<State>,
     underway: Vec<Write>,
     uids: u64,
+    /// By uid: the version, and the address that its user asks for.
+    pods: BTreeMap<String, (u64, Option<String>)>,
 }
 
 impl World {
@@ -41,6 +49,7 @@ impl World {
             state: None,
             underway: Vec::new(),
             uids: 0,
+            pods: BTreeMap::new(),
         }
     }
 
@@ -51,6 +60,7 @@ impl World {
         self.uids += 1;
         let (uid, node) = (format!("uid-{}", self.uids), 1 + self.uids % 2);
         let address = asks.map(|last| Ipv4Addr::new(10, 0, 0, last).to_string());
+        self.pods.insert(uid.clone(), (1, address.clone()));
         let annotations: Vec<_> = address.iter().map(|a| ("ip_address", a.as_str())).collect();
         let pod = add_pod(&mut self.view, pod, &annotations);
         pod.meta.uid = Some(uid);
@@ -70,28 +80,63 @@ impl World {
             ..Settings::default()
         };
         let desired = resolve(&self.view, &settings, state);
-        for (pod, held) in state.allocations() {
-            let addresses: Vec<_> = held.addresses().map(|a| a.to_string()).collect();
-            self.underway.push(Write {
-                pod: pod.clone(),
-                uid: held.uid.clone().unwrap(),
-                annotations: vec![
-                    ("allocated", "true".into()),
-                    ("ip_address", addresses.join(",")),
-                    ("mac_address", held.mac.to_string()),
-                    ("logical_switch", held.subnet.clone()),
-                ],
+        for (name, pod) in &self.view.pods {
+            let held = state.allocation(name);
+            let annotations = held.map(|held| {
+                let addresses: Vec<_> = held.addresses().map(|a| a.to_string()).collect();
+                let (mac, subnet) = (held.mac.to_string(), held.subnet.clone());
+                ["true".into(), addresses.join(","), mac, subnet]
             });
+            let stands = |name: &str| {
+                pod.meta
+                    .annotations
+                    .get(&format!("ovn.kubernetes.io/{name}"))
+            };
+            let differs = match &annotations {
+                Some(values) => WRITTEN
+                    .iter()
+                    .zip(values)
+                    .any(|(n, v)| stands(n) != Some(v)),
+                None => stands("allocated").is_some(),
+            };
+            if differs {
+                let uid = pod.meta.uid.clone().unwrap();
+                let version = self.pods[&uid].0;
+                let pod = name.clone();
+                self.underway.push(Write {
+                    pod,
+                    uid,
+                    version,
+                    annotations,
+                });
+            }
         }
         desired
     }
 
-    /// A write arrives; it names the uid, so that it never meets a successor.
+    /// A write arrives; it names uid and version, so that it never meets another Pod of that name,
+    /// nor what somebody else has written since.
     fn land(&mut self, write: Write) {
-        let there = self.view.pods.get(&write.pod);
-        if there.is_some_and(|pod| pod.meta.uid.as_deref() == Some(&write.uid)) {
-            for (key, value) in &write.annotations {
-                annotate(&mut self.view, &write.pod.to_string(), key, value);
+        let there = self.view.pods.get_mut(&write.pod);
+        let Some(pod) = there.filter(|pod| pod.meta.uid.as_deref() == Some(&write.uid)) else {
+            return;
+        };
+        let (version, asked) = self.pods.get_mut(&write.uid).unwrap();
+        if *version != write.version {
+            return;
+        }
+        *version += 1;
+        for (at, name) in WRITTEN.into_iter().enumerate() {
+            let key = format!("ovn.kubernetes.io/{name}");
+            let value = match &write.annotations {
+                Some(values) => Some(values[at].clone()),
+                // What a user asks for is the user's.
+                None if name == "ip_address" => asked.clone(),
+                None => None,
+            };
+            match value {
+                Some(value) => drop(pod.meta.annotations.insert(key, value)),
+                None => drop(pod.meta.annotations.remove(&key)),
             }
         }
     }
@@ -152,8 +197,8 @@ enum Step {
     Lose {
         which: usize,
     },
-    /// The controller is killed; what it had sent arrives before a successor reads (that one waits
-    /// for the Lease to run out), or never.
+    /// The controller is killed; what it had sent arrives before a successor reads, or at any time
+    /// later, or never.
     Kill {
         lost: bool,
     },
@@ -207,13 +252,12 @@ proptest! {
                     if lost {
                         world.underway.clear();
                     }
-                    world.land_all();
                 }
                 Step::Land { .. } | Step::Lose { .. } => {}
             }
         }
         // Left alone it comes to rest: everybody is served for whom there is something.
-        for _ in 0..3 {
+        for _ in 0..5 {
             world.land_all();
             let desired = world.turn();
             world.check(&desired)?;

@@ -143,6 +143,8 @@ fn an_ip_pool_serves_its_namespaces_and_those_who_name_it_and_nobody_else() {
         family: "ipv4",
         used: 3,
         available: 3,
+        used_ranges: "10.16.0.16-10.16.0.18".into(),
+        available_ranges: "10.16.0.2-10.16.0.3,10.16.0.19".into(),
     };
     assert_eq!(desired.ip_pools["blue"], [usage]);
 }

@@ -37,6 +37,7 @@ impl Cluster {
             desired,
             state: &self.state,
             reach: &self.reach,
+            found: &Default::default(),
         };
         picture.on(object)
     }
@@ -232,7 +233,10 @@ fn a_subnets_status_says_how_full_it_is_and_whether_it_is_in_force_everywhere() 
     let wanted = cluster.wanted(&desired, &subnet("overlay")).unwrap();
     assert_eq!(wanted.status["v4usingIPs"], 1);
     assert_eq!(wanted.status["v4availableIPs"], 252);
-    assert!(!wanted.status.contains_key("v6usingIPs"));
+    assert_eq!(wanted.status["v4usingIPrange"], "10.16.0.2");
+    assert_eq!(wanted.status["v4availableIPrange"], "10.16.0.3-10.16.0.254");
+    assert_eq!(wanted.status["v6usingIPs"], 0);
+    assert_eq!(wanted.status["v6availableIPrange"], "");
     let state = |wanted: &Wanted, name: &str| {
         let condition = &wanted.conditions[name];
         (condition.status, condition.reason.clone())

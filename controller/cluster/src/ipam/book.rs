@@ -8,12 +8,15 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::owner::Owner;
 use super::ranges::RangeSet;
+use super::runs::Runs;
 
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Book {
     /// Addresses in a block, as a power of two; 0: no blocks.
     bits: u8,
     holders: BTreeMap<u128, Owner>,
+    /// The addresses of `holders`.
+    held: Runs,
     blocks: BTreeMap<u128, Block>,
     /// Blocks in which a node has at least one address.
     nodes: BTreeMap<String, BTreeSet<u128>>,
@@ -59,15 +62,17 @@ impl Book {
 
     /// How many of these addresses are held.
     pub(crate) fn held_of(&self, ranges: &RangeSet) -> u128 {
-        let counts = ranges
-            .ranges()
-            .iter()
-            .map(|&(first, last)| self.holders.range(first..=last).count());
-        counts.sum::<usize>() as u128
+        self.held.count_of(ranges)
+    }
+
+    /// Which addresses are held.
+    pub(crate) fn held(&self) -> &Runs {
+        &self.held
     }
 
     pub(crate) fn take(&mut self, address: u128, owner: Owner, node: Option<&str>) {
         self.holders.insert(address, owner);
+        self.held.insert(address);
         if let (Some(node), true) = (node, self.bits > 0) {
             let number = address >> self.bits;
             let block = self.blocks.entry(number).or_default();
@@ -82,6 +87,7 @@ impl Book {
     /// `node` is what [`Book::take`] was told.
     pub(crate) fn give_back(&mut self, address: u128, node: Option<&str>) {
         self.holders.remove(&address);
+        self.held.remove(address);
         let Some(node) = node else { return };
         let number = address >> self.bits;
         let Some(block) = self.blocks.get_mut(&number) else {

@@ -8,7 +8,7 @@
 //! 3. Everybody else is given addresses: what a pod of that name held before, if that is free, or
 //!    a free one of the blocks that its node has ([`book`]).
 
-mod book;
+pub(crate) mod book;
 mod choose;
 pub(crate) mod claim;
 pub(crate) mod ledger;
@@ -17,6 +17,7 @@ pub(crate) mod owner;
 pub(crate) mod pool;
 pub(crate) mod ranges;
 mod round;
+pub(crate) mod runs;
 mod want;
 
 use std::collections::BTreeMap;

@@ -53,7 +53,7 @@ pub fn is_our_condition(kind: Kind, type_: &str) -> bool {
 
 /// Adds an object's conditions to what shall stand on it.
 pub(super) fn add(picture: &Picture<'_>, object: &ObjectRef, wanted: &mut Wanted) {
-    let problems = picture.problems(object);
+    let problems = &*picture.problems(object);
     if object.kind == Kind::NetworkPolicy {
         // It has no status any more (since Kubernetes 1.28): annotations say it.
         let reached = picture.reach.of(object);
@@ -79,7 +79,15 @@ pub(super) fn add(picture: &Picture<'_>, object: &ObjectRef, wanted: &mut Wanted
     conditions.insert(names.accepted.into(), accepted(problems));
     if let Some(name) = names.in_force {
         let refused = problems.iter().any(|p| p.effect == Effect::Refused);
-        match in_force(&picture.reach.of(object), refused) {
+        let in_force = in_force(&picture.reach.of(object), refused);
+        if object.kind == Kind::ProviderNetwork {
+            // Kube-OVN's has a field that says the same.
+            match &in_force {
+                Some(now) => drop(wanted.status.insert("ready".into(), now.status.into())),
+                None => drop(wanted.unknown.insert("ready".into())),
+            }
+        }
+        match in_force {
             Some(condition) => drop(conditions.insert(name.into(), condition)),
             None => drop(wanted.unknown.insert(name.into())),
         }

@@ -15,10 +15,13 @@ mod service;
 mod subnet;
 mod vip;
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
+use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 
 use serde_json::{Map, Value};
 
+use crate::annotations::KUBE_OVN;
 use crate::desired::DesiredState;
 use crate::name::{Kind, NamespacedName, ObjectRef};
 use crate::problem::Problem;
@@ -46,6 +49,8 @@ pub struct Picture<'a> {
     pub state: &'a State,
     /// What switches have acknowledged.
     pub reach: &'a Reach,
+    /// What switches found wrong, by object.
+    pub found: &'a BTreeMap<ObjectRef, Vec<Problem>>,
 }
 
 /// What of ours shall stand on one object. What we once wrote and is not in here shall not stand
@@ -62,8 +67,24 @@ pub struct Wanted {
     pub status: Map<String, Value>,
     /// `status.conditions`, by type.
     pub conditions: BTreeMap<String, Condition>,
-    /// Types of conditions, and annotations, of which nothing is known yet: they stay as they are.
+    /// Types of conditions, annotations and fields of `status` of which nothing is known yet: they
+    /// stay as they are.
     pub unknown: BTreeSet<String>,
+    /// Of Pods: the annotations that this was derived from ([`basis`]). Where others stand there
+    /// now, somebody has written since, and it has to be derived anew.
+    pub basis: Option<u64>,
+}
+
+/// What of a Pod's annotations says which addresses it asks for or was given, as one number; in
+/// ascending order of the keys.
+pub fn basis<'a>(annotations: impl Iterator<Item = (&'a String, &'a str)>) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    for (key, value) in annotations {
+        if KUBE_OVN.iter().any(|prefix| key.starts_with(prefix)) {
+            (key, value).hash(&mut hasher);
+        }
+    }
+    hasher.finish()
 }
 
 /// A condition, without its times.
@@ -87,6 +108,8 @@ impl Picture<'_> {
             Kind::Vip => vip::vip(self, &object.name),
             Kind::Service => service::wanted(self, &full_name(object)),
             Kind::Subnet => subnet::wanted(self, &object.name),
+            Kind::Vlan => subnet::vlan(self, &object.name),
+            Kind::ProviderNetwork => subnet::provider_network(self, &object.name),
             _ => Wanted::default(),
         };
         conditions::add(self, object, &mut wanted);
@@ -97,7 +120,16 @@ impl Picture<'_> {
     }
 
     /// What is wrong with one object.
-    pub fn problems(&self, object: &ObjectRef) -> &[Problem] {
+    pub fn problems(&self, object: &ObjectRef) -> Cow<'_, [Problem]> {
+        let read = self.read_problems(object);
+        match self.found.get(object) {
+            Some(found) => [read, found].concat().into(),
+            None => read.into(),
+        }
+    }
+
+    /// What is wrong with what it says.
+    fn read_problems(&self, object: &ObjectRef) -> &[Problem] {
         // They are sorted, by object first.
         let all = &self.desired.problems;
         let first = all.partition_point(|problem| problem.object < *object);

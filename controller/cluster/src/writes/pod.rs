@@ -37,6 +37,9 @@ pub(super) fn wanted(picture: &Picture<'_>, name: &NamespacedName) -> Option<Wan
     };
     Some(Wanted {
         annotations,
+        basis: Some(super::basis(
+            pod.meta.annotations.iter().map(|(k, v)| (k, v.as_str())),
+        )),
         ..Wanted::default()
     })
 }

@@ -27,6 +27,13 @@ pub(super) fn pool(picture: &Picture<'_>, name: &str) -> Wanted {
         let family = if usage.family == "ipv4" { "v4" } else { "v6" };
         status.insert(format!("{family}UsingIPs"), number(usage.used));
         status.insert(format!("{family}AvailableIPs"), number(usage.available));
+        let ranges = [
+            ("Using", &usage.used_ranges),
+            ("Available", &usage.available_ranges),
+        ];
+        for (what, text) in ranges {
+            status.insert(format!("{family}{what}IPRange"), json!(text));
+        }
     }
     Wanted {
         status,

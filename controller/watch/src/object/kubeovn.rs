@@ -11,11 +11,10 @@ use super::crd::{
 use super::{FieldError, typed};
 
 /// Fields of Subnets that manifests commonly carry with the value that is how it is here anyway.
-const AS_IT_IS: [(&str, &[&str]); 3] = [
+const AS_IT_IS: [(&str, &[&str]); 2] = [
     // Nothing waits for a gateway to answer before a pod is served.
     ("spec.disableGatewayCheck", &["true"]),
     ("spec.gatewayType", &["distributed"]),
-    ("spec.enableLb", &["true"]),
 ];
 
 fn is_as_it_is(field: &str, value: &Value) -> bool {
@@ -39,6 +38,14 @@ pub(super) fn subnet(
     for (index, given) in spec.namespace_selectors.into_iter().enumerate() {
         let field = format!("spec.namespaceSelectors[{index}]");
         namespace_selectors.push(selector(given, &field)?);
+    }
+    if spec.enable_lb == Some(false) {
+        problems.push(Problem::ignored(
+            id.clone(),
+            "spec.enableLb",
+            "pods of every Subnet reach Services; false has no effect",
+            "remove it, or deny Services by a NetworkPolicy",
+        ));
     }
     Ok(Subnet {
         meta: meta_of(subnet.metadata),

@@ -48,7 +48,7 @@ fn asks_for_nothing(value: &Value) -> bool {
         Value::Null | Value::Bool(false) => true,
         Value::String(text) => text.is_empty(),
         Value::Array(list) => list.is_empty(),
-        Value::Object(map) => map.is_empty(),
+        Value::Object(map) => map.values().all(asks_for_nothing),
         Value::Bool(true) | Value::Number(_) => false,
     }
 }

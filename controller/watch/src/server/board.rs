@@ -61,6 +61,8 @@ struct Pace {
     writing: bool,
     not_before: Option<Instant>,
     backoff: Backoff,
+    /// The version that somebody had replaced when we wrote.
+    overtaken: Option<String>,
 }
 
 impl Pace {
@@ -69,6 +71,7 @@ impl Pace {
             writing: false,
             not_before: None,
             backoff: Backoff::new(RETRY.0, RETRY.1),
+            overtaken: None,
         }
     }
 }
@@ -103,6 +106,8 @@ pub(super) enum Outcome {
     Written(Option<Observed>),
     /// It may go better soon.
     Failed,
+    /// Somebody has written since: it may go better with what stands there now.
+    Overtaken,
     /// The server will not have it.
     Refused,
     /// The server has no place for some of it.
@@ -122,6 +127,7 @@ impl Board {
     pub(super) fn observe(&self, object: &ObjectRef, observed: Option<Observed>) {
         let mut books = self.books();
         let uid = observed.as_ref().map(|observed| observed.uid.clone());
+        let version = observed.as_ref().map(|observed| observed.version.clone());
         let before = match observed {
             Some(observed) => books.observed.insert(object.clone(), observed),
             None => books.observed.remove(object),
@@ -131,6 +137,15 @@ impl Board {
             && books.pace.get(object).is_some_and(|pace| !pace.writing)
         {
             books.pace.remove(object);
+        }
+        // What was waited for has come.
+        if let Some(pace) = books.pace.get_mut(object)
+            && !pace.writing
+            && pace.overtaken.is_some()
+            && pace.overtaken != version
+        {
+            pace.overtaken = None;
+            pace.not_before = None;
         }
         self.review(&mut books, object);
     }
@@ -245,9 +260,15 @@ impl Board {
         match outcome {
             Outcome::Written(observed) => {
                 match observed {
-                    Some(observed) => books.observed.insert(object.clone(), observed),
-                    None => books.observed.remove(object),
-                };
+                    Some(answer) => {
+                        let seen = books.observed.get(object);
+                        // The watch may have told of a later write than ours by now.
+                        if seen.is_none_or(|seen| !seen.is_later_than(&answer)) {
+                            books.observed.insert(object.clone(), answer);
+                        }
+                    }
+                    None => drop(books.observed.remove(object)),
+                }
                 // The same is still wanted and still not there: the server takes it and does not
                 // keep it, or somebody else writes something else there.
                 let same = books.wanted.get(object) == Some(&job.want);
@@ -261,6 +282,15 @@ impl Board {
                     pace.backoff.reset();
                     let paced = !matches!(object.kind, Kind::Pod | Kind::Ip);
                     pace.not_before = paced.then_some(now + PACE);
+                }
+            }
+            Outcome::Overtaken => {
+                let sent = job.observed.as_ref().map(|observed| &observed.version);
+                let known = books.observed.get(object).map(|observed| &observed.version);
+                // What stands there now may be known already, or comes in a moment.
+                if sent == known {
+                    pace.overtaken = sent.cloned();
+                    pace.not_before = Some(now + pace.backoff.next());
                 }
             }
             Outcome::Failed => pace.not_before = Some(now + pace.backoff.next()),
@@ -301,7 +331,9 @@ impl Books {
             (Want::Gone, observed) => (observed.is_some(), false),
             (Want::Stand(wanted), None) => (wanted.spec.is_some(), false),
             (Want::Stand(wanted), Some(observed)) => (
-                main_differs(wanted, observed),
+                // Somebody has written since: wait for what is derived from that.
+                (wanted.basis.is_none() || wanted.basis == observed.basis)
+                    && main_differs(wanted, observed),
                 status_differs(wanted, observed, lacking.map(|lacking| &lacking.fields)),
             ),
         };
@@ -367,8 +399,10 @@ fn status_differs(
     lacking: Option<&BTreeSet<String>>,
 ) -> bool {
     let lacks = |key: &str| lacking.is_some_and(|fields| fields.contains(key));
-    let stands =
-        |(key, value): (&String, &Value)| lacks(key) || observed.status.get(key) == Some(value);
+    let stands = |(key, value): (&String, &Value)| {
+        let standing = observed.status.get(key);
+        lacks(key) || standing.is_some_and(|standing| same_value(standing, value))
+    };
     let says = |(type_, condition): (&String, &Condition)| {
         let observed = observed.conditions.get(type_);
         observed.is_some_and(|observed| is_the_same(condition, observed))
@@ -382,6 +416,11 @@ fn status_differs(
             .conditions
             .keys()
             .any(|type_| !wanted.conditions.contains_key(type_) && !wanted.unknown.contains(type_))
+}
+
+/// A server that keeps a number as floating point may write a large one as an integer.
+fn same_value(one: &Value, other: &Value) -> bool {
+    one == other || one.as_f64().is_some_and(|one| Some(one) == other.as_f64())
 }
 
 fn is_the_same(condition: &Condition, observed: &Value) -> bool {
@@ -478,6 +517,60 @@ mod tests {
         assert!(board.take().is_none());
         tokio::time::sleep(Duration::from_secs(1)).await;
         assert!(board.take().is_some());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_somebody_has_written_over_waits_for_what_stands_there_and_what_derives_from_it() {
+        let board = Board::default();
+        let key = "ovn.kubernetes.io/ip_address";
+        let mut wanted = annotated(&[(key, "10.0.0.5")]);
+        let stands = |version: &str, address: Option<&str>| {
+            let address = address.map(|a| json!({ key: a })).unwrap_or_default();
+            let metadata = json!({"uid": "u", "resourceVersion": version, "annotations": address});
+            observed(&pod(), json!({ "metadata": metadata }))
+        };
+        let before = stands("1", None);
+        wanted.basis = before.as_ref().unwrap().basis;
+        board.want(&pod(), stand(wanted.clone()));
+        board.observe(&pod(), before);
+        let job = board.take().unwrap();
+        board.done(&job, Outcome::Overtaken);
+        assert!(
+            board.take().is_none(),
+            "it is not known yet what stands there"
+        );
+        // Somebody else has given it an address: ours was derived from something else.
+        board.observe(&pod(), stands("2", Some("10.0.0.9")));
+        tokio::time::sleep(REFUSED).await;
+        assert!(board.take().is_none());
+        wanted.basis = stands("2", Some("10.0.0.9")).unwrap().basis;
+        board.want(&pod(), stand(wanted.clone()));
+        assert_eq!(board.take().unwrap().observed.unwrap().version, "2");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_write_that_was_overtaken_by_something_else_is_sent_again_at_once() {
+        let board = Board::default();
+        let wanted = annotated(&[("sluice.io/mtu", "1400")]);
+        let stands = |version: &str| {
+            let metadata = json!({"uid": "u", "resourceVersion": version});
+            observed(&pod(), json!({ "metadata": metadata }))
+        };
+        board.want(&pod(), stand(wanted));
+        board.observe(&pod(), stands("1"));
+        let job = board.take().unwrap();
+        board.done(&job, Outcome::Overtaken);
+        board.observe(&pod(), stands("2"));
+        let job = board.take().unwrap();
+        // Known already when the answer comes.
+        board.observe(&pod(), stands("3"));
+        board.done(&job, Outcome::Overtaken);
+        let job = board.take().unwrap();
+        assert_eq!(job.observed.as_ref().unwrap().version, "3");
+        // The watch is ahead of the answer.
+        board.observe(&pod(), stands("5"));
+        board.done(&job, Outcome::Written(stands("4")));
+        assert_eq!(board.books().observed[&pod()].version, "5");
     }
 
     #[tokio::test(start_paused = true)]

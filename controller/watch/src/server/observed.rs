@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use cluster::annotations::{KUBE_OVN, OURS};
-use cluster::writes::is_our_condition;
+use cluster::writes::{basis, is_our_condition};
 use cluster::{Kind, ObjectRef};
 use serde_json::{Map, Value};
 
@@ -13,6 +13,10 @@ use super::resource::group;
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(crate) struct Observed {
     pub(crate) uid: String,
+    /// `metadata.resourceVersion`
+    pub(crate) version: String,
+    /// Of Pods: as [`basis`] has it.
+    pub(crate) basis: Option<u64>,
     /// Of objects that we make.
     pub(crate) labels: BTreeMap<String, String>,
     /// With prefixes under which we write.
@@ -26,6 +30,12 @@ pub(crate) struct Observed {
 }
 
 impl Observed {
+    /// Versions of one resource are numbers that grow (API concepts, "resource versions").
+    pub(super) fn is_later_than(&self, other: &Observed) -> bool {
+        let number = |observed: &Observed| observed.version.parse::<u64>().ok();
+        self.uid == other.uid && number(self) > number(other)
+    }
+
     pub(crate) fn of(object: &ObjectRef, value: &Value) -> Self {
         let texts = |pointer: &str, ours: &dyn Fn(&str) -> bool| {
             let map = value.pointer(pointer).and_then(Value::as_object);
@@ -39,17 +49,31 @@ impl Observed {
         let status = value.get("status").and_then(Value::as_object);
         let conditions = status.and_then(|status| status.get("conditions")?.as_array());
         let conditions = conditions.into_iter().flatten().filter_map(|condition| {
+            // Kube-OVN writes conditions of single nodes on ProviderNetworks.
+            let node = condition.get("node").and_then(Value::as_str);
+            if !node.unwrap_or_default().is_empty() {
+                return None;
+            }
             let type_ = condition.get("type")?.as_str()?;
             is_our_condition(object.kind, type_).then(|| (type_.to_string(), condition.clone()))
         });
         let has_status = group(object.kind) == "kubeovn.io" || object.kind == Kind::Service;
         let status = status.filter(|_| has_status).into_iter().flatten();
+        let text = |pointer: &str| {
+            let text = value.pointer(pointer).and_then(Value::as_str);
+            text.unwrap_or_default().to_string()
+        };
+        let annotations = value.pointer("/metadata/annotations");
+        let annotations = annotations.and_then(Value::as_object);
+        let annotations = annotations.into_iter().flatten();
+        let mut annotations: Vec<(&String, &str)> = annotations
+            .filter_map(|(key, value)| Some((key, value.as_str()?)))
+            .collect();
+        annotations.sort_unstable();
         Observed {
-            uid: value
-                .pointer("/metadata/uid")
-                .and_then(Value::as_str)
-                .unwrap_or_default()
-                .to_string(),
+            uid: text("/metadata/uid"),
+            version: text("/metadata/resourceVersion"),
+            basis: (object.kind == Kind::Pod).then(|| basis(annotations.into_iter())),
             labels: texts("/metadata/labels", &|_| made_by_us),
             annotations: texts("/metadata/annotations", &|key| {
                 key.starts_with(OURS) || key.starts_with(KUBE_OVN[0])

@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
-use cluster::ObjectRef;
 use cluster::writes::{MANAGER, Notice, Wanted};
+use cluster::{Kind, ObjectRef};
 use k8s_openapi::jiff::Timestamp;
 use kube::api::{DeleteParams, Patch, PatchParams, Preconditions};
 use serde_json::{Map, Value, json};
@@ -142,9 +142,9 @@ impl Told {
 
 fn outcome_of(error: &RequestError) -> Outcome {
     match error.code() {
-        // Gone, or another of the same name: the watch says so in a moment.
-        Some(404 | 409) => Outcome::Failed,
-        Some(429) => Outcome::Failed,
+        // Another of the same name, or somebody has written since: the watch says so in a moment.
+        Some(409) => Outcome::Overtaken,
+        Some(404 | 429) => Outcome::Failed,
         Some(code) if (400..500).contains(&code) => Outcome::Refused,
         _ => Outcome::Failed,
     }
@@ -186,18 +186,32 @@ async fn send(connection: &Connection, job: &Job) -> Result<Option<Observed>, Re
         return Ok(Some(Observed::of(object, &answer)));
     }
     if job.main {
-        let patch = Patch::Apply(main_patch(job, wanted));
+        let mut patch = main_patch(job, wanted);
+        name_version(job, &mut patch, job.object.kind == Kind::Pod);
+        let patch = Patch::Apply(patch);
         let request = resource
             .patch(&object.name, &params, &patch)
             .map_err(broken)?;
         answer = Some(connection.ask(request).await?);
     }
     if job.status {
-        let patch = Patch::Apply(status_patch(job, wanted, Timestamp::now()));
+        let mut patch = status_patch(job, wanted, Timestamp::now());
+        let is_truth = matches!(job.object.kind, Kind::Subnet | Kind::Vip);
+        name_version(job, &mut patch, is_truth);
+        let patch = Patch::Apply(patch);
         let request = resource.patch_subresource("status", &object.name, &params, &patch);
         answer = Some(connection.ask(request.map_err(broken)?).await?);
     }
     Ok(answer.map(|answer| Observed::of(object, &answer)))
+}
+
+/// Where it stands who holds what, a write names the version that it was derived from: one that
+/// arrives after somebody else's is refused, however late that is.
+fn name_version(job: &Job, patch: &mut Value, is_truth: bool) {
+    let version = job.observed.iter().map(|observed| &observed.version);
+    for version in version.filter(|version| is_truth && !version.is_empty()) {
+        patch["metadata"]["resourceVersion"] = json!(version);
+    }
 }
 
 /// Who is meant. With the uid, another object of the same name is refused, and one that is gone is
@@ -242,6 +256,9 @@ fn main_patch(job: &Job, wanted: &Wanted) -> Value {
 
 fn status_patch(job: &Job, wanted: &Wanted, now: Timestamp) -> Value {
     let mut status = wanted.status.clone();
+    let standing = job.observed.iter().flat_map(|o| &o.status);
+    let standing = standing.filter(|(key, _)| wanted.unknown.contains(*key));
+    status.extend(standing.map(|(key, value)| (key.clone(), value.clone())));
     let now = now.strftime("%Y-%m-%dT%H:%M:%SZ").to_string();
     let mut conditions: Vec<Value> = wanted
         .conditions
@@ -252,13 +269,18 @@ fn status_patch(job: &Job, wanted: &Wanted, now: Timestamp) -> Value {
             let status = status_text(condition.status);
             // The time of the last change from true to false or back, not of the last writing.
             let since = text("lastTransitionTime").filter(|_| text("status") == Some(status));
-            json!({
+            let mut condition = json!({
                 "type": type_,
                 "status": status,
                 "reason": condition.reason,
                 "message": condition.message,
                 "lastTransitionTime": since.unwrap_or(&now),
-            })
+            });
+            if job.object.kind == Kind::ProviderNetwork {
+                // A part of the list's key there; ours are about all nodes.
+                condition["node"] = json!("");
+            }
+            condition
         })
         .collect();
     let standing = job.observed.iter().flat_map(|o| &o.conditions);
@@ -276,7 +298,6 @@ fn status_patch(job: &Job, wanted: &Wanted, now: Timestamp) -> Value {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use cluster::Kind;
     use cluster::writes::Condition;
 
     #[test]
