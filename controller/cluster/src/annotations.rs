@@ -37,6 +37,9 @@ const STATUS: [&str; 17] = [
 /// On nodes Kube-OVN writes these too, for its own `ovn0` interface.
 const NODE_STATUS: [&str; 3] = ["ip_address", "logical_switch", "mac_address"];
 
+/// What asks for how it is here anyway: pods send from their own addresses only.
+const AS_IT_IS: [(&str, &str); 1] = [("port_security", "true")];
+
 /// What Kube-OVN reads of further interfaces, spelt `<nad>.<namespace>.kubernetes.io/<name>`, or
 /// with its own prefix there.
 const FURTHER_INTERFACES: [&str; 4] = ["ip_address", "ip_pool", "logical_switch", "mac_address"];
@@ -202,14 +205,15 @@ fn get<'a>(meta: &'a Meta, key: &str) -> Option<Annotation<'a>> {
 /// and the second spelling of one that is there twice.
 pub(crate) fn report_unread(object: &ObjectRef, meta: &Meta, problems: &mut Vec<Problem>) {
     let of_kind = of(object.kind);
-    for key in meta.annotations.keys() {
+    for (key, value) in &meta.annotations {
+        let as_it_is = |name: &str| AS_IT_IS.contains(&(name, value.as_str()));
         let known = if let Some(name) = key.strip_prefix(OURS) {
             of_kind.ours.contains(&name) || of_kind.written.contains(&name)
         } else if let Some(name) = key.strip_prefix(KUBE_OVN[0]) {
-            of_kind.kube_ovn.contains(&name) || is_status(object, name)
+            of_kind.kube_ovn.contains(&name) || is_status(object, name) || as_it_is(name)
         } else if let Some(name) = key.strip_prefix(KUBE_OVN[1]) {
             report_contradiction(object, meta, name, problems);
-            of_kind.kube_ovn.contains(&name) || is_status(object, name)
+            of_kind.kube_ovn.contains(&name) || is_status(object, name) || as_it_is(name)
         } else {
             !is_of_further_interface(key)
         };
@@ -330,5 +334,12 @@ mod tests {
                 "metadata.annotations[sluice.io/cell]",
             ]
         );
+    }
+
+    #[test]
+    fn what_asks_for_how_it_is_anyway_is_not_told() {
+        let key = "ovn.kubernetes.io/port_security";
+        assert_eq!(unread(&[(key, "true")]), [""; 0]);
+        assert_eq!(unread(&[(key, "false")]), [field(key)]);
     }
 }

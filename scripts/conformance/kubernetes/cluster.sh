@@ -148,6 +148,7 @@ account() {
   kubeconfig "$RUN/$1.kubeconfig" --token "$token"
 }
 
+allowed() { k auth can-i "$@" -n sluice-system --as system:serviceaccount:sluice-system:sluice-controller; }
 nodes_ready() { [ "$(k get nodes --no-headers 2>/dev/null | grep -c ' Ready ')" = 2 ]; }
 
 cluster_up() {
@@ -159,7 +160,7 @@ cluster_up() {
   wait_for 30 account sluice-controller || die "no token for sluice-controller"
   account sluice-cni || die "no token for sluice-cni"
   # The server takes a moment to know of new rights.
-  wait_for 30 k auth can-i list pods --as system:serviceaccount:sluice-system:sluice-controller
+  wait_for 30 allowed list pods && wait_for 30 allowed get leases
   controller_start 1
   local n
   for n in 1 2; do
