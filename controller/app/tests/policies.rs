@@ -9,6 +9,8 @@ mod generate;
 mod packets;
 #[path = "policies/spec.rs"]
 mod spec;
+#[path = "policies/traced.rs"]
+mod traced;
 
 use std::net::IpAddr;
 

@@ -23,6 +23,7 @@ pub mod policy;
 pub mod portname;
 pub mod problem;
 mod qos;
+pub mod query;
 mod reserve;
 mod resolve;
 mod services;

@@ -15,6 +15,7 @@ pub mod network;
 pub mod origin;
 pub mod tables;
 pub mod text;
+pub mod trace;
 pub mod view;
 
 use cluster::DesiredState;

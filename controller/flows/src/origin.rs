@@ -39,6 +39,14 @@ pub enum Feature {
 /// The high byte of every cookie that this controller gives.
 pub const COOKIE_MARK: u8 = 0x5c;
 
+/// The bits of a cookie that say whose it is, and the feature.
+pub const FEATURE_MASK: u64 = 0xffff << 48;
+
+/// What stands in these bits of the cookies of a feature.
+pub const fn cookies_of(feature: Feature) -> u64 {
+    (COOKIE_MARK as u64) << 56 | (feature as u64) << 48
+}
+
 /// Feature and object that a flow comes from.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Origin {
@@ -66,7 +74,7 @@ impl Origin {
 
     fn labelled(feature: Feature, label: String) -> Self {
         let object = hash64(label.as_bytes()) >> 16;
-        let cookie = u64::from(COOKIE_MARK) << 56 | (feature as u64) << 48 | object;
+        let cookie = cookies_of(feature) | object;
         Origin { cookie, label }
     }
 }

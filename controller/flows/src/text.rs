@@ -40,10 +40,10 @@ pub fn render(set: &FlowSet) -> String {
         let _ = writeln!(out, "    {} {matching} -> {then}", id.priority);
     }
     for group in set.groups.values() {
-        let _ = writeln!(out, "\ngroup {}", group_text(group, set));
+        let _ = writeln!(out, "\ngroup {}", self::group(group, set));
     }
     for meter in set.meters.values() {
-        let _ = writeln!(out, "\nmeter {}", meter_text(meter));
+        let _ = writeln!(out, "\nmeter {}", self::meter(meter));
     }
     for problem in &set.problems {
         let _ = writeln!(out, "\nproblem {problem}");
@@ -163,7 +163,8 @@ pub fn instructions(instructions: &Instructions, set: &FlowSet) -> String {
     }
 }
 
-fn action(action: &Action, set: &FlowSet) -> String {
+/// An action, with named tables, registers and groups.
+pub fn action(action: &Action, set: &FlowSet) -> String {
     match action {
         Action::Output { port, .. } => format!("output:{port}"),
         Action::Group(id) => {
@@ -276,7 +277,8 @@ fn learn_text(learn: &Learn) -> String {
     )
 }
 
-fn group_text(group: &Group, set: &FlowSet) -> String {
+/// A group with its buckets.
+pub fn group(group: &Group, set: &FlowSet) -> String {
     let kind = match group.kind {
         GroupType::All => "all",
         GroupType::Select => "select",
@@ -296,7 +298,8 @@ fn group_text(group: &Group, set: &FlowSet) -> String {
     text
 }
 
-fn meter_text(meter: &Meter) -> String {
+/// A meter with its bands.
+pub fn meter(meter: &Meter) -> String {
     let mut text = format!("[{}]", meter.label);
     let (rate, burst) = match meter.flags & METER_PKTPS {
         0 => ("kbit/s", "kbit"),

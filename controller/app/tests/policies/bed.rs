@@ -98,6 +98,12 @@ impl Bed {
         cluster::resolve(&snapshot.view, &Settings::default(), &mut self.state)
     }
 
+    /// The ports of a node's switch.
+    pub fn ports(&self, node: &str) -> Option<Ports> {
+        let node = self.nodes.iter().find(|n| n.name == node)?;
+        Some(node.ports.clone())
+    }
+
     pub fn pod(&self, name: &str) -> &Pod {
         let name: NamespacedName = name.parse().unwrap();
         &self.desired.pods[&name]

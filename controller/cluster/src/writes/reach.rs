@@ -21,6 +21,8 @@ pub struct Reach {
     by_picture: BTreeMap<u64, Vec<ObjectRef>>,
     /// Objects that are not in `changed` changed last in this one, or before.
     base: u64,
+    /// The picture that was told last.
+    latest: u64,
 }
 
 /// How far one object has come.
@@ -48,6 +50,7 @@ impl Reach {
         changed: &Changes,
         nodes: impl IntoIterator<Item = &'a String>,
     ) {
+        self.latest = picture;
         let mut before = std::mem::take(&mut self.nodes);
         self.counts.clear();
         for node in nodes {
@@ -116,6 +119,23 @@ impl Reach {
         let example = behind().next().map_or("", |(node, _)| node);
         let nodes = behind().count();
         Reached::NotYet { nodes, example }
+    }
+
+    /// Nodes that have not acknowledged an object's last change.
+    pub fn behind(&self, object: &ObjectRef) -> impl Iterator<Item = &str> {
+        let since = self.changed.get(object).copied().unwrap_or(self.base);
+        let behind = self.nodes.iter().filter(move |(_, has)| **has < since);
+        behind.map(|(node, _)| node.as_str())
+    }
+
+    /// What a node has acknowledged; 0 is nothing.
+    pub fn acknowledged_by(&self, node: &str) -> u64 {
+        self.nodes.get(node).copied().unwrap_or(0)
+    }
+
+    /// The picture that was told last; 0: none.
+    pub fn latest(&self) -> u64 {
+        self.latest
     }
 
     /// What every node has acknowledged.
