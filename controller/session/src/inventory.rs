@@ -62,7 +62,7 @@ impl Inventory {
         self.entries.is_empty()
     }
 
-    fn add(&mut self, part: ReplyBody) {
+    pub(crate) fn add(&mut self, part: ReplyBody) {
         match part {
             ReplyBody::Flow(flows) => {
                 for flow in flows {

@@ -1,6 +1,6 @@
 //! The task of one switch.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,7 +10,7 @@ use flows::{FlowSet, Ports, Problem};
 use net::PortNo;
 use openflow::error::{OFPBRC_IS_SLAVE, OfError};
 use openflow::msg::{Message, ReplyBody, RequestBody};
-use tokio::sync::OwnedSemaphorePermit;
+use tokio::sync::{OwnedSemaphorePermit, mpsc};
 use tokio::time::Instant;
 use transport::Stream;
 
@@ -21,6 +21,7 @@ use crate::connection::{Connection, ConnectionError};
 use crate::entry::{self, Step};
 use crate::event::{Applied, Event, Rejected};
 use crate::held::Held;
+use crate::inspect::{Inspection, Reading};
 use crate::inventory::Inventory;
 use crate::labels::Labels;
 use crate::ports::PortTable;
@@ -38,7 +39,7 @@ pub(crate) async fn serve(stream: Stream, peer: String, context: Context) {
             return;
         }
     };
-    let place = match context.registry.enter(&node, datapath) {
+    let mut place = match context.registry.enter(&node, datapath, &peer) {
         Ok(place) => place,
         Err(other) => {
             tracing::error!(
@@ -54,6 +55,7 @@ pub(crate) async fn serve(stream: Stream, peer: String, context: Context) {
         peer,
     });
     let mut session = Session::new(connection, node.clone(), context.clone());
+    session.inspections = place.inspections.take();
     let why = tokio::select! {
         ended = session.run() => match ended {
             Ok(()) => "the controller stops".to_string(),
@@ -111,6 +113,10 @@ struct Session {
     unknown: bool,
     /// We may change what the switch holds.
     writes: bool,
+    /// What others want to know of the switch.
+    inspections: Option<mpsc::Receiver<Inspection>>,
+    /// The ports that others know of.
+    told_ports: Ports,
 }
 
 /// What is the node's own, as it was compiled last.
@@ -154,6 +160,7 @@ enum Wake {
     Resync,
     Retry,
     Announce,
+    Inspect(Inspection),
 }
 
 impl Session {
@@ -173,6 +180,8 @@ impl Session {
             retry_at: None,
             unknown: false,
             writes: false,
+            inspections: None,
+            told_ports: Ports::new(),
         }
     }
 
@@ -191,6 +200,10 @@ impl Session {
                 Some(Wake::Retry) => again = true,
                 Some(Wake::Announce) => {
                     self.announce().await?;
+                    continue;
+                }
+                Some(Wake::Inspect(inspection)) => {
+                    self.inspect(inspection).await?;
                     continue;
                 }
                 Some(Wake::Resync) => {
@@ -243,7 +256,14 @@ impl Session {
         let later = || Instant::now() + Duration::from_secs(86_400);
         let retry = self.retry_at.unwrap_or_else(later);
         let announce = self.announcer.next().unwrap_or_else(later);
+        let asked = async {
+            match &mut self.inspections {
+                Some(inspections) => inspections.recv().await,
+                None => None,
+            }
+        };
         tokio::select! {
+            Some(inspection) = asked => Ok(Some(Wake::Inspect(inspection))),
             changed = self.context.intents.changed() => Ok(changed.is_ok().then_some(Wake::Intent)),
             changed = self.context.role.changed() => Ok(changed.is_ok().then_some(Wake::Role)),
             received = self.connection.receive() => received.map(|(_, m)| Some(Wake::Message(Box::new(m)))),
@@ -266,6 +286,10 @@ impl Session {
             };
             let started = Instant::now();
             let ports = self.ports.names();
+            if ports != self.told_ports {
+                self.context.registry.set_ports(&self.node, &ports);
+                self.told_ports.clone_from(&ports);
+            }
             // Before it is compiled: what changes meanwhile has another number.
             let serial = intent.serial(&self.node);
             let shared = intent.shared().unwrap_or_default();
@@ -404,6 +428,30 @@ impl Session {
             }));
         }
         Ok(true)
+    }
+
+    /// Tells somebody what the switch holds.
+    async fn inspect(&mut self, inspection: Inspection) -> Result<(), ConnectionError> {
+        let mut reading = Reading::read(&mut self.connection, &inspection.wish).await?;
+        reading.ports = self.ports.names();
+        let cookies = reading.flows.iter().map(|flow| flow.cookie);
+        let cookies: BTreeSet<u64> = cookies.collect();
+        if let Some((intent, _, _)) = &self.own.of {
+            reading.picture = intent.picture();
+            if let Some(shared) = intent.shared() {
+                reading
+                    .labels
+                    .extend(shared.labels_of(cookies.iter().copied()));
+            }
+        }
+        let own = self.own.labels.iter();
+        let own = own.filter(|(cookie, _)| cookies.contains(cookie));
+        reading
+            .labels
+            .extend(own.map(|(cookie, label)| (*cookie, label.clone())));
+        // Whoever asked may have had enough.
+        drop(inspection.answer.send(reading));
+        Ok(())
     }
 
     /// Opens ports of pods whose flows are in force, and whose addresses nobody else has.
