@@ -14,6 +14,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
 
 use crate::config::Config;
+use crate::desk::{Asker, Desk, Now, Switch};
 use crate::found::Found;
 use crate::intent::Live;
 use crate::keeper::Keeper;
@@ -26,6 +27,9 @@ use crate::writing::{self, Writing};
 
 /// When to try again what the disk refused.
 const DISK_RETRY: Duration = Duration::from_secs(2);
+
+/// Questions that wait for the loop.
+const ASKERS: usize = 16;
 
 /// Runs until SIGTERM or SIGINT.
 pub async fn run(config: Config) -> anyhow::Result<()> {
@@ -69,10 +73,13 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
     for listener in listeners {
         tasks.spawn(session::listen(listener, context.clone()));
     }
-    tasks.spawn(pods.serve(states_seen));
     let leadership = elects
         .map(|(connection, lease)| Leadership::seek(connection, lease, roles.clone()))
         .map(Arc::new);
+    let (askers, mut askers_seen) = mpsc::channel(ASKERS);
+    let standing = leadership.as_ref().map(|leadership| leadership.standing());
+    let desk = Desk::new(askers, registry.clone(), standing);
+    tasks.spawn(pods.serve(states_seen, desk));
 
     let mut beat = Beat::new();
     loop {
@@ -115,6 +122,7 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
             keeper,
             writing,
             view: Weak::new(),
+            kept_view: None,
             reach: Reach::default(),
             found: Found::default(),
             reached: Changes::none(),
@@ -129,6 +137,7 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
             unsaved: None,
             complete: false,
             applied: BTreeMap::new(),
+            switches: BTreeMap::new(),
         };
         let lost = async {
             match leadership.as_ref().zip(election) {
@@ -137,7 +146,7 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
             }
         };
         let stopped = tokio::select! {
-            () = controller.run(opened.source, &mut events_seen, &mut beat) => true,
+            () = controller.run(opened.source, &mut events_seen, &mut askers_seen, &mut beat) => true,
             () = stop.signalled() => true,
             () = lost => false,
         };
@@ -243,6 +252,8 @@ struct Controller {
     /// The view of the last picture, as long as its source has not changed it: who held it would
     /// make the source copy all of it.
     view: Weak<ClusterView>,
+    /// The same, of a source that makes a new one each time.
+    kept_view: Option<Arc<ClusterView>>,
     /// What switches have acknowledged.
     reach: Reach,
     /// What switches found wrong with objects.
@@ -264,6 +275,8 @@ struct Controller {
     complete: bool,
     /// Nodes that had something applied.
     applied: BTreeMap<String, usize>,
+    /// What happened last to switches.
+    switches: BTreeMap<String, Switch>,
 }
 
 impl Controller {
@@ -271,6 +284,7 @@ impl Controller {
         &mut self,
         mut source: Box<dyn Source>,
         events: &mut mpsc::UnboundedReceiver<Event>,
+        askers: &mut mpsc::Receiver<Asker>,
         beat: &mut Beat,
     ) {
         let mut ready = false;
@@ -290,11 +304,24 @@ impl Controller {
                     }
                 }
                 Some(event) = events.recv() => self.hear(event),
+                // Whoever asked may have had enough.
+                Some(asker) = askers.recv() => drop(asker.send(self.now())),
                 () = beat.due() => {}
             }
             self.metrics.problems(self.problems.count());
             self.metrics.connected(self.registry.nodes().len());
         }
+    }
+
+    /// What answers are made of.
+    fn now(&self) -> Option<Now> {
+        Some(Now {
+            view: self.kept_view.clone().or_else(|| self.view.upgrade()),
+            desired: self.states.borrow().clone()?,
+            picture: self.pictures,
+            reach: self.reach.clone(),
+            switches: self.switches.clone(),
+        })
     }
 
     /// A new picture of the cluster: the desired state, kept first, then told to everybody.
@@ -335,6 +362,7 @@ impl Controller {
             None => snapshot.changed.clone(),
         };
         self.view = Arc::downgrade(&snapshot.view);
+        self.kept_view = (self.writing.is_none()).then(|| snapshot.view.clone());
         if told {
             // A comment, a label that nobody selects by: no switch needs to hear of it.
             self.write(&snapshot.view, &desired, &changed);
@@ -419,6 +447,7 @@ impl Controller {
         let gone: Vec<String> = self.applied.keys().filter(|n| gone(n)).cloned().collect();
         for node in gone {
             self.applied.remove(&node);
+            self.switches.remove(&node);
             self.metrics.forget(&node);
             self.problems.tell(&node_key(&node), []);
             self.find(&node, Vec::new());
@@ -451,6 +480,7 @@ impl Controller {
             }
             Event::Disconnected { node, why } => {
                 tracing::warn!("Node {node}: {why}; it goes on forwarding by the flows it has");
+                self.switches.entry(node).or_default().gone = why;
             }
             Event::Unknown(node) => self.problems.tell(
                 &node_key(&node),
@@ -501,6 +531,8 @@ impl Controller {
                     tracing::debug!("{}", told());
                 }
                 self.applied.insert(applied.node.clone(), applied.installed);
+                let node = applied.node.clone();
+                self.switches.entry(node).or_default().applied = applied;
             }
         }
     }

@@ -3,6 +3,7 @@
 
 mod config;
 mod controller;
+mod desk;
 mod found;
 mod intent;
 mod keeper;

@@ -1,4 +1,5 @@
-//! The local socket that `sluice-cni` asks what a pod's interface shall be (`cluster::podapi`).
+//! The local socket: `sluice-cni` asks it what a pod's interface shall be (`cluster::podapi`),
+//! `sluicectl` whatever an operator wants to know (`cluster::query`).
 
 use std::io;
 use std::os::unix::fs::PermissionsExt;
@@ -12,6 +13,8 @@ use cluster::podapi::{self, Reply, Request};
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::watch;
+
+use crate::desk::Desk;
 
 /// Longest question; a real one has three names of at most 253 characters.
 const LONGEST: u64 = 4096;
@@ -51,11 +54,11 @@ impl PodSocket {
     }
 
     /// Answers for ever.
-    pub async fn serve(self, state: watch::Receiver<Option<Arc<DesiredState>>>) {
+    pub async fn serve(self, state: watch::Receiver<Option<Arc<DesiredState>>>, desk: Desk) {
         loop {
             match self.listener.accept().await {
                 Ok((stream, _)) => {
-                    tokio::spawn(answer_all(stream, state.clone()));
+                    tokio::spawn(answer_all(stream, state.clone(), desk.clone()));
                 }
                 Err(error) => {
                     tracing::error!("{}: {error}", self.path.display());
@@ -74,7 +77,11 @@ impl Drop for PodSocket {
 }
 
 /// One line asked, one line answered, until the other side has had enough.
-async fn answer_all(stream: UnixStream, state: watch::Receiver<Option<Arc<DesiredState>>>) {
+async fn answer_all(
+    stream: UnixStream,
+    state: watch::Receiver<Option<Arc<DesiredState>>>,
+    desk: Desk,
+) {
     let (read, mut write) = stream.into_split();
     let mut lines = BufReader::new(read);
     loop {
@@ -85,8 +92,11 @@ async fn answer_all(stream: UnixStream, state: watch::Receiver<Option<Arc<Desire
             Ok(Ok(length)) if length > 0 => {}
             _ => return,
         }
-        let reply = answer(&line, state.borrow().as_deref());
-        let Ok(mut text) = serde_json::to_vec(&reply) else {
+        let text = match is_question(&line) {
+            true => serde_json::to_vec(&desk.answer(&line).await),
+            false => serde_json::to_vec(&answer(&line, state.borrow().as_deref())),
+        };
+        let Ok(mut text) = text else {
             return;
         };
         text.push(b'\n');
@@ -94,6 +104,12 @@ async fn answer_all(stream: UnixStream, state: watch::Receiver<Option<Arc<Desire
             return;
         }
     }
+}
+
+/// Operators' questions say which they are.
+fn is_question(line: &[u8]) -> bool {
+    let said = serde_json::from_slice::<serde_json::Value>(line);
+    said.is_ok_and(|said| said.get("request").is_some())
 }
 
 fn answer(line: &[u8], state: Option<&DesiredState>) -> Reply {
