@@ -2,9 +2,10 @@
 
 use std::path::PathBuf;
 
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use cluster::query::{Question, Selection};
 
-/// Looks into a Sluice dataplane and changes it.
+/// Looks into a Sluice dataplane and changes it, and asks the controller about the whole cluster.
 #[derive(Debug, Parser)]
 #[command(name = "sluicectl", version)]
 pub struct Cli {
@@ -14,6 +15,9 @@ pub struct Cli {
     /// Admin socket of the dataplane
     #[arg(long, value_name = "PATH", global = true, default_value = admin::DEFAULT_PATH)]
     pub admin: PathBuf,
+    /// Socket of the controller: for get, trace, diff and explain
+    #[arg(long, value_name = "PATH", global = true, default_value = cluster::podapi::DEFAULT_SOCKET)]
+    pub controller: PathBuf,
     /// Our private key for ssl: targets, PEM
     #[arg(long, value_name = "FILE", global = true)]
     pub private_key: Option<PathBuf>,
@@ -90,12 +94,23 @@ pub enum Command {
     Port(Port),
     /// Versions of this program and of the dataplane
     Version,
-    /// What the tables would do with a packet (comes in a later version)
-    #[command(trailing_var_arg = true)]
-    Trace {
-        /// A flow, as ovs-ofctl writes it
-        arguments: Vec<String>,
+    /// Pods, Services, policies, subnets and nodes as the controller sees them, and how far each
+    /// has come on the nodes
+    Get(Get),
+    /// What would become of a connection's first packet: each flow that it meets, the rule and the
+    /// endpoint that decide, and who gets it
+    Trace(TraceArgs),
+    /// What switches have against what they shall have; exit status 1 where something is otherwise
+    Diff {
+        /// Only this node
+        node: Option<String>,
+        /// As JSON
+        #[arg(short, long, value_name = "FORM")]
+        output: Option<Form>,
     },
+    /// Why things are as they are
+    #[command(subcommand)]
+    Explain(Explain),
     /// Live rates (comes in a later version)
     #[command(trailing_var_arg = true)]
     Top {
@@ -265,6 +280,123 @@ pub enum Port {
     },
 }
 
+/// How an answer is shown.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Form {
+    /// More columns
+    Wide,
+    /// JSON, whose fields keep their names
+    Json,
+}
+
+/// What there is to get.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum What {
+    /// With addresses, node, subnet, and what they wait for
+    #[value(aliases = ["pod", "po"])]
+    Pods,
+    /// With their endpoints, and why each is used or not
+    #[value(aliases = ["service", "svc"])]
+    Services,
+    /// With the pods they hold for, their rules and what these have decided
+    #[value(aliases = ["policy", "netpol", "networkpolicies", "networkpolicy"])]
+    Policies,
+    /// With addresses used and left
+    #[value(alias = "subnet")]
+    Subnets,
+    /// With their switches
+    #[value(aliases = ["node", "no"])]
+    Nodes,
+}
+
+/// Arguments of get.
+#[derive(Debug, Args)]
+pub struct Get {
+    /// Which kind
+    pub what: What,
+    /// Only this one: NAME or NAMESPACE/NAME
+    pub name: Option<String>,
+    /// Only those of this namespace
+    #[arg(short, long)]
+    pub namespace: Option<String>,
+    /// As this node sees them: its pods; endpoints as clients there get them; in force there
+    #[arg(long)]
+    pub node: Option<String>,
+    /// Ask the switches what the rules of policies have decided
+    #[arg(long)]
+    pub hits: bool,
+    /// More columns, or JSON
+    #[arg(short, long, value_name = "FORM")]
+    pub output: Option<Form>,
+}
+
+impl Get {
+    /// What the controller is asked.
+    pub fn question(&self) -> Question {
+        let which = Selection {
+            namespace: self.namespace.clone(),
+            name: self.name.clone(),
+            node: self.node.clone(),
+        };
+        match self.what {
+            What::Pods => Question::Pods(which),
+            What::Services => Question::Services(which),
+            What::Policies => Question::Policies {
+                which,
+                hits: self.hits,
+            },
+            What::Subnets => Question::Subnets(which),
+            What::Nodes => Question::Nodes(which),
+        }
+    }
+}
+
+/// Arguments of trace.
+#[derive(Clone, Debug, Args)]
+pub struct TraceArgs {
+    /// Who sends: POD, NAMESPACE/POD, or node:NAME for the node itself
+    pub from: String,
+    /// Who is meant: a pod, a Service or an address, as bank/api:80, bank/api:http, 10.96.0.10:53/udp,
+    /// bank/db-0/icmp; pod:NAME or service:NAME where both have the name
+    pub to: Option<String>,
+    /// Source port [default: 40000]
+    #[arg(long, value_name = "PORT")]
+    pub source_port: Option<u16>,
+    /// 4 or 6, where both ends have addresses of both
+    #[arg(long, value_name = "VERSION", value_parser = clap::value_parser!(u8).range(4..=6))]
+    pub family: Option<u8>,
+    /// Every flow with its match and actions, or JSON
+    #[arg(short, long, value_name = "FORM")]
+    pub output: Option<Form>,
+}
+
+/// What can be explained.
+#[derive(Debug, Subcommand)]
+pub enum Explain {
+    /// A drop reason, all of them, or why what a pod sends to a destination is dropped
+    Drop(ExplainDrop),
+}
+
+/// Arguments of explain drop.
+#[derive(Debug, Args)]
+pub struct ExplainDrop {
+    /// A reason, as `sluicectl drops` names it; or who sends, as for trace
+    #[arg(value_name = "REASON|POD")]
+    pub what: Option<String>,
+    /// Who is meant, as for trace
+    #[arg(value_name = "DESTINATION")]
+    pub to: Option<String>,
+    /// Source port [default: 40000]
+    #[arg(long, value_name = "PORT")]
+    pub source_port: Option<u16>,
+    /// 4 or 6, where both ends have addresses of both
+    #[arg(long, value_name = "VERSION", value_parser = clap::value_parser!(u8).range(4..=6))]
+    pub family: Option<u8>,
+    /// JSON
+    #[arg(short, long, value_name = "FORM")]
+    pub output: Option<Form>,
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -290,5 +422,43 @@ mod tests {
     fn target_and_admin_exclude_each_other() {
         let both = ["sluicectl", "--target", "tcp:::1", "--admin", "/x", "show"];
         assert!(Cli::try_parse_from(both).is_err());
+    }
+
+    /// Commands that do something themselves, with their parents' names before them.
+    fn commands(command: &clap::Command, before: &str, all: &mut Vec<String>) {
+        let name = format!("{before} {}", command.get_name());
+        let children: Vec<_> = command.get_subcommands().collect();
+        if children.is_empty() || !command.is_subcommand_required_set() {
+            all.push(name.trim().to_owned());
+        }
+        for child in children {
+            commands(child, &name, all);
+        }
+    }
+
+    #[test]
+    fn the_manual_has_every_command_and_no_other() {
+        use clap::CommandFactory;
+        let manual = include_str!("../../../docs/sluicectl.md");
+        let headings = manual.lines().filter_map(|line| line.strip_prefix("### "));
+        let mut described: Vec<String> = headings.map(str::to_owned).collect();
+        let mut all = Vec::new();
+        for command in Cli::command().get_subcommands() {
+            commands(command, "sluicectl", &mut all);
+        }
+        described.sort();
+        all.sort();
+        assert_eq!(described, all);
+        for long in [
+            "--controller",
+            "--admin",
+            "--target",
+            "--json",
+            "--hits",
+            "--node",
+            "--source-port",
+        ] {
+            assert!(manual.contains(long), "{long}");
+        }
     }
 }

@@ -33,7 +33,12 @@ impl Columns {
 
     /// Adds a row; an empty cell prints as `-`.
     pub fn row<const N: usize>(&mut self, cells: [String; N]) {
-        debug_assert_eq!(N, self.heads.len());
+        self.cells(cells.into());
+    }
+
+    /// The same, of as many cells as there are headings.
+    pub fn cells(&mut self, cells: Vec<String>) {
+        debug_assert_eq!(cells.len(), self.heads.len());
         let dash = |cell: String| if cell.is_empty() { "-".into() } else { cell };
         self.rows.push(cells.into_iter().map(dash).collect());
     }

@@ -1,7 +1,10 @@
-//! sluicectl: looks into a dataplane and changes it, over its admin socket or over OpenFlow.
+//! sluicectl: looks into a dataplane and changes it, over its admin socket or over OpenFlow; and asks
+//! the controller about the whole cluster, over its local socket.
 
 mod args;
 mod columns;
+mod controller;
+mod explain;
 mod print;
 mod source;
 mod switch;
@@ -13,7 +16,10 @@ use std::process::ExitCode;
 use admin::{Reply, Request};
 use clap::Parser;
 
-use args::{Cli, Command, Ct, CtCommand, Fdb, FdbCommand, LimitsCommand, Neighbor, Port};
+use args::{
+    Cli, Command, Ct, CtCommand, Explain, ExplainDrop, Fdb, FdbCommand, Form, LimitsCommand,
+    Neighbor, Port, TraceArgs,
+};
 use source::Source;
 
 /// Why nothing was done.
@@ -23,6 +29,8 @@ enum Failure {
     Usage(String),
     /// It was asked and refused, or nobody answered: exit status 1.
     Failed(String),
+    /// It was asked and answered, and the answer is bad news: exit status 1, on standard output.
+    Different(String),
 }
 
 impl From<admin::Error> for Failure {
@@ -41,6 +49,10 @@ fn main() -> ExitCode {
             // A reader that left, as `| head` does, is no failure.
             drop(std::io::stdout().write_all(output.as_bytes()));
             return ExitCode::SUCCESS;
+        }
+        Err(Failure::Different(output)) => {
+            drop(std::io::stdout().write_all(output.as_bytes()));
+            return ExitCode::from(1);
         }
         Err(Failure::Usage(text)) => (text, 2),
         Err(Failure::Failed(text)) => (text, 1),
@@ -80,7 +92,10 @@ fn run(cli: &Cli) -> Result<String, Failure> {
         Err(Failure::Usage(text))
     };
     match &cli.command {
-        Command::Trace { .. } => return later("trace"),
+        Command::Get(get) => return controller::get(cli, get),
+        Command::Trace(arguments) => return controller::trace(cli, arguments),
+        Command::Diff { node, output } => return controller::diff(cli, node.as_deref(), *output),
+        Command::Explain(Explain::Drop(arguments)) => return explain_drop(cli, arguments),
         Command::Top { .. } => return later("top"),
         Command::Mirror { .. } => return later("mirror"),
         Command::Capture { .. } => return later("capture"),
@@ -92,55 +107,58 @@ fn run(cli: &Cli) -> Result<String, Failure> {
         Command::DumpFlows(arguments) => {
             let mut flows = source.flows(arguments.filter.as_deref())?;
             print::sort_flows(&mut flows, arguments);
-            output(cli, &flows, || print::flows(&flows, arguments))
+            output(cli.json, &flows, || print::flows(&flows, arguments))
         }
         Command::DumpGroups { group } => {
             let mut groups = source.groups()?;
             groups.retain(|g| group.is_none_or(|wanted| wanted == g.id));
-            output(cli, &groups, || print::groups(&groups))
+            output(cli.json, &groups, || print::groups(&groups))
         }
         Command::DumpMeters { meter } => {
             let wanted = meter.as_deref().map(meter_number).transpose()?;
             let mut meters = source.meters()?;
             meters.retain(|m| wanted.is_none_or(|wanted| wanted == m.id));
-            output(cli, &meters, || print::meters(&meters))
+            output(cli.json, &meters, || print::meters(&meters))
         }
         Command::DumpPorts { port } => {
             let ports = choose(source.ports()?, port.as_deref())?;
-            output(cli, &ports, || print::port_counters(&ports))
+            output(cli.json, &ports, || print::port_counters(&ports))
         }
         Command::DumpTables => {
             let tables = source.tables()?;
-            output(cli, &tables, || print::tables(&tables))
+            output(cli.json, &tables, || print::tables(&tables))
         }
         Command::Show => {
             let show = source.show()?;
             let objects = source.objects()?;
-            output(cli, &show, || print::show(&show, &objects))
+            output(cli.json, &show, || print::show(&show, &objects))
         }
         Command::Ct(command) => ct(cli, &mut source, command),
         Command::Fdb(command) => fdb(cli, &mut source, command),
         Command::Drops => match source.ask("drops", &Request::Drops)? {
             Reply::Drops(drops) => {
                 let flows = source.flows(None)?;
-                output(cli, &drops, || {
+                output(cli.json, &drops, || {
                     print::drops(&drops) + &print::dropping_flows(&flows)
                 })
             }
             other => Err(source.odd(&other)),
         },
         Command::Cores => match source.ask("cores", &Request::Cores)? {
-            Reply::Cores(cores) => output(cli, &cores, || print::cores(&cores)),
+            Reply::Cores(cores) => output(cli.json, &cores, || print::cores(&cores)),
             other => Err(source.odd(&other)),
         },
         Command::Cache => match source.ask("cache", &Request::Cache)? {
-            Reply::Caches(caches) => output(cli, &caches, || print::caches(&caches)),
+            Reply::Caches(caches) => output(cli.json, &caches, || print::caches(&caches)),
             other => Err(source.odd(&other)),
         },
         Command::Neighbor(command) => neighbor(cli, &mut source, command),
         Command::Port(command) => port(cli, &mut source, command),
         Command::Version
-        | Command::Trace { .. }
+        | Command::Get(_)
+        | Command::Trace(_)
+        | Command::Diff { .. }
+        | Command::Explain(_)
         | Command::Top { .. }
         | Command::Mirror { .. }
         | Command::Capture { .. } => Ok(String::new()), // answered above
@@ -168,20 +186,20 @@ fn ct(cli: &Cli, source: &mut Source, ct: &Ct) -> Result<String, Failure> {
         },
     };
     match source.ask("ct", &request)? {
-        Reply::Connections(list) => output(cli, &list, || print::connections(&list)),
+        Reply::Connections(list) => output(cli.json, &list, || print::connections(&list)),
         Reply::CtFlushed { count } => {
             let what = serde_json::json!({ "flushed": count });
             let plural = if count == 1 { "" } else { "s" };
-            output(cli, &what, || {
+            output(cli.json, &what, || {
                 format!("{count} connection{plural} forgotten\n")
             })
         }
-        Reply::Tracker(tracker) => output(cli, &tracker, || print::tracker(&tracker)),
+        Reply::Tracker(tracker) => output(cli.json, &tracker, || print::tracker(&tracker)),
         Reply::ZoneLimits(mut limits) => {
             limits
                 .zones
                 .retain(|limit| ct.zone.is_none_or(|zone| zone == limit.zone));
-            output(cli, &limits, || print::zone_limits(&limits))
+            output(cli.json, &limits, || print::zone_limits(&limits))
         }
         Reply::Done {} => Ok(String::new()),
         other => Err(source.odd(&other)),
@@ -194,11 +212,11 @@ fn fdb(cli: &Cli, source: &mut Source, command: &Fdb) -> Result<String, Failure>
         Some(FdbCommand::Flush { port }) => Request::FdbFlush { port: port.clone() },
     };
     match source.ask("fdb", &request)? {
-        Reply::Fdb(fdb) => output(cli, &fdb, || print::fdb(&fdb)),
+        Reply::Fdb(fdb) => output(cli.json, &fdb, || print::fdb(&fdb)),
         Reply::FdbFlushed { count } => {
             let what = serde_json::json!({ "flushed": count });
             let plural = if count == 1 { "" } else { "es" };
-            output(cli, &what, || {
+            output(cli.json, &what, || {
                 format!("{count} address{plural} forgotten\n")
             })
         }
@@ -216,7 +234,7 @@ fn neighbor(cli: &Cli, source: &mut Source, command: &Neighbor) -> Result<String
         Neighbor::Del { ip } => Request::NeighborDel { ip: ip.to_string() },
     };
     match source.ask("neighbor", &request)? {
-        Reply::Neighbors(list) => output(cli, &list, || print::neighbors(&list)),
+        Reply::Neighbors(list) => output(cli.json, &list, || print::neighbors(&list)),
         Reply::Done {} => Ok(String::new()),
         other => Err(source.odd(&other)),
     }
@@ -227,7 +245,7 @@ fn port(cli: &Cli, source: &mut Source, command: &Port) -> Result<String, Failur
         Port::List => {
             let ports = source.ports()?;
             let objects = source.objects()?;
-            return output(cli, &ports, || print::ports(&ports, &objects));
+            return output(cli.json, &ports, || print::ports(&ports, &objects));
         }
         Port::Add { spec } => Request::PortAdd { spec: spec.clone() },
         Port::Del { name } => Request::PortDel { name: name.clone() },
@@ -244,8 +262,8 @@ fn port(cli: &Cli, source: &mut Source, command: &Port) -> Result<String, Failur
     };
     match source.ask("changing ports, and their queues,", &request)? {
         Reply::Done {} => Ok(String::new()),
-        Reply::Queues(queues) => output(cli, &queues, || print::queues(&queues)),
-        Reply::Port { port, created } => output(cli, &port, || {
+        Reply::Queues(queues) => output(cli.json, &queues, || print::queues(&queues)),
+        Reply::Port { port, created } => output(cli.json, &port, || {
             let (name, number) = (&port.name, port.ofport);
             let how = if created {
                 "added"
@@ -276,15 +294,39 @@ fn version(cli: &Cli) -> Result<String, Failure> {
         _ => None,
     };
     let document = serde_json::json!({ "sluicectl": own, "dataplane": &dataplane });
-    output(cli, &document, || print::version(own, dataplane.as_ref()))
+    output(cli.json, &document, || {
+        print::version(own, dataplane.as_ref())
+    })
+}
+
+/// What stands at a drop reason is known without anybody; what it has counted, a dataplane says.
+fn explain_drop(cli: &Cli, arguments: &ExplainDrop) -> Result<String, Failure> {
+    if let (Some(from), Some(_)) = (&arguments.what, &arguments.to) {
+        let trace = TraceArgs {
+            from: from.clone(),
+            to: arguments.to.clone(),
+            source_port: arguments.source_port,
+            family: arguments.family,
+            output: arguments.output,
+        };
+        return controller::explain(cli, &trace);
+    }
+    let drops = Source::open(cli).and_then(|mut source| source.ask("drops", &Request::Drops));
+    let drops = match drops {
+        Ok(Reply::Drops(drops)) => Some(drops),
+        _ => None,
+    };
+    let told = explain::told(arguments.what.as_deref(), drops.as_deref())?;
+    let json = cli.json || arguments.output == Some(Form::Json);
+    output(json, &told, || explain::text(&told))
 }
 
 fn output<T: serde::Serialize>(
-    cli: &Cli,
+    json: bool,
     document: &T,
     text: impl FnOnce() -> String,
 ) -> Result<String, Failure> {
-    if !cli.json {
+    if !json {
         return Ok(text());
     }
     let json = serde_json::to_string_pretty(document);

@@ -1,19 +1,20 @@
 //! How everything looks: one function per kind of answer, from data to text.
 
 mod cores;
+mod ct;
 
 use std::collections::BTreeMap;
 use std::fmt::Write;
 
 use admin::{
-    Connection, Drop, Fdb, Flow, Group, Meter, Neighbor, Port, PortStats, Queue, Session, Show,
-    Table, Tracker, Tuple, Version, ZoneLimit, ZoneLimits,
+    Drop, Fdb, Flow, Group, Meter, Neighbor, Port, PortStats, Queue, Session, Show, Table, Version,
 };
 
 use crate::args::DumpFlows;
 use crate::columns::{Columns, percent, span};
 
 pub use cores::{caches, cores};
+pub use ct::{connections, tracker, zone_limits};
 
 /// The object behind each port, by number, where it is known.
 pub type Objects = BTreeMap<u32, String>;
@@ -327,93 +328,6 @@ fn sessions_once(sessions: &[Session]) -> impl Iterator<Item = &Session> {
     sessions
         .iter()
         .filter(move |s| s.role.is_some() || !connected(&s.target))
-}
-
-/// Tracked connections.
-pub fn connections(list: &[Connection]) -> String {
-    let mut table = Columns::new(&[
-        ">ZONE", "PROTO", "STATE", "ORIGINAL", "REPLY", ">MARK", ">EXPIRES",
-    ]);
-    for c in list {
-        let icmp = c.protocol.starts_with("icmp");
-        table.row([
-            c.zone.to_string(),
-            c.protocol.clone(),
-            c.state.clone(),
-            direction(&c.original, icmp),
-            direction(&c.reply, icmp),
-            match c.mark {
-                0 => String::new(),
-                mark => format!("{mark:#x}"),
-            },
-            span(c.expires_ms),
-        ]);
-    }
-    or_none(&table, "no connections")
-}
-
-fn direction(tuple: &Tuple, icmp: bool) -> String {
-    let host = |ip: &str| match ip.contains(':') {
-        true => format!("[{ip}]"),
-        false => ip.to_owned(),
-    };
-    let (src, dst) = (host(&tuple.src), host(&tuple.dst));
-    if icmp {
-        format!("{src} > {dst} id {}", tuple.sport)
-    } else {
-        format!("{src}:{} > {dst}:{}", tuple.sport, tuple.dport)
-    }
-}
-
-/// Settings and totals of the connection tracker.
-pub fn tracker(tracker: &Tracker) -> String {
-    let mut text = String::new();
-    let Tracker {
-        connections,
-        connections_max,
-        half_open,
-        half_open_max,
-        ..
-    } = tracker;
-    let share = match tracker.half_open_per_source {
-        0 => "no limit".to_owned(),
-        share => share.to_string(),
-    };
-    let tcp = if tracker.strict { "strict" } else { "liberal" };
-    let pickup = if tracker.pickup { "" } else { " not" };
-    let memory = tracker.memory >> 20;
-    let _ = writeln!(
-        text,
-        "connections: {connections} of {connections_max} ({memory} MiB when full)"
-    );
-    let _ = writeln!(
-        text,
-        "half open: {half_open} of {half_open_max}, {share} per source"
-    );
-    let _ = writeln!(
-        text,
-        "since start: {} created, {} expired, {} half open gave way, {} removed",
-        tracker.created, tracker.expired, tracker.evicted, tracker.removed
-    );
-    let _ = writeln!(
-        text,
-        "tcp: {tcp}, connections under way are{pickup} taken up"
-    );
-    let _ = writeln!(text, "timeouts in seconds:");
-    for (name, seconds) in &tracker.timeouts {
-        let _ = writeln!(text, "  {name}={seconds}");
-    }
-    text
-}
-
-/// Limits of zones, as `ovs-dpctl ct-get-limits` prints them.
-pub fn zone_limits(limits: &ZoneLimits) -> String {
-    let mut text = format!("default limit={}\n", limits.default);
-    for limit in &limits.zones {
-        let ZoneLimit { zone, limit, count } = limit;
-        let _ = writeln!(text, "zone={zone},limit={limit},count={count}");
-    }
-    text
 }
 
 /// Drops, summed over the workers.
@@ -774,17 +688,5 @@ PORT  NAME     KIND  STATE  MAC                OBJECT          DEVICE
         assert_eq!(port_state(&failed), "failed");
         let text = ports(&[failed], &Objects::new());
         assert_eq!(text.lines().last(), Some("no such device"));
-    }
-
-    #[test]
-    fn an_icmp_connection_shows_its_identifier() {
-        let tuple = Tuple {
-            src: "fd00::1".into(),
-            dst: "fd00::2".into(),
-            sport: 77,
-            dport: 0x8000,
-        };
-        assert_eq!(direction(&tuple, true), "[fd00::1] > [fd00::2] id 77");
-        assert_eq!(direction(&tuple, false), "[fd00::1]:77 > [fd00::2]:32768");
     }
 }

@@ -108,6 +108,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
             "sluice-openflow",
             "sluice-transport",
             "sluice-admin",
+            "sluice-cluster",
         ],
     ),
     ("sluice-connect", &[]),
