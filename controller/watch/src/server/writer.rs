@@ -118,8 +118,8 @@ struct Told {
 
 impl Told {
     fn failure(&mut self, object: &ObjectRef, error: &RequestError) {
-        // It has gone since; the watch says so in a moment.
-        if error.code() == Some(404) {
+        // It has gone, or somebody else was faster; the watch says so in a moment.
+        if matches!(error.code(), Some(404 | 409)) {
             return;
         }
         let quiet = std::time::Duration::from_secs(5);
