@@ -56,8 +56,8 @@ pub(super) fn subnet(
         namespaces: spec.namespaces.into_iter().collect(),
         namespace_selectors,
         vlan: spec.vlan,
-        provider: spec.provider,
-        vpc: spec.vpc,
+        provider: unless_empty(spec.provider, "ovn"),
+        vpc: unless_empty(spec.vpc, "ovn-cluster"),
         mtu: spec.mtu,
         nat_outgoing: spec.nat_outgoing,
         protocol: spec.protocol,
@@ -83,6 +83,14 @@ pub(super) fn subnet(
             .get("tunnelKey")
             .and_then(|key| key.as_u64()?.try_into().ok()),
     })
+}
+
+/// What the definition's default makes of it, where there is a server.
+fn unless_empty(text: String, default: &str) -> String {
+    match text.as_str() {
+        "" => default.into(),
+        _ => text,
+    }
 }
 
 pub(super) fn ip_pool(
