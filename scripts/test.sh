@@ -72,6 +72,9 @@ read -r passed failed < <(awk '/^test result:/ {p += $4; f += $6} END {print p +
 add "$passed" "$failed" "cargo test"
 grep -E '^(warning|error)|panicked at|^test .* FAILED|^    [a-z_:]+$' "$OUT/tests" | head -n 60
 [ "$failed" = 0 ] || tail -n 60 "$OUT/tests"
+# Which test, where and with what message, to be repeated at the very end.
+PANICS=
+[ "$failed" = 0 ] || PANICS=$(grep -h -A 3 'panicked at' "$OUT/tests" | grep -v '^stack backtrace\|^--$\|^note:' | head -n 80)
 printf '%s tests passed, %s failed\n' "$passed" "$failed"
 grep -c 'skipped: ' "$OUT/tests" | sed 's/^0$//; s/^\([0-9]\+\)$/\1 lines say "skipped": not everything could run here/'
 
@@ -135,6 +138,7 @@ if [ -n "$DEMO" ]; then
   add "$passed" "$failed" "scripts/conformance.sh"
 fi
 
+[ -z "$PANICS" ] || printf '\n%s\n' "$PANICS"
 [ "$FAILED" = 0 ] || printf '\nfailed: %s\n' "$(printf '%s; ' "${FAILURES[@]}" | sed 's/; $//')"
 printf '\n%s passed, %s failed\n' "$PASSED" "$FAILED"
 [ "$FAILED" = 0 ]
