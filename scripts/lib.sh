@@ -14,7 +14,7 @@ need_root() { [ "$(id -u)" = 0 ] || die "needs root (network namespaces, package
 
 # What building needs, what the demo and the tests need on top, what the benchmarks need on top.
 BUILD_PACKAGES=(build-essential ca-certificates clang curl git libclang-dev libdpdk-dev pkg-config)
-DEMO_PACKAGES=(curl ethtool iperf3 iproute2 iputils-ping jq openvswitch-switch procps prometheus python3 tcpdump)
+DEMO_PACKAGES=(curl ethtool iperf3 iproute2 iputils-ping jq nftables openvswitch-switch procps prometheus python3 tcpdump)
 # shellcheck disable=SC2034 # for test.sh
 TEST_PACKAGES=("${DEMO_PACKAGES[@]}" lua5.3 shellcheck systemd tshark)
 

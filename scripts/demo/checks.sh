@@ -36,7 +36,9 @@ run_checks() {
   check_spoofing
   say "i. without the controller"
   check_controller_restart
-  say "j. other tools"
+  say "j. the nodes themselves, and the world outside"
+  check_edge
+  say "k. other tools"
   check_tools
   printf '\n%s passed, %s failed\n' "$PASSED" "$FAILED"
   [ "$FAILED" = 0 ]
@@ -324,6 +326,67 @@ check_controller_restart() {
 }
 
 ended() { ! pid_of "$1"; }
+
+# The node's kernel is the host of sluice0, the namespace of the controller is outside, and the legacy
+# server is a client of a load balancer's address.
+check_edge() {
+  local node got answers sources
+  cat >"$RUN/manifests/front.yaml" <<END
+apiVersion: v1
+kind: Service
+metadata: {name: front, namespace: bank}
+spec:
+  type: LoadBalancer
+  clusterIP: 10.96.0.20
+  loadBalancerIP: 10.100.0.240
+  selector: {app: web}
+  ports: [{name: http, port: 80, targetPort: 8080, nodePort: 30080}]
+---
+apiVersion: v1
+kind: Service
+metadata: {name: idle, namespace: bank}
+spec:
+  clusterIP: 10.96.0.21
+  selector: {app: nobody}
+  ports: [{port: 80}]
+END
+  sed -i -e '/name: bank-legacy/a\  annotations: {sluice.io/lb-pool: 10.100.0.240..10.100.0.250}' \
+    -e '/cidrBlock: 10.16.0.0/a\  natOutgoing: true' "$RUN/manifests/network.yaml"
+  for node in 1 2; do
+    in_ns "n$node" scripts/host-network.sh up --node-ip "192.0.2.1$node" --cidrs 10.16.0.0/16,10.96.0.0/16
+  done
+  sleep 1.5
+  note "front.yaml: a node port and a load balancer; network.yaml: a pool for it, and natOutgoing"
+  got=$(ping_summary in_ns n1 timeout 30 ping -q -i 0.05 -W 1 -c 20 "$(pod_ip web-2)")
+  verdict "ping node1 -> web-2 on node2, as a probe does" "$got" all_of "$got" 20
+  answers=$(ask_from n1 http "$SERVICE_IP" 80 40)
+  verdict "node1 itself asks the Service's cluster IP" "$answers" all_answered "$answers"
+  got=$(pings teller-2 192.0.2.12)
+  verdict "ping teller-2 -> its own node" "$got" all_of "$got" 20
+  capture outside sluice-ctl mgmt 'icmp[icmptype] == icmp-echo'
+  got=$(pings teller-1 192.0.2.1)
+  capture_end outside
+  sources=$(tcpdump -nr "$RUN/capture/outside.pcap" 2>/dev/null | awk '{print $3}' | sort -u | xargs)
+  verdict "ping teller-1 -> a machine outside, which sees node1" "$got from ${sources:-nobody}" \
+    outside_saw "$got" "$sources" 192.0.2.11
+  answers=$(ask_from ctl http 192.0.2.11 30080 40)
+  verdict "from outside by node port 30080 of node1, to both nodes" "$answers" all_answered "$answers"
+  answers=$(ask_from leg http 10.100.0.240 80 40)
+  got=$(ip -n sluice-leg neigh show 10.100.0.240 | grep -o 'lladdr [^ ]*' || true)
+  verdict "the legacy server by the load balancer's address" "$answers, ${got:-no ARP answer}" all_answered "$answers"
+  got=0
+  in_pod teller-1 curl -s -m 3 http://10.96.0.21/ || got=$?
+  verdict "a Service without endpoints refuses at once" "curl: exit status $got (7: refused, 28: silence)" [ "$got" = 7 ]
+}
+
+outside_saw() { all_of "$1" 20 && [ "$2" = "$3" ]; }
+
+# ask_from NAMESPACE http|udp ADDRESS PORT COUNT: as `ask`, from a machine.
+ask_from() {
+  local from=$1
+  shift
+  in_ns "$from" timeout 60 /usr/bin/python3 scripts/demo/client.py "$@" || true
+}
 
 # A flow's line without what changes by itself, and without our comment.
 flow_parts() {

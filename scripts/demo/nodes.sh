@@ -35,6 +35,7 @@ dataplane_start() {
     --name "node$n" --dpid "$n" --cpus $(((cpus - n % cpus) % cpus)) --poll adaptive --no-huge --memory 256 \
     --port uplink0,ofport=1,dev=net_af_packet0,iface=eth1 \
     --port geneve0,ofport=2,tunnel=geneve \
+    --port sluice0,ofport=3,dev=tap \
     --vtep "172.30.0.$n/24,port=uplink0" \
     --listen "punix:$dir/br.mgmt" --controller tcp:192.0.2.1:6653 \
     --admin "$dir/admin.sock" --metrics 127.0.0.1:9651
