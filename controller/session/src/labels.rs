@@ -7,7 +7,7 @@ use openflow::msg::{CookieLabels, Message};
 use openflow::wire;
 
 use crate::connection::{Connection, ConnectionError, VERSION, XID_LABELS};
-use crate::shared::Delta;
+use crate::shared::{Delta, Shared};
 
 /// Labels in one message; a label is at most a few hundred bytes and a message 64 kB.
 const CHUNK: usize = 100;
@@ -22,10 +22,12 @@ pub(crate) struct Labels {
 }
 
 impl Labels {
-    /// Sends what has changed since last time: of what all have alike, and of its own.
+    /// Sends what has changed since last time: of what all have alike, and of its own. What its own
+    /// flows do not need any more, those of `shared` may.
     pub async fn send(
         &mut self,
         connection: &mut Connection,
+        shared: &Shared,
         alike: Option<&Delta>,
         own: &BTreeMap<u64, String>,
     ) -> Result<(), ConnectionError> {
@@ -44,8 +46,9 @@ impl Labels {
             .filter(|(c, label)| self.told.get(c) != Some(label) || gone.contains(c))
             .map(|(c, label)| (*c, label.clone()))
             .collect();
-        let left = self.told.keys().filter(|c| !own.contains_key(c));
-        entries.extend(left.map(|c| (*c, String::new())));
+        let left = || self.told.keys().filter(|c| !own.contains_key(c)).copied();
+        let mut of_all = shared.labels_of(left());
+        entries.extend(left().map(|c| (c, of_all.remove(&c).unwrap_or_default())));
         entries.sort();
         let mut batch = Vec::new();
         if let Some(delta) = alike.filter(|delta| !delta.labels_bytes.is_empty()) {

@@ -406,8 +406,9 @@ impl Session {
         changed |= work.len() > 0;
         self.note_refused(shared, outcome.rejected);
         self.open_ports().await?;
+        let connection = &mut self.connection;
         self.labels
-            .send(&mut self.connection, labels.as_deref(), &self.own.labels)
+            .send(connection, shared, labels.as_deref(), &self.own.labels)
             .await?;
         self.answers
             .send(&mut self.connection, &self.own.answers)
