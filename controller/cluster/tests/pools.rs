@@ -492,3 +492,22 @@ fn what_was_written_on_objects_is_all_that_a_new_controller_needs() {
     assert_eq!(after.problems, []);
     assert_eq!(after.usage, before.usage);
 }
+
+#[test]
+fn what_a_stateful_set_lists_for_pods_to_come_is_given_to_nobody_unasked() {
+    let mut view = bank();
+    let mut state = State::default();
+    let list = &[("ip_pool", "10.16.0.2,10.16.0.3")];
+    add_set(&mut view, "bank/db", 2);
+    // The second pod is made when the first one is ready; others come between.
+    add_of_set(&mut view, "bank/db-0", "u0", list);
+    for pod in ["bank/a", "bank/b"] {
+        add_pod(&mut view, pod, &[]);
+    }
+    run(&view, &mut state);
+    add_of_set(&mut view, "bank/db-1", "u1", list);
+    let desired = run(&view, &mut state);
+    assert_eq!(ip(&desired, "bank/db-0"), "10.16.0.2");
+    assert_eq!(ip(&desired, "bank/db-1"), "10.16.0.3");
+    assert_eq!(desired.problems, []);
+}

@@ -40,6 +40,8 @@ run_checks() {
   check_addresses
   say "Services"
   check_services
+  say "a VLAN, and a load balancer there"
+  check_vlan
   say "policies"
   check_policies
   say "a pod that drains"
@@ -91,6 +93,25 @@ check_services() {
   got=$(field service web '{.status.conditions[?(@.type=="sluice.io/InForce")].status}')
   verdict "the Service says that it is in force" "$got" is "$got" True
 }
+
+check_vlan() {
+  local got
+  k apply -f $HERE/manifests/vlan.yaml >/dev/null || die "manifests/vlan.yaml is not accepted"
+  wait_for 30 running shop 9
+  got=$(probe leg --peer tcp:10.100.0.7:7000)
+  verdict "a machine of the VLAN reaches the pod at its fixed address" "$got" is "$got" "ledger $LEGACY_IP 1"
+  got=$(ip -n "$PREFIX-leg" neigh show 10.100.0.7 | grep -o 'lladdr [^ ]*')
+  verdict "which has the MAC it asked for" "$got" is "$got" "lladdr 02:00:0a:64:00:07"
+  wait_for 10 balanced
+  got=$(field service shop '{.status.loadBalancer.ingress[0].ip}')
+  verdict "the load balancer has an address of the pool" "$got" balanced
+  got=$(probe leg --count 8 --peer "tcp:$got:80")
+  verdict "where the machine is served, and seen as itself" "$(xargs <<<"$got")" as_itself "$got"
+  k delete -f $HERE/manifests/vlan.yaml --wait=false >/dev/null
+  wait_for 40 running shop 8
+}
+balanced() { [[ $(field service shop '{.status.loadBalancer.ingress[0].ip}') == 10.100.0.5[0-9] ]]; }
+as_itself() { said "$1" && grep -q "$LEGACY_IP" <<<"$1"; }
 
 check_policies() {
   local four got

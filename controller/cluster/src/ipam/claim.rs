@@ -19,6 +19,9 @@ pub(crate) struct Claim {
     pub(crate) mac: Option<MacAddr>,
     /// One of these, the first that is free.
     pub(crate) list: Vec<Pair>,
+    /// The list of a StatefulSet, of which its pod has one: the others are for pods that may still
+    /// have to come, and are given to nobody unasked.
+    pub(crate) others: Vec<Pair>,
     /// An address of this IPPool.
     pub(crate) pool: Option<String>,
     /// Addresses of this family only.
@@ -66,6 +69,7 @@ impl Claim {
     pub(crate) fn all_addresses(&self) -> impl Iterator<Item = IpAddr> {
         self.addresses()
             .chain(self.list.iter().flat_map(|pair| pair.addresses()))
+            .chain(self.others.iter().flat_map(|pair| pair.addresses()))
     }
 
     /// True if these are what it asks for.
@@ -185,7 +189,10 @@ fn read_list(
     match ordinal {
         None => claim.list = list,
         Some(ordinal) => match list.get(ordinal) {
-            Some(own) => (claim.v4, claim.v6) = (own.v4, own.v6),
+            Some(own) => {
+                (claim.v4, claim.v6) = (own.v4, own.v6);
+                claim.others = list;
+            }
             None => {
                 return Err(refused(
                     format!(
