@@ -39,6 +39,8 @@ pub struct ConnRef {
 
 /// Bits of the status half of [`Entry::head`].
 pub(crate) mod status {
+    use crate::dump::TcpState;
+
     /// A packet of the reply direction was seen.
     pub const SEEN_REPLY: u32 = 1;
     /// The source is translated in the original direction.
@@ -55,6 +57,13 @@ pub(crate) mod status {
     pub const TCP_MASK: u32 = 0xffff << TCP_SHIFT;
     /// Counts changes of mark and label: bits 24..32.
     pub const REVISION_SHIFT: u32 = 24;
+
+    /// Of TCP, and both sides have closed, or one has reset it. It does not count in its zone any
+    /// more; a packet that would open it again begins another one.
+    pub fn is_closed(word: u32) -> bool {
+        let lifetime = (word & LIFETIME_MASK) >> LIFETIME_SHIFT;
+        lifetime == TcpState::TimeWait as u32 || lifetime == TcpState::Closed as u32
+    }
 }
 
 shared! {

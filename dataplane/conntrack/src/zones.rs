@@ -12,10 +12,13 @@ os::shared! {
     /// One zone.
     pub(crate) struct Zone {
         connections: AtomicU32,
-        /// 0: the default; otherwise the limit plus one.
+        /// 0: the default; otherwise the limit plus one, and perhaps [`ADOPTS`].
         limit: AtomicU32,
     }
 }
+
+/// A limit that does not hold for TCP connections whose beginning was not seen.
+const ADOPTS: u32 = 1 << 31;
 
 /// All zones.
 pub(crate) struct Zones {
@@ -31,24 +34,34 @@ impl Zones {
         }
     }
 
-    /// Counts a new connection; false if the zone has as many as it may.
-    pub(crate) fn enter(&self, zone: u16) -> bool {
+    /// Counts a new connection; false if the zone has as many as it may. `begins` is false of one
+    /// that has been there before it was seen.
+    pub(crate) fn enter(&self, zone: u16, begins: bool) -> bool {
         let Some(slot) = self.zones.get(usize::from(zone)) else {
             return false;
         };
-        let limit = match slot.limit.load(Relaxed) {
+        let word = slot.limit.load(Relaxed);
+        let limit = match word & !ADOPTS {
             0 => self.default.load(Relaxed),
             limit => limit - 1,
         };
         let before = slot.connections.fetch_add(1, Relaxed);
-        let fits = limit == 0 || before < limit;
+        let adopted = !begins && word & ADOPTS != 0;
+        let fits = limit == 0 || before < limit || adopted;
         if !fits {
             slot.connections.fetch_sub(1, Relaxed);
         }
         fits
     }
 
-    /// Counts one that has gone.
+    /// Counts one that was closed and is open again.
+    pub(crate) fn enter_again(&self, zone: u16) {
+        if let Some(slot) = self.zones.get(usize::from(zone)) {
+            slot.connections.fetch_add(1, Relaxed);
+        }
+    }
+
+    /// Counts one that has gone, or is closed.
     pub(crate) fn leave(&self, zone: u16) {
         if let Some(slot) = self.zones.get(usize::from(zone)) {
             slot.connections.fetch_sub(1, Relaxed);
@@ -63,12 +76,13 @@ impl Zones {
     /// The zone's own limit, if it has one; 0 is none.
     pub(crate) fn limit(&self, zone: u16) -> Option<u32> {
         let slot = self.zones.get(usize::from(zone))?;
-        slot.limit.load(Relaxed).checked_sub(1)
+        (slot.limit.load(Relaxed) & !ADOPTS).checked_sub(1)
     }
 
-    pub(crate) fn set_limit(&self, zone: u16, limit: Option<u32>) {
+    pub(crate) fn set_limit(&self, zone: u16, limit: Option<u32>, adopts: bool) {
         if let Some(slot) = self.zones.get(usize::from(zone)) {
-            let word = limit.map_or(0, |limit| limit.saturating_add(1));
+            let word = limit.map_or(0, |limit| limit.min(ADOPTS - 2) + 1);
+            let word = word | if adopts && word != 0 { ADOPTS } else { 0 };
             slot.limit.store(word, Relaxed);
         }
     }

@@ -487,6 +487,69 @@ fn a_zone_takes_as_many_connections_as_it_may_and_zero_is_no_limit() {
 }
 
 #[test]
+fn a_tcp_connection_that_is_closed_or_reset_makes_room_in_its_zone_at_once() {
+    use net::tcp::flags::{ACK, FIN, RST, SYN};
+    let table = table();
+    table.set_zone_limit(1, Some(1));
+    let there = |port| tuple(TCP, CLIENT, port, SERVER, 80);
+    let take = |port, from_client, info: &conntrack::TcpInfo| {
+        let there = there(port);
+        let tuple = if from_client { there } else { there.reverse() };
+        table.track(1, &tuple, Some(info), 0);
+    };
+    let begin = |port| {
+        let syn = segment(SYN, 100, 0, 0);
+        take(port, true, &syn);
+        let begun = table.commit(&commit(there(port), Some(&syn), NatRequest::default()), 0);
+        begun.map(|_| {
+            take(port, false, &segment(SYN | ACK, 500, 101, 0));
+            take(port, true, &segment(ACK, 101, 501, 0));
+        })
+    };
+    begin(1).unwrap();
+    assert_eq!(begin(2), Err(CtError::ZoneLimit));
+    take(1, true, &segment(FIN | ACK, 101, 501, 0));
+    take(1, false, &segment(FIN | ACK, 501, 102, 0));
+    assert_eq!(table.zone_limit(1).count, 1, "one FIN is not acknowledged");
+    take(1, true, &segment(ACK, 102, 502, 0));
+    take(1, true, &segment(ACK, 102, 502, 0));
+    assert_eq!((table.zone_limit(1).count, table.len()), (0, 1));
+    begin(2).unwrap();
+    take(2, true, &segment(RST, 101, 0, 0));
+    assert_eq!((table.zone_limit(1).count, table.len()), (0, 2));
+    begin(3).unwrap();
+    // The closed ones do not count when they go, either, nor when their ports are used again.
+    begin(1).unwrap_err();
+    take(3, true, &segment(RST, 101, 0, 0));
+    begin(1).unwrap();
+    assert_eq!(table.zone_limit(1).count, 1);
+    table.expire(1_000_000 * SECOND, 10);
+    assert_eq!((table.zone_limit(1).count, table.len()), (0, 0));
+}
+
+#[test]
+fn a_limit_for_what_begins_lets_connections_go_on_that_were_there_before_it() {
+    use net::tcp::flags::{ACK, SYN};
+    let table = table();
+    table.set_zone_limit_for_new(1, Some(1));
+    assert_eq!(table.zone_limit(1).limit, Some(1));
+    let start = |port, flags| {
+        let info = segment(flags, 100, 7, 0);
+        let there = tuple(TCP, CLIENT, port, SERVER, 80);
+        table.commit(&commit(there, Some(&info), NatRequest::default()), 0)
+    };
+    assert!((1..=3).all(|port| start(port, ACK).is_ok()));
+    assert_eq!(table.zone_limit(1).count, 3, "they are counted");
+    assert_eq!(start(4, SYN), Err(CtError::ZoneLimit));
+    table.set_zone_limit_for_new(1, Some(4));
+    start(4, SYN).unwrap();
+    table.set_zone_limit(1, Some(4));
+    assert_eq!(start(5, ACK), Err(CtError::ZoneLimit));
+    table.set_zone_limit_for_new(1, None);
+    start(5, SYN).unwrap();
+}
+
+#[test]
 fn mark_and_label_are_written_under_their_masks_and_every_change_shows() {
     let table = table();
     let there = tuple(UDP, CLIENT, 1000, SERVER, 53);

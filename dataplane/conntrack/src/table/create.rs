@@ -9,6 +9,7 @@ use super::ConnTable;
 use super::follow::with_lifetime;
 use super::room::Room;
 use crate::config::tick;
+use crate::dump::TcpState;
 use crate::entry::{ConnRef, Direction, NewEntry, status};
 use crate::index::Hit;
 use crate::nat::NatRequest;
@@ -93,7 +94,8 @@ impl ConnTable {
             deadline: tick.wrapping_add(lifetime).max(1),
             sequences,
         };
-        let room = self.make_room(commit.zone, &commit.tuple, tick)?;
+        let begins = state.is_none_or(|state| state.name() == TcpState::SynSent);
+        let room = self.make_room(commit.zone, &commit.tuple, begins, tick)?;
         for translated in commit.nat.candidates(&commit.tuple, &self.arena.hash, now) {
             new.reply = translated.reverse().pack(commit.zone);
             new.status = word | translation(&commit.tuple, &translated);

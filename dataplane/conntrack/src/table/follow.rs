@@ -194,6 +194,14 @@ impl ConnTable {
         if before & status::OPEN == 0 && after & status::OPEN != 0 {
             self.leave_half_open(conn);
         }
+        if status::is_closed(before) != status::is_closed(after)
+            && let Some((original, _)) = entry.tuples(conn.generation)
+        {
+            match status::is_closed(after) {
+                true => self.arena.zones.leave(original.zone()),
+                false => self.arena.zones.enter_again(original.zone()),
+            }
+        }
         if let Some(info) = tcp {
             State::from_status(before).advance(info, direction, &flows);
         }

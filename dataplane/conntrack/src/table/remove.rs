@@ -1,5 +1,6 @@
 //! Ending connections: expiry, flushing, removal by name.
 
+use std::cell::Cell;
 use std::ops::Range;
 use std::sync::atomic::Ordering::Relaxed;
 
@@ -150,13 +151,18 @@ impl ConnTable {
         };
         let hashes = [self.arena.hash_of(&original), self.arena.hash_of(&reply)];
         let locks = self.lock(hashes);
-        if !entry.retire(conn.generation, |word| allows(entry, word)) {
+        let last = Cell::new(0);
+        let allows = |word| {
+            last.set(word);
+            allows(entry, word)
+        };
+        if !entry.retire(conn.generation, allows) {
             return false;
         }
         self.unlink(conn.index, hashes, original == reply);
         drop(locks);
         // Until it is given back, the place is nobody else's.
-        self.vacate(conn, &original, why);
+        self.vacate(conn, &original, last.get(), why);
         true
     }
 

@@ -28,12 +28,19 @@ pub(super) struct Room {
 
 impl ConnTable {
     /// Room for a connection with this original tuple. It is to be used or given back.
-    pub(super) fn make_room(&self, zone: u16, tuple: &Tuple, tick: u32) -> Result<Room, CtError> {
+    /// `begins` is false if the connection's beginning was not seen.
+    pub(super) fn make_room(
+        &self,
+        zone: u16,
+        tuple: &Tuple,
+        begins: bool,
+        tick: u32,
+    ) -> Result<Room, CtError> {
         let (zones, sources) = (&self.arena.zones, &self.arena.sources);
         // What has expired does not count, but may not have been swept yet.
         let or_after_sweep =
             |enter: &dyn Fn() -> bool| enter() || (self.sweep(tick, SWEEP) > 0 && enter());
-        if !or_after_sweep(&|| zones.enter(zone)) {
+        if !or_after_sweep(&|| zones.enter(zone, begins)) {
             return Err(CtError::ZoneLimit);
         }
         let source = sources.of(zone, tuple);
@@ -133,7 +140,8 @@ impl ConnTable {
     }
 
     /// Gives back the place of a connection that was just retired.
-    pub(super) fn vacate(&self, conn: ConnRef, original: &Packed, why: End) {
+    /// `word` is the last of its status.
+    pub(super) fn vacate(&self, conn: ConnRef, original: &Packed, word: u32, why: End) {
         let Some(mut pool) = self.pool_of(conn.index) else {
             return;
         };
@@ -141,7 +149,9 @@ impl ConnTable {
         if pool.remove_half_open(&self.arena.entries, conn.index) {
             self.uncount_half_open(self.source_of(original));
         }
-        self.arena.zones.leave(original.zone());
+        if !status::is_closed(word) {
+            self.arena.zones.leave(original.zone());
+        }
         pool.counts.end(why);
         pool.give_back(&self.arena.links, conn.index);
     }

@@ -26,7 +26,7 @@ pub struct ZoneLimit {
     pub zone: u16,
     /// Its own limit; none: the default holds. 0: no limit.
     pub limit: Option<u32>,
-    /// Connections now.
+    /// Connections now, without those of TCP that are closed.
     pub count: u32,
 }
 
@@ -86,7 +86,13 @@ impl ConnTable {
     /// Gives a zone a limit of its own (0: none), or takes it away. If it has more connections it
     /// keeps them.
     pub fn set_zone_limit(&self, zone: u16, limit: Option<u32>) {
-        self.arena.zones.set_limit(zone, limit);
+        self.arena.zones.set_limit(zone, limit, false);
+    }
+
+    /// Likewise, with a limit that may begin to hold while there are connections: TCP connections
+    /// whose beginning was not seen are counted, and taken in whatever the limit is.
+    pub fn set_zone_limit_for_new(&self, zone: u16, limit: Option<u32>) {
+        self.arena.zones.set_limit(zone, limit, true);
     }
 
     /// Every zone that has a limit of its own.
