@@ -40,6 +40,6 @@ pub use generate::{Delay, GenerateSpec, Mode, Since, TestPort, TestSpec};
 pub use open::{open, open_for};
 pub use outer::{Mark, OuterSpec};
 pub use port::{BURST, Burst, Caps, Pools, Port, PortControl, Queues};
-pub use shaping::{QueueSpec, Shaping};
+pub use shaping::{Impairment, QueueSpec, Shaping};
 pub use spec::{PortKind, PortSpec, SpecError, TunnelKind, TunnelSpec};
 pub use vnet::VnetPort;

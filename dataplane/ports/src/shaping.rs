@@ -12,6 +12,21 @@ pub struct Shaping {
     pub burst: Option<u64>,
     /// Its queues, each number at most once, by number.
     pub queues: Vec<QueueSpec>,
+    /// What becomes of packets behind the queues; none: nothing. Only a controller says this.
+    pub impairment: Option<Impairment>,
+}
+
+/// A bad line: packets are late, or lost.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Impairment {
+    /// Nanoseconds by which a packet is late.
+    pub delay: u64,
+    /// Nanoseconds that it may be more or less, each as likely. Packets overtake one another then.
+    pub jitter: u64,
+    /// Of a million packets, so many are lost, each independent of the others.
+    pub loss_ppm: u32,
+    /// Packets on the line at a time; what comes when it is full is lost.
+    pub limit: u32,
 }
 
 /// A queue of a port.
@@ -80,7 +95,9 @@ impl Shaping {
 
     /// True if packets may have to wait.
     pub fn is_shaped(&self) -> bool {
-        self.rate.is_some() || self.queues.iter().any(|queue| queue.max.is_some())
+        self.rate.is_some()
+            || self.impairment.is_some()
+            || self.queues.iter().any(|queue| queue.max.is_some())
     }
 
     /// True if there is nothing to say of the port.
@@ -161,7 +178,7 @@ impl FromStr for Shaping {
     }
 }
 
-/// The spelling that is read back.
+/// The spelling that is read back, but for an impairment, which is only shown.
 impl fmt::Display for Shaping {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut parts = Vec::new();
@@ -175,7 +192,22 @@ impl fmt::Display for Shaping {
             let queues: Vec<String> = self.queues.iter().map(QueueSpec::to_string).collect();
             parts.push(format!("queues={}", queues.join("+")));
         }
+        parts.extend(self.impairment.map(|impairment| impairment.to_string()));
         f.write_str(&parts.join(","))
+    }
+}
+
+impl fmt::Display for Impairment {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let ms = |ns: u64| ns as f64 / 1e6;
+        write!(
+            f,
+            "delay={}ms,jitter={}ms,loss={}%,limit={}",
+            ms(self.delay),
+            ms(self.jitter),
+            f64::from(self.loss_ppm) / 1e4,
+            self.limit
+        )
     }
 }
 

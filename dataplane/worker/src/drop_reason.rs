@@ -85,6 +85,10 @@ reasons! {
     QueueFull "queue_full",
     /// It waited too long in a queue of the port it goes to.
     QueueExpired "queue_expired",
+    /// Lost by chance, as the impairment of the port it goes to says.
+    ImpairmentLoss "impairment_loss",
+    /// As many packets as its impairment allows are late already on the port it goes to.
+    ImpairmentFull "impairment_full",
     /// Longer than the MTU of the port it goes to, and not to be fragmented.
     TooBig "too_big",
     /// No packet memory left for a copy, a new header or a segment.

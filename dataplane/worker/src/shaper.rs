@@ -11,6 +11,7 @@
 //! towards it. All of it is integers on the caller's clock, and nothing is allocated per packet.
 
 mod class;
+mod line;
 #[cfg(test)]
 mod tests;
 
@@ -21,6 +22,7 @@ use tables::bucket::Bucket;
 
 use crate::Queues;
 use class::{Class, Waiting};
+pub(crate) use line::{Line, Lost};
 
 /// The queues of a port with what waits in them.
 pub(crate) struct Shaper<T> {

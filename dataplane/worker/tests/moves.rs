@@ -13,7 +13,7 @@ use openflow::model::FlowCommand;
 use openflow::text::Names;
 use packet::{Packet, Pool};
 use ports::mem::{MemPort, MemWire};
-use ports::{Caps, Port};
+use ports::{Caps, Impairment, Port, Shaping};
 use proptest::prelude::*;
 use proptest::test_runner::{Config as Runs, TestRunner};
 use tables::Tables;
@@ -229,6 +229,41 @@ fn ports_that_move_lose_no_packet_and_keep_flows_in_order() {
 #[test]
 fn likewise_where_workers_spin() {
     run(Poll::Busy, 2);
+}
+
+/// What waits in the queues of a port, or is late on it, goes along, whoever sends there meanwhile.
+#[test]
+fn ports_with_rates_and_late_packets_move_with_what_waits() {
+    let node = Node::new(&by_destination(), Poll::default());
+    let late = Impairment {
+        delay: 2_000_000,
+        jitter: 0,
+        loss_ppm: 0,
+        limit: 1000,
+    };
+    for (number, shaping, impairment) in [
+        (1, "rate=20m,queues=0:wait=9000", None),
+        (2, "queues=0:max=20m/wait=9000", None),
+        (3, "none", Some(late)),
+        (4, "rate=50m,queues=0:wait=9000", Some(late)),
+    ] {
+        let shaping = Shaping {
+            impairment,
+            ..shaping.parse().unwrap()
+        };
+        node.workers.shape_port(PortNo(number), &shaping).unwrap();
+    }
+    node.barrier();
+    let pairs = (1..=PORTS).flat_map(|from| (1..PORTS).map(move |to| (from, to)));
+    let pairs = pairs.filter(|(from, to)| from != to);
+    let flows: Vec<Flow> = (0..)
+        .zip(pairs)
+        .map(|(id, (from, to))| Flow { id, from, to })
+        .collect();
+    let moves: Vec<_> = (1..40u32)
+        .map(|n| (n * 97, 1 + (n % 4) as u16, 0, (n / 3) as usize % WORKERS))
+        .collect();
+    carried(&node, &flows, 200, &moves);
 }
 
 #[test]

@@ -2,6 +2,8 @@
 //! becomes of what waits when the port changes.
 
 mod common;
+#[path = "shaping/impaired.rs"]
+mod impaired;
 
 use std::sync::Arc;
 

@@ -11,7 +11,7 @@ use ports::Burst;
 
 use super::Egress;
 use crate::execute::on_wire;
-use crate::shaper::{Next, Shaper, Size};
+use crate::shaper::{Line, Lost, Next, Shaper, Size};
 use crate::{Config, DropReason, PortEntry, PortKind, PortSlot, Queues};
 
 /// Ports in whose queues something waits.
@@ -27,7 +27,9 @@ pub(super) struct Backlog {
 /// Queues of a port.
 pub(crate) struct Shaped {
     shaper: Shaper<Packet>,
-    /// Of what waits in them.
+    /// What becomes of packets behind the queues, if the port is impaired.
+    line: Option<Line<Packet>>,
+    /// Of what waits in queues and on the line.
     used: Buffers,
     /// Nanoseconds; `u64::MAX` if nothing waits.
     due: u64,
@@ -89,8 +91,10 @@ impl Backlog {
 }
 
 impl Shaped {
-    fn new(queues: Arc<Queues>) -> Box<Self> {
+    fn new(queues: Arc<Queues>, seed: u64) -> Box<Self> {
+        let line = queues.shaping().impairment;
         Box::new(Shaped {
+            line: line.map(|impairment| Line::new(impairment, seed)),
             shaper: Shaper::new(queues),
             used: Buffers::default(),
             due: u64::MAX,
@@ -218,16 +222,26 @@ impl Egress {
             return;
         };
         let mut burst = Burst::new();
-        let (mut lost, mut expired) = (0, 0);
+        let (mut lost, mut expired, mut chance, mut full) = (0, 0, 0, 0);
         shaped.due = loop {
             match shaped.shaper.next(self.now) {
                 Next::Send((mut packet, size), place) => {
-                    self.backlog.took(shaped, &packet);
                     packet.meta_mut().queue = 0;
                     let queues = shaped.shaper.queues().places();
                     if let Some(queue) = queues.get(usize::from(place)) {
                         queue.count(self.index, size.packets.into(), size.bytes.into());
                     }
+                    if let Some(line) = &mut shaped.line {
+                        if let Err((packet, why)) = line.push(packet, self.now) {
+                            self.backlog.took(shaped, &packet);
+                            match why {
+                                Lost::Chance => chance += 1,
+                                Lost::Full => full += 1,
+                            }
+                        }
+                        continue;
+                    }
+                    self.backlog.took(shaped, &packet);
                     burst.push(packet);
                     if burst.is_full() {
                         lost += device.tx(&mut burst);
@@ -245,6 +259,16 @@ impl Egress {
                 Next::Idle => break u64::MAX,
             }
         };
+        while let Some(packet) = shaped.line.as_mut().and_then(|line| line.pop(self.now)) {
+            self.backlog.took(shaped, &packet);
+            burst.push(packet);
+            if burst.is_full() {
+                lost += device.tx(&mut burst);
+            }
+        }
+        if let Some(line) = &shaped.line {
+            shaped.due = shaped.due.min(line.due());
+        }
         if !burst.is_empty() {
             lost += device.tx(&mut burst);
         }
@@ -257,6 +281,8 @@ impl Egress {
         for (reason, packets) in [
             (DropReason::PortFull, lost as u64),
             (DropReason::QueueExpired, expired),
+            (DropReason::ImpairmentLoss, chance),
+            (DropReason::ImpairmentFull, full),
         ] {
             if packets != 0 {
                 counters.drop(reason, packets);
@@ -298,7 +324,8 @@ impl Egress {
             return;
         }
         let old = outlet.shaped.take();
-        outlet.shaped = wanted.cloned().map(Shaped::new);
+        let seed = self.now ^ u64::from(slot.0) << 48;
+        outlet.shaped = wanted.cloned().map(|queues| Shaped::new(queues, seed));
         if let Some(old) = old {
             self.forget(slot, &old);
             self.move_in(slot, *old);
@@ -317,7 +344,8 @@ impl Egress {
         };
         self.forget(slot, &shaped);
         if is_gone {
-            let lost = shaped.shaper.drain().count() as u64;
+            let late = shaped.line.as_ref().map_or(0, Line::len);
+            let lost = (shaped.shaper.drain().count() + late) as u64;
             let counters = self.shared.counters(self.index);
             return counters.drop(DropReason::NoPort, lost);
         }
@@ -344,10 +372,32 @@ impl Egress {
 
     /// What waited in the old queues of a port goes into its new ones, or out.
     fn move_in(&mut self, slot: PortSlot, mut old: Shaped) {
+        if let Some(line) = old.line.take() {
+            self.move_line(slot, line);
+        }
         for (queue, packet, size, since) in old.shaper.drain() {
             self.requeue(slot, queue, packet, (size, since));
         }
         self.look_at(slot);
+    }
+
+    /// What was late goes on being late, or arrives at once if nothing is to be late any more.
+    fn move_line(&mut self, slot: PortSlot, old: Line<Packet>) {
+        let outlet = self.outlets.get_mut(usize::from(slot.0));
+        let shaped = outlet.and_then(|outlet| outlet.shaped.as_mut());
+        if let Some(shaped) = shaped
+            && let Some(line) = &mut shaped.line
+        {
+            let mut buffers = Buffers::default();
+            old.items()
+                .for_each(|packet| buffers.add(Buffers::of(packet)));
+            self.backlog.used.add(buffers);
+            shaped.used.add(buffers);
+            return line.inherit(old);
+        }
+        for packet in old.into_items() {
+            self.stage(slot, packet);
+        }
     }
 
     /// Something may wait for a port.
