@@ -32,7 +32,7 @@ use crate::monitors::{self, Origin};
 use crate::ports::CONFIG_BITS;
 use crate::refusal::of_error;
 use crate::session::Session;
-use crate::{Switch, notices};
+use crate::{Switch, limits, notices};
 
 /// Shortest packet that can be sent: an Ethernet header.
 const SHORTEST_PACKET: usize = 14;
@@ -130,6 +130,16 @@ pub(crate) async fn message(
         }
         M::CtFlush(request) => ct::flush(switch, &ct::filter(&request)),
         M::HttpAnswers(answers) => switch.answers.borrow_mut().update(answers),
+        M::ZoneLimits(zones) => limits::set_zones(switch, &zones),
+        M::ZoneLimitsRequest => {
+            let zones = switch.limits.borrow().zones();
+            session.reply(xid, &M::ZoneLimits(zones));
+        }
+        M::Impairments(impairments) => limits::set_impairments(switch, &impairments)?,
+        M::ImpairmentsRequest => {
+            let impairments = switch.limits.borrow().impairments();
+            session.reply(xid, &M::Impairments(impairments));
+        }
         M::CookieLabels(labels) => switch.labels.borrow_mut().update(labels),
         M::TlvTableMod(request) => tlv::modify(switch, &request)?,
         M::TlvTableRequest => {
@@ -211,6 +221,8 @@ fn changes_the_switch(message: &Message) -> bool {
             | M::TlvTableMod(_)
             | M::CookieLabels(_)
             | M::HttpAnswers(_)
+            | M::ZoneLimits(_)
+            | M::Impairments(_)
     )
 }
 

@@ -27,6 +27,7 @@ mod engine;
 mod events;
 mod handle;
 mod labels;
+mod limits;
 mod links;
 mod metrics;
 mod monitors;

@@ -23,6 +23,7 @@ use crate::events;
 use crate::handle::bundle::Held;
 use crate::handle::fast::Fast;
 use crate::labels::Labels;
+use crate::limits::Limits;
 use crate::links::{Links, Primary};
 use crate::monitors::{self, Origin};
 use crate::notices;
@@ -65,6 +66,7 @@ pub struct Switch {
     pub(crate) ports: RefCell<Ports>,
     pub(crate) labels: RefCell<Labels>,
     pub(crate) answers: RefCell<Answers>,
+    pub(crate) limits: RefCell<Limits>,
     pub(crate) fast: Fast,
     /// Some connection has flow monitors.
     pub(crate) followed: Cell<bool>,
@@ -119,6 +121,7 @@ impl Switch {
             ports: RefCell::default(),
             labels: RefCell::default(),
             answers: RefCell::default(),
+            limits: RefCell::default(),
             fast: Fast::default(),
             followed: Cell::new(false),
             read_at: Cell::new(0),
@@ -386,7 +389,7 @@ impl Switch {
             config: record.state.config,
             options: worker::PortOptions {
                 vlan: spec.vlan,
-                shaping: spec.shaping.clone(),
+                shaping: self.impaired(number, &spec.shaping),
                 spread: spec.spread,
             },
             device,
@@ -416,16 +419,35 @@ impl Switch {
                 "port {name}: a tunnel has no queues of its own; those of its uplink are used"
             ));
         }
-        self.engine.shape_port(record.number, &shaping)?;
-        tracing::info!(
-            "port {name}: {}",
-            match shaping.is_empty() {
-                true => "sends as fast as it can, without queues".to_owned(),
-                false => shaping.to_string(),
-            }
-        );
+        let effective = self.impaired(record.number, &shaping);
+        self.engine.shape_port(record.number, &effective)?;
+        tracing::info!("port {name}: {}", told(&effective));
         record.spec.shaping = shaping;
         Ok(())
+    }
+
+    /// A port's shaping with what a controller adds to it.
+    fn impaired(&self, number: PortNo, shaping: &::ports::Shaping) -> ::ports::Shaping {
+        ::ports::Shaping {
+            impairment: self.limits.borrow().impairment(number),
+            ..shaping.clone()
+        }
+    }
+
+    /// What a controller says of a port's number has changed; there may be no such port.
+    pub(crate) fn impair_port(&self, number: PortNo) {
+        let ports = self.ports.borrow();
+        let Some(record) = ports.get(number) else {
+            return;
+        };
+        if let ::ports::PortKind::Tunnel(_) = record.spec.kind {
+            return;
+        }
+        let effective = self.impaired(number, &record.spec.shaping);
+        match self.engine.shape_port(number, &effective) {
+            Ok(()) => tracing::info!("port {}: {}", record.spec.name, told(&effective)),
+            Err(error) => tracing::warn!("port {}: {error}", record.spec.name),
+        }
     }
 
     /// Deletes a port; returns when its device is closed. False: there was none.
@@ -531,4 +553,12 @@ impl Switch {
 /// Different in each process.
 fn random() -> u64 {
     RandomState::new().build_hasher().finish()
+}
+
+/// How a port sends, for the log.
+fn told(shaping: &::ports::Shaping) -> String {
+    match shaping.is_empty() {
+        true => "sends as fast as it can, without queues".to_owned(),
+        false => shaping.to_string(),
+    }
 }

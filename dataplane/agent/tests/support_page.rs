@@ -37,6 +37,21 @@ It tells who sent the packet that it is refused, out of the port that the packet
 The answer is about the packet as it came in; after an output of a changed packet it is none any more (drop reason `unsupported`).
 Each core sends at most 1,000 such answers and other errors a second; resets, errors, later fragments and what is for many are not answered, nor is what came through a tunnel.
 The packet is counted under the drop reason `rejected`.
+
+Messages of our own are experimenter messages of experimenter 0x00534c43, in every version; numbers are big-endian.
+
+| type | name | content |
+|---|---|---|
+| 1 | SLUICE_COOKIE_LABELS | for each cookie: cookie (8 bytes), length of its name (2), name; empty: forget it |
+| 2 | SLUICE_HTTP_ANSWERS | 1 if all before is void, else 0 (2); for each TCP port: port (2), status (2), length of the body (2), body |
+| 3 | SLUICE_ZONE_LIMITS | for each zone of the connection tracker: zone (2), 1 if it has a limit, else 0: nobody's any more (2), most connections, 0 any number (4), owner (8) |
+| 4 | SLUICE_ZONE_LIMITS_REQUEST | nothing; answered by type 3 with all that were set |
+| 5 | SLUICE_IMPAIRMENTS | for each port: port (4), delay and jitter in microseconds (4, 4), losses in a million (4), most packets under way, 0 is 1000 (4); zeros: none |
+| 6 | SLUICE_IMPAIRMENTS_REQUEST | nothing; answered by type 5 with all that were set |
+
+With another owner, or with none, a zone's connections are forgotten.
+An impairment belongs to the number of a port, whether there is such a port or not; a delay with its jitter is at most a minute.
+A slave may ask, not set.
 ";
 
 /// What rows are about: text to send, or a message.
@@ -128,6 +143,34 @@ fn requests(hw_addr: MacAddr) -> Vec<Row> {
         Row("NXT_CT_FLUSH", Message::CtFlush(CtFlush::default())),
         Row("NXT_ROLE_REQUEST", Message::NxtRoleRequest(Role::Equal)),
         Row("NXT_CT_FLUSH_ZONE", Message::CtFlushZone(5)),
+        Row(
+            "SLUICE_COOKIE_LABELS",
+            Message::CookieLabels(CookieLabels {
+                entries: vec![(1, "Pod bank/web-1".into())],
+            }),
+        ),
+        Row(
+            "SLUICE_HTTP_ANSWERS",
+            Message::HttpAnswers(HttpAnswers::default()),
+        ),
+        Row(
+            "SLUICE_ZONE_LIMITS",
+            Message::ZoneLimits(vec![ZoneLimit {
+                zone: 5,
+                limit: Some(10),
+                owner: 1,
+            }]),
+        ),
+        Row("SLUICE_ZONE_LIMITS_REQUEST", Message::ZoneLimitsRequest),
+        Row(
+            "SLUICE_IMPAIRMENTS",
+            Message::Impairments(vec![Impairment {
+                port: PortNo(1),
+                delay_us: 1000,
+                ..Impairment::default()
+            }]),
+        ),
+        Row("SLUICE_IMPAIRMENTS_REQUEST", Message::ImpairmentsRequest),
     ]
 }
 

@@ -361,6 +361,106 @@ fn packets_flow_as_the_tables_say_from_the_barrier_on() {
     assert!(lab.name.starts_with("sldt"));
 }
 
+/// To a port and from it: a packet socket at each end of a veth pair, both sides of a memif, and
+/// vhost-user with its driver; the generator makes packets until there were enough to drop.
+#[test]
+fn a_meter_holds_on_every_kind_of_port_both_ways_and_a_new_limit_at_once() {
+    if !can_run(&["ovs-ofctl"]) {
+        return;
+    }
+    let lab = Lab::new("kinds", 1);
+    let space = &lab.spaces[0];
+    ok(
+        "ip",
+        &[
+            "-n", space, "link", "add", "va", "type", "veth", "peer", "name", "vb",
+        ],
+    );
+    for end in ["va", "vb"] {
+        let path = format!("/proc/sys/net/ipv6/conf/{end}/disable_ipv6");
+        let quiet = format!("echo 1 > {path}");
+        ok("ip", &["netns", "exec", space, "sh", "-c", &quiet]);
+        ok("ip", &["-n", space, "link", "set", end, "up"]);
+    }
+    let (memif, vhost) = (lab.path("memif.sock"), lab.path("vhost.sock"));
+    let memif = format!("id=0,socket={memif},socket-abstract=no");
+    let devices = [
+        (
+            "net_af_packet0,iface=va".into(),
+            "net_af_packet1,iface=vb".into(),
+        ),
+        (
+            format!("net_memif0,role=server,{memif}"),
+            format!("net_memif1,role=client,{memif}"),
+        ),
+        (
+            format!("net_vhost0,iface={vhost}"),
+            format!("net_virtio_user0,path={vhost}"),
+        ),
+    ];
+    let mut ports = vec!["gen,ofport=1,dev=generate,rate=5000".to_string()];
+    for (n, (a, b)) in (1..).zip(&devices) {
+        ports.push(format!("a{n},ofport={n}1,dev={a}"));
+        ports.push(format!("b{n},ofport={n}2,dev={b}"));
+        ports.push(format!("sink{n},ofport={n}3,dev=sink"));
+    }
+    let words: Vec<&str> = ports.iter().flat_map(|port| ["--port", port]).collect();
+    let daemon = lab.daemon(&words);
+    let sent = |port: &str| -> u64 {
+        let stats = lab.ofctl(&["dump-ports", port]);
+        let sent = stats.split("tx pkts=").nth(1).unwrap();
+        sent.split(',').next().unwrap().parse().unwrap()
+    };
+    for n in 1..=devices.len() {
+        let [there, back, sink] = [1, 2, 3].map(|end| format!("{n}{end}"));
+        let limit = |command: &str, id: &str, burst: u32| {
+            let meter = format!("meter={id},pktps,burst,bands=type=drop,rate=1,burst_size={burst}");
+            lab.ofctl(&[command, &meter]);
+        };
+        limit("add-meter", &there, 500);
+        limit("add-meter", &back, 200);
+        lab.ofctl(&[
+            "add-flow",
+            &format!("in_port={back},actions=meter:{back},output:{sink}"),
+        ]);
+        lab.ofctl(&[
+            "add-flow",
+            &format!("in_port=1,actions=meter:{there},output:{there}"),
+        ]);
+        // Until as many were offered as the new limit allows, and more.
+        let offered = || {
+            let stats = lab.ofctl(&["dump-flows", "in_port=1"]);
+            let count = stats.split("n_packets=").nth(1).unwrap();
+            count.split(',').next().unwrap().parse::<u64>().unwrap()
+        };
+        let until = |count: u64| {
+            let end = Instant::now() + Duration::from_secs(20);
+            while offered() < count {
+                assert!(Instant::now() < end, "only {} of {count}", offered());
+                std::thread::sleep(Duration::from_millis(50));
+            }
+        };
+        // One a second is what the test itself takes.
+        let begun = Instant::now();
+        let near = |count: u64, limit: u64| {
+            let most = limit + 2 * begun.elapsed().as_secs() + 3;
+            assert!(
+                (limit..=most).contains(&count),
+                "{count}, not {limit} at {ports:?} {n}"
+            );
+        };
+        until(1000);
+        near(sent(&there), 500);
+        near(sent(&sink), 200);
+        // The bucket of a meter that changes is full.
+        limit("mod-meter", &there, 300);
+        until(offered() + 1000);
+        near(sent(&there), 800);
+        lab.ofctl(&["del-flows", "in_port=1"]);
+    }
+    daemon.stop();
+}
+
 #[test]
 fn a_port_added_closed_carries_packets_once_it_is_opened() {
     if !can_run(&["ovs-ofctl", "ping"]) {

@@ -255,6 +255,8 @@ fn ours_alone(message: &Message) -> bool {
         "CopyTtl",
         "Experimenter",
         "CookieLabels",
+        "ZoneLimits",
+        "Impairments",
         // Only in flows, and alone; here they are anywhere.
         "Conjunction",
         // Printed there without `ct`, and without what there is no range for.

@@ -8,6 +8,7 @@
 mod bundle;
 mod continuation;
 mod events;
+mod limits;
 mod monitor;
 mod multipart;
 mod nicira;
@@ -28,6 +29,7 @@ pub use events::{
     AsyncConfig, AsyncEntry, AsyncKind, AsyncMasks, AsyncSettings, ControllerReason,
     ControllerStatus, RequestForward, RoleReason, RoleStatus,
 };
+pub use limits::{Impairment, ZoneLimit};
 pub use monitor::{
     FlowEvent, FlowMonitorRequest, FlowUpdate, FlowUpdateFull, MONITOR_ADD, MONITOR_INITIAL,
     MONITOR_INSTRUCTIONS, MONITOR_MODIFY, MONITOR_NO_ABBREV, MONITOR_ONLY_OWN, MONITOR_REMOVED,
@@ -199,4 +201,12 @@ pub enum Message {
     CookieLabels(CookieLabels),
     /// What ports of the machine answer to HTTP requests (ours).
     HttpAnswers(HttpAnswers),
+    /// Sets limits of zones, or tells them (ours).
+    ZoneLimits(Vec<ZoneLimit>),
+    /// Asks for the limits of zones that were set so (ours).
+    ZoneLimitsRequest,
+    /// Sets impairments of ports, or tells them (ours).
+    Impairments(Vec<Impairment>),
+    /// Asks for the impairments of ports (ours).
+    ImpairmentsRequest,
 }

@@ -1,6 +1,6 @@
 //! Experimenter messages: the ONF's, which 1.4 made native, Open vSwitch's, and ours.
 
-use super::{EncodeError, Reader, Writer, bundle, events, nxt, packet};
+use super::{EncodeError, Reader, Writer, bundle, events, limits, nxt, packet};
 use crate::error::{self, OfError};
 use crate::msg::{CookieLabels, HttpAnswers, NICIRA, ONF, PacketInFormat, SLUICE};
 use crate::{Message, Version};
@@ -40,6 +40,10 @@ mod nx {
 mod slc {
     pub(super) const COOKIE_LABELS: u32 = 1;
     pub(super) const HTTP_ANSWERS: u32 = 2;
+    pub(super) const ZONE_LIMITS: u32 = 3;
+    pub(super) const ZONE_LIMITS_REQUEST: u32 = 4;
+    pub(super) const IMPAIRMENTS: u32 = 5;
+    pub(super) const IMPAIRMENTS_REQUEST: u32 = 6;
 }
 
 pub(super) fn read(mut r: Reader<'_>) -> Result<Message, OfError> {
@@ -47,12 +51,7 @@ pub(super) fn read(mut r: Reader<'_>) -> Result<Message, OfError> {
     let known = match experimenter {
         ONF if r.version < Version::V1_4 => read_onf(exp_type, r)?,
         NICIRA => read_nicira(exp_type, r)?,
-        SLUICE if exp_type == slc::COOKIE_LABELS => {
-            read_labels(r).map(|m| Some(Message::CookieLabels(m)))?
-        }
-        SLUICE if exp_type == slc::HTTP_ANSWERS => {
-            read_answers(r).map(|m| Some(Message::HttpAnswers(m)))?
-        }
+        SLUICE => read_ours(exp_type, r)?,
         _ => None,
     };
     Ok(known.unwrap_or_else(|| Message::Experimenter {
@@ -60,6 +59,19 @@ pub(super) fn read(mut r: Reader<'_>) -> Result<Message, OfError> {
         exp_type,
         data: r.rest().to_vec(),
     }))
+}
+
+fn read_ours(exp_type: u32, r: Reader<'_>) -> Result<Option<Message>, OfError> {
+    let message = match exp_type {
+        slc::COOKIE_LABELS => Message::CookieLabels(read_labels(r)?),
+        slc::HTTP_ANSWERS => Message::HttpAnswers(read_answers(r)?),
+        slc::ZONE_LIMITS => Message::ZoneLimits(limits::read_zones(r)?),
+        slc::ZONE_LIMITS_REQUEST => empty(r, Message::ZoneLimitsRequest)?,
+        slc::IMPAIRMENTS => Message::Impairments(limits::read_impairments(r)?),
+        slc::IMPAIRMENTS_REQUEST => empty(r, Message::ImpairmentsRequest)?,
+        _ => return Ok(None),
+    };
+    Ok(Some(message))
 }
 
 fn read_onf(exp_type: u32, mut r: Reader<'_>) -> Result<Option<Message>, OfError> {
@@ -206,6 +218,16 @@ pub(super) fn write(w: &mut Writer<'_>, message: &Message) -> Result<(), EncodeE
             begin(w, SLUICE, slc::HTTP_ANSWERS);
             return write_answers(w, m);
         }
+        Message::ZoneLimits(entries) => {
+            begin(w, SLUICE, slc::ZONE_LIMITS);
+            limits::write_zones(w, entries);
+        }
+        Message::ZoneLimitsRequest => begin(w, SLUICE, slc::ZONE_LIMITS_REQUEST),
+        Message::Impairments(entries) => {
+            begin(w, SLUICE, slc::IMPAIRMENTS);
+            limits::write_impairments(w, entries);
+        }
+        Message::ImpairmentsRequest => begin(w, SLUICE, slc::IMPAIRMENTS_REQUEST),
         _ => return write_onf(w, message),
     }
     Ok(())

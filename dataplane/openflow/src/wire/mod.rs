@@ -19,6 +19,7 @@ mod framer;
 mod group;
 mod instructions;
 mod learn;
+mod limits;
 pub(crate) mod links;
 mod meter;
 mod monitor;

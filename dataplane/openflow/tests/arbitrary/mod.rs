@@ -1121,5 +1121,29 @@ pub fn message() -> impl Strategy<Value = Message> {
             1 => any::<u16>().prop_map(Message::CtFlushZone),
             1 => prop::collection::vec((any::<u64>(), name()), 0..5)
                 .prop_map(|entries| Message::CookieLabels(CookieLabels { entries })),
+            1 => prop::collection::vec(zone_limit(), 0..5).prop_map(Message::ZoneLimits),
+            1 => Just(Message::ZoneLimitsRequest),
+            1 => prop::collection::vec(impairment(), 0..5).prop_map(Message::Impairments),
+            1 => Just(Message::ImpairmentsRequest),
         ]
+}
+
+fn zone_limit() -> impl Strategy<Value = ZoneLimit> {
+    (any::<u16>(), any::<Option<u32>>(), any::<u64>()).prop_map(|(zone, limit, owner)| ZoneLimit {
+        zone,
+        limit,
+        owner,
+    })
+}
+
+fn impairment() -> impl Strategy<Value = Impairment> {
+    any::<(u32, u32, u32, u32, u32)>().prop_map(|(port, delay_us, jitter_us, loss_ppm, limit)| {
+        Impairment {
+            port: PortNo(port),
+            delay_us,
+            jitter_us,
+            loss_ppm,
+            limit,
+        }
+    })
 }
