@@ -224,6 +224,8 @@ impl StandIn {
             Message::MeterMod(_) | Message::Error(_) => return Ok(()),
             // Roles and settings are acknowledged by doing as told.
             Message::RoleRequest(role) => Message::RoleReply(role),
+            Message::ZoneLimitsRequest => Message::ZoneLimits(Vec::new()),
+            Message::ImpairmentsRequest => Message::Impairments(Vec::new()),
             _ => return Ok(()),
         };
         encode(xid, &reply, out)

@@ -12,6 +12,9 @@ pub const KUBE_OVN: [&str; 2] = ["ovn.kubernetes.io/", "kube-ovn.io/"];
 /// The prefix of what Kube-OVN has no word for.
 pub const OURS: &str = "sluice.io/";
 
+/// The prefix of what Kubernetes itself has words for.
+pub const KUBERNETES: &str = "kubernetes.io/";
+
 /// What Kube-OVN writes on objects to say what it did; manifests exported from its clusters carry
 /// these, and they ask for nothing.
 const STATUS: [&str; 17] = [
@@ -52,6 +55,8 @@ pub struct Known {
     pub kube_ovn: &'static [&'static str],
     /// Read under [`OURS`].
     pub ours: &'static [&'static str],
+    /// Read under [`KUBERNETES`].
+    pub kubernetes: &'static [&'static str],
     /// Written by us under [`OURS`]; read by nobody but people and `sluice-cni`.
     pub written: &'static [&'static str],
 }
@@ -61,12 +66,14 @@ pub const fn of(kind: Kind) -> Known {
     let none = Known {
         kube_ovn: &[],
         ours: &[],
+        kubernetes: &[],
         written: &[],
     };
     match kind {
         Kind::Pod => Known {
             kube_ovn: POD,
             ours: POD_OURS,
+            kubernetes: POD_KUBERNETES,
             written: POD_WRITTEN,
         },
         Kind::Namespace => Known {
@@ -111,9 +118,16 @@ pub(crate) const POD: &[&str] = &[
     "ip_address",
     "ip_family",
     "ip_pool",
+    "jitter",
+    "latency",
+    "limit",
     "logical_switch",
+    "loss",
     "mac_address",
 ];
+
+/// What is read from Pods that Kubernetes has words for.
+pub(crate) const POD_KUBERNETES: &[&str] = &["egress-bandwidth", "ingress-bandwidth"];
 
 /// What is written on Pods under our own prefix, beside what Kube-OVN writes.
 pub(crate) const POD_WRITTEN: &[&str] = &["mtu"];
@@ -127,8 +141,10 @@ pub(crate) const NAMESPACE: &[&str] = &["ip_pool", "logical_switch"];
 /// What is read from Pods, under our own prefix.
 pub(crate) const POD_OURS: &[&str] = &[
     "dscp",
+    "egress_connections",
     "egress_packet_burst",
     "egress_packet_rate",
+    "ingress_connections",
     "ingress_packet_burst",
     "ingress_packet_rate",
     "priority",
@@ -193,6 +209,11 @@ pub(crate) fn kube_ovn<'a>(meta: &'a Meta, name: &str) -> Option<Annotation<'a>>
 /// An annotation of ours.
 pub(crate) fn ours<'a>(meta: &'a Meta, name: &str) -> Option<Annotation<'a>> {
     get(meta, &format!("{OURS}{name}"))
+}
+
+/// An annotation that Kubernetes has a word for.
+pub(crate) fn kubernetes<'a>(meta: &'a Meta, name: &str) -> Option<Annotation<'a>> {
+    get(meta, &format!("{KUBERNETES}{name}"))
 }
 
 fn get<'a>(meta: &'a Meta, key: &str) -> Option<Annotation<'a>> {

@@ -283,6 +283,10 @@ pub struct Qos {
     pub ingress_packets: Option<PacketRate>,
     /// From the pod (`egress_packet_rate`, `egress_packet_burst`).
     pub egress_packets: Option<PacketRate>,
+    /// How many connections it may have; none: any number, and none is counted.
+    pub connections: Option<Connections>,
+    /// What becomes of packets on their way to it, for tests of what depends on a bad line.
+    pub impairment: Option<Impairment>,
     /// Which queue what it sends waits in, wherever a port has queues (`priority`).
     pub priority: Priority,
     /// The code point that IP packets leave it with, 0..=63 (RFC 2474); `None`: the pod's own.
@@ -314,6 +318,30 @@ pub struct PacketRate {
     pub pps: u32,
     /// Packets.
     pub burst: u32,
+}
+
+/// How many connections a pod may have at a time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Connections {
+    /// That others have with it (`ingress_connections`); 0: any number.
+    pub ingress: u32,
+    /// That it has begun (`egress_connections`); 0: any number.
+    pub egress: u32,
+    /// A number for this pod that its successor of the same name does not have.
+    pub owner: u64,
+}
+
+/// What a bad line does to packets.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Impairment {
+    /// Milliseconds by which each packet is late (`latency`).
+    pub latency_ms: u32,
+    /// Milliseconds that it may be more or less, each as likely (`jitter`).
+    pub jitter_ms: u32,
+    /// Of a million packets, so many are lost (`loss`).
+    pub loss_ppm: u32,
+    /// Most packets on their way at a time (`limit`).
+    pub limit: u32,
 }
 
 /// A class of traffic: the number of the queue of the port that it leaves by.

@@ -1,14 +1,23 @@
 //! Annotations to limits. Bandwidth has Kube-OVN's units and directions: `ingress` is to the pod,
 //! `egress` from it; rates are Mbit/s, bursts Mbit, 1 Mbit = 1,000,000 bits. Packets are packets.
 
+mod bandwidth;
+mod netem;
+
+use std::collections::hash_map::DefaultHasher;
+use std::hash::{Hash, Hasher};
+
 use crate::annotations::{self, Annotation};
-use crate::desired::{Limits, PacketRate, Priority, Qos, Rate};
+use crate::desired::{Connections, Limits, PacketRate, Priority, Qos, Rate};
 use crate::name::ObjectRef;
 use crate::problem::Problem;
 use crate::view::Meta;
 
 /// 1,000 bits in a Mbit.
 const KBIT: u32 = 1000;
+
+/// Most connections of a pod: more than any table of them holds.
+const CONNECTIONS: u32 = 1_000_000_000;
 
 /// The largest value whose kbit fit in the 32 bits of a meter band.
 const MAX: u32 = u32::MAX / KBIT;
@@ -25,10 +34,12 @@ pub(crate) fn read(object: &ObjectRef, meta: &Meta, problems: &mut Vec<Problem>)
         problems,
     };
     Qos {
-        ingress: read.rate(annotations::kube_ovn, "ingress_rate", "ingress_burst"),
-        egress: read.rate(annotations::kube_ovn, "egress_rate", "egress_burst"),
+        ingress: read.either("ingress_rate", "ingress_burst", "ingress-bandwidth"),
+        egress: read.either("egress_rate", "egress_burst", "egress-bandwidth"),
         ingress_packets: read.packets("ingress_packet_rate", "ingress_packet_burst"),
         egress_packets: read.packets("egress_packet_rate", "egress_packet_burst"),
+        connections: read.connections(),
+        impairment: read.impairment(),
         priority: read.priority(),
         dscp: read.dscp(),
     }
@@ -59,12 +70,54 @@ struct Reader<'a> {
 }
 
 impl Reader<'_> {
+    /// Kube-OVN's rate, or Kubernetes' own where that is not there.
+    fn either(&mut self, rate: &str, burst: &str, bandwidth: &str) -> Option<Rate> {
+        let theirs = annotations::kubernetes(self.meta, bandwidth);
+        let kbps = self.bandwidth(bandwidth);
+        if annotations::kube_ovn(self.meta, rate).is_none()
+            && let Some(kbps) = kbps
+        {
+            let burst = self.number(annotations::kube_ovn, burst, "Mbit", MAX);
+            return Some(Rate {
+                kbps,
+                burst_kbit: burst.map_or(four_fifths(kbps), |burst| burst * KBIT),
+            });
+        }
+        let found = self.rate(annotations::kube_ovn, rate, burst);
+        if let Some(theirs) = theirs
+            && kbps.is_some()
+            && kbps != found.map(|found| found.kbps)
+        {
+            self.problems.push(Problem::ignored(
+                self.object.clone(),
+                theirs.field(),
+                format!("{rate} says something else, and is followed"),
+                "keep one of the two",
+            ));
+        }
+        found
+    }
+
+    fn connections(&mut self) -> Option<Connections> {
+        let mut number = |name| self.number(annotations::ours, name, "connections", CONNECTIONS);
+        let (ingress, egress) = (number("ingress_connections"), number("egress_connections"));
+        ingress.or(egress)?;
+        // The same in every process of one version; of another, counts may begin anew.
+        let mut hasher = DefaultHasher::new();
+        (self.object.to_string(), &self.meta.uid).hash(&mut hasher);
+        Some(Connections {
+            ingress: ingress.unwrap_or(0),
+            egress: egress.unwrap_or(0),
+            owner: hasher.finish(),
+        })
+    }
+
     /// A rate and its burst; Kube-OVN's default is what the rate carries in 0.8 s.
     fn rate(&mut self, of: Lookup, rate: &str, burst: &str) -> Option<Rate> {
         let (rate, burst) = self.pair(of, rate, burst, "Mbit", MAX)?;
         Some(Rate {
             kbps: rate * KBIT,
-            burst_kbit: burst.map_or(rate * (KBIT * 4 / 5), |burst| burst * KBIT),
+            burst_kbit: burst.map_or(four_fifths(rate * KBIT), |burst| burst * KBIT),
         })
     }
 
@@ -154,6 +207,11 @@ impl Reader<'_> {
         self.problems
             .push(Problem::refused(object, field, what, remedy));
     }
+}
+
+/// What a rate of kbit/s carries in 0.8 s, kbit.
+fn four_fifths(kbps: u32) -> u32 {
+    (u64::from(kbps) * 4 / 5).clamp(1, u32::MAX.into()) as u32
 }
 
 #[cfg(test)]
@@ -300,5 +358,40 @@ mod tests {
         assert_eq!((limits.egress, limits.ingress), (Some(egress), None));
         assert_eq!(of_namespace(&pod, &Meta::default(), &mut problems), None);
         assert_eq!(problems, []);
+    }
+
+    #[test]
+    fn kubernetes_own_bandwidth_holds_where_kube_ovn_says_nothing() {
+        let (mut meta, pod) = ours(&[("ingress_connections", "20"), ("egress_connections", "0")]);
+        let mut annotate = |key: &str, value: &str| {
+            meta.annotations.insert(key.into(), value.into());
+        };
+        annotate("kubernetes.io/ingress-bandwidth", "10M");
+        annotate("kubernetes.io/egress-bandwidth", "1.5M");
+        annotate("ovn.kubernetes.io/ingress_burst", "2");
+        let mut problems = Vec::new();
+        let qos = read(&pod, &meta, &mut problems);
+        assert_eq!(problems, []);
+        let rate = |kbps, burst_kbit| Some(Rate { kbps, burst_kbit });
+        assert_eq!(
+            (qos.ingress, qos.egress),
+            (rate(10_000, 2000), rate(1500, 1200))
+        );
+        let connections = qos.connections.unwrap();
+        assert_eq!((connections.ingress, connections.egress), (20, 0));
+        meta.uid = Some("a".into());
+        let other = read(&pod, &meta, &mut problems).connections.unwrap();
+        assert_ne!(other.owner, connections.owner, "its successor's");
+        let mut annotate = |key: &str, value: &str| {
+            meta.annotations.insert(key.into(), value.into());
+        };
+        annotate("ovn.kubernetes.io/ingress_rate", "3");
+        annotate("kubernetes.io/egress-bandwidth", "10Mbit");
+        let qos = read(&pod, &meta, &mut problems);
+        assert_eq!((qos.ingress, qos.egress), (rate(3000, 2000), None));
+        let said: Vec<_> = problems.iter().map(|p| p.to_string()).collect();
+        assert!(said[0].contains("ingress-bandwidth"), "{said:?}");
+        assert!(said[1].contains("10Mbit"), "{said:?}");
+        assert_eq!(said.len(), 2);
     }
 }

@@ -49,6 +49,10 @@ pub fn pipeline<'a>(examples: impl IntoIterator<Item = &'a FlowSet>) -> String {
     for zone in ZONES {
         let _ = writeln!(out, "| {} | {} | {} |", zone.name, zone.number, zone.what);
     }
+    let first = crate::fields::FIRST_LIMIT_ZONE;
+    let what = "Two for each port of a pod with a limit of connections: those that others have with \
+                it, and those that it has begun.";
+    let _ = writeln!(out, "| | {first} and up | {what} |");
     out.push_str("\n## What the flows are for\n\nBy table, highest priority first.\n");
     for (table, lines) in intents {
         let _ = writeln!(out, "\n### {} {}\n", table as u8, table.name());

@@ -213,7 +213,10 @@ pub const ZONE_CLIENTS: Zone = Zone {
     what: "Clients on physical networks; the label says where replies go.",
 };
 
-/// Every zone.
+/// The first of the zones of pods that have a limit of connections, two for each port.
+pub const FIRST_LIMIT_ZONE: u16 = 0x8000;
+
+/// Every zone that has a name.
 pub const ZONES: &[Zone] = &[ZONE_PODS, ZONE_HAIRPIN, ZONE_SOURCES, ZONE_CLIENTS];
 
 #[cfg(test)]

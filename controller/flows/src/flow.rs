@@ -345,6 +345,26 @@ pub struct Announcement {
     pub addresses: Vec<IpAddr>,
 }
 
+/// How many connections a zone of the tracker may have.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ZoneLimit {
+    /// Most connections; 0 is any number.
+    pub limit: u32,
+    /// A number for whose zone it is: with another owner it begins empty.
+    pub owner: u64,
+    /// The object it comes from, and for what of it.
+    pub label: String,
+}
+
+/// What a port does to what it sends.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Impaired {
+    /// What.
+    pub impairment: openflow::msg::Impairment,
+    /// The object it comes from, and for what of it.
+    pub label: String,
+}
+
 /// What a port of the node answers to an HTTP request.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct HealthAnswer {
@@ -363,6 +383,10 @@ pub struct FlowSet {
     pub groups: BTreeMap<GroupId, Group>,
     /// Meters.
     pub meters: BTreeMap<MeterId, Meter>,
+    /// Zones of connections, and how many each may have.
+    pub zone_limits: BTreeMap<u16, ZoneLimit>,
+    /// Ports that delay or lose what they send.
+    pub impairments: BTreeMap<PortNo, Impaired>,
     /// Cookies and the objects they stand for.
     pub labels: BTreeMap<u64, String>,
     /// What ports of the node answer to health checks.

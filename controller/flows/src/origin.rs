@@ -24,6 +24,7 @@ pub enum Feature {
     L2 = 11,
     Tunnel = 12,
     Output = 13,
+    Limits = 14,
     Backends = 20,
     /// Flows that connections leave behind (`learn`).
     Affinity = 21,

@@ -15,7 +15,9 @@ pub enum Table {
     Classify = 0,
     SpoofGuard = 10,
     ArpNd = 20,
+    PodSends = 21,
     NdReply = 22,
+    PodBegins = 23,
     L3Classify = 25,
     Edge = 26,
     Returned = 27,
@@ -56,6 +58,8 @@ pub enum Table {
     QosToPod = 125,
     PacketsToPod = 126,
     NamespaceToPod = 127,
+    PodGets = 128,
+    PodIsAsked = 129,
     Output = 130,
 }
 
@@ -103,8 +107,12 @@ tables! {
         => Drop("a pod's port without spoof guard");
     ArpNd "Answers address resolution, or brings the question to the pod it is for."
         => Drop("neither IP nor address resolution");
+    PodSends "Looks up what a pod sends whose connections are counted."
+        => Goto(Table::L3Classify);
     NdReply "Completes the neighbour advertisements that ArpNd has begun."
         => Drop("an advertisement nobody completes");
+    PodBegins "Holds a pod to the connections that it may have begun."
+        => Goto(Table::L3Classify);
     L3Classify "Marks what is addressed to the router, and undoes hairpin source translation."
         => Goto(Table::Edge);
     Edge "Finds what is for the node itself, or for a Service's address outside the cluster."
@@ -184,6 +192,10 @@ tables! {
     PacketsToPod "Holds a pod to the packets a second that it may get."
         => Goto(Table::NamespaceToPod);
     NamespaceToPod "Holds the pods of a namespace to what they may get together."
+        => Goto(Table::PodGets);
+    PodGets "Looks up what a pod gets whose connections are counted."
+        => Goto(Table::Output);
+    PodIsAsked "Holds a pod to the connections that others may have with it."
         => Goto(Table::Output);
     Output "Sends to the pod's port."
         => Drop("to a port that is gone");

@@ -9,6 +9,7 @@ use openflow::action::{Ct, CtZone, Learn, LearnSource, LearnSpec, LearnTarget, N
 use openflow::field::Format;
 use openflow::flow_match::MatchField;
 use openflow::model::{BandKind, GroupType, METER_PKTPS};
+use openflow::msg::Impairment;
 use openflow::{Action, Field, Instructions, Match, SubField};
 
 use crate::fields::{NAMED, Named, ZONES};
@@ -45,10 +46,33 @@ pub fn render(set: &FlowSet) -> String {
     for meter in set.meters.values() {
         let _ = writeln!(out, "\nmeter {}", self::meter(meter));
     }
+    for (zone, limit) in &set.zone_limits {
+        let crate::flow::ZoneLimit { limit, label, .. } = limit;
+        let _ = writeln!(out, "\nzone {zone} {label}: {limit} connections");
+    }
+    for (port, impaired) in &set.impairments {
+        let says = impairment(&impaired.impairment);
+        let _ = writeln!(out, "\nport {port} {}: {says}", impaired.label);
+    }
     for problem in &set.problems {
         let _ = writeln!(out, "\nproblem {problem}");
     }
     out
+}
+
+/// What becomes of packets on a line.
+pub fn impairment(impairment: &Impairment) -> String {
+    let Impairment {
+        port: _,
+        delay_us,
+        jitter_us,
+        loss_ppm,
+        limit,
+    } = impairment;
+    format!(
+        "{delay_us} us late, {jitter_us} us more or less, {loss_ppm} of a million lost, \
+         {limit} at a time"
+    )
 }
 
 fn flows_in_reading_order(set: &FlowSet) -> Vec<(&crate::flow::FlowId, &crate::flow::Installed)> {
@@ -228,7 +252,9 @@ fn ct_text(ct: &Ct, set: &FlowSet) -> String {
         CtZone::Number(number) => ZONES
             .iter()
             .find(|zone| zone.number == number)
-            .map_or_else(|| number.to_string(), |zone| zone.name.into()),
+            .map(|zone| zone.name.to_string())
+            .or_else(|| Some(format!("<{}>", set.zone_limits.get(&number)?.label)))
+            .unwrap_or_else(|| number.to_string()),
         CtZone::Field(sub) => sub_field(&sub),
     };
     parts.push(format!("zone={zone}"));

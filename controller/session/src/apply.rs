@@ -289,6 +289,12 @@ pub(crate) fn rejected(step: &Step, object: &str, error: OfError) -> Rejected {
             };
             format!("{verb} meter {}", m.meter)
         }
+        Message::ZoneLimits(_) => {
+            "to limit connections (the dataplane is too old, or another's)".into()
+        }
+        Message::Impairments(_) => {
+            "to impair a port (the dataplane is too old, or another's)".into()
+        }
         _ => "a message".into(),
     };
     Rejected {

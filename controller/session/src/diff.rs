@@ -5,7 +5,7 @@ use std::collections::HashMap;
 
 use flows::flow::{FlowId, Group, Installed, Meter};
 use flows::{FlowSet, Table, text};
-use openflow::msg::FlowStats;
+use openflow::msg::{FlowStats, Impairment, ZoneLimit};
 
 use crate::entry::{Entry, Key, entries, object_of};
 use crate::inspect::Reading;
@@ -26,7 +26,7 @@ pub enum Differs {
 pub struct Difference {
     /// In which way.
     pub how: Differs,
-    /// `flow`, `group` or `meter`.
+    /// `flow`, `group`, `meter`, `zone` or `impairment`.
     pub what: &'static str,
     /// The object it comes from; empty: not known.
     pub object: String,
@@ -70,6 +70,8 @@ struct Words<'a> {
     held: HashMap<Key, &'a FlowStats>,
     groups: HashMap<u32, Group>,
     meters: HashMap<u32, Meter>,
+    zones: &'a [ZoneLimit],
+    impairments: &'a [Impairment],
 }
 
 impl<'a> Words<'a> {
@@ -108,6 +110,8 @@ impl<'a> Words<'a> {
             held: held.collect(),
             groups: groups.collect(),
             meters: meters.collect(),
+            zones: &reading.zones,
+            impairments: &reading.impairments,
         }
     }
 
@@ -142,6 +146,31 @@ impl<'a> Words<'a> {
                 }
                 if let Some(meter) = self.meters.get(&number) {
                     told.held = text::meter(meter);
+                }
+            }
+            Key::Zone(number) => {
+                told.what = "zone";
+                if let Some(limit) = self.set.zone_limits.get(&number) {
+                    told.object = object_of(&limit.label).into();
+                    told.intent = limit.label.clone();
+                    let (most, owner) = (limit.limit, limit.owner);
+                    told.desired = format!("zone {number}: {most} connections, owner {owner:#x}");
+                }
+                if let Some(limit) = self.zones.iter().find(|limit| limit.zone == number) {
+                    let (most, owner) = (limit.limit.unwrap_or(0), limit.owner);
+                    told.held = format!("zone {number}: {most} connections, owner {owner:#x}");
+                }
+            }
+            Key::Impairment(number) => {
+                told.what = "impairment";
+                let port = net::PortNo(number);
+                if let Some(impaired) = self.set.impairments.get(&port) {
+                    told.object = object_of(&impaired.label).into();
+                    told.intent = impaired.label.clone();
+                    told.desired = text::impairment(&impaired.impairment);
+                }
+                if let Some(held) = self.impairments.iter().find(|held| held.port == port) {
+                    told.held = text::impairment(held);
                 }
             }
         }

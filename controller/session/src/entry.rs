@@ -1,4 +1,4 @@
-//! A flow, group or meter in the form in which it is sent, and what tells it from another.
+//! A flow, group, meter or limit in the form in which it is sent, and what tells it from another.
 //!
 //! What thousands of flows are compared by, and what is kept of them for each switch, is a number
 //! for what they are (table, priority and match; or the group's number) and a number for what they
@@ -8,12 +8,12 @@ use std::collections::hash_map::DefaultHasher;
 use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 
-use flows::flow::{FlowId, FlowSet, Group, Meter};
+use flows::flow::{FlowId, FlowSet, Group, Impaired, Meter, ZoneLimit};
 use net::{GroupId, MeterId};
 use openflow::model::{
     Band, Bucket, FlowMod, GroupCommand, GroupMod, GroupType, MeterCommand, MeterMod,
 };
-use openflow::msg::{BUNDLE_ATOMIC, BUNDLE_ORDERED, BundleAdd, Message};
+use openflow::msg::{BUNDLE_ATOMIC, BUNDLE_ORDERED, BundleAdd, Impairment, Message};
 use openflow::{Action, Instructions, wire};
 
 use crate::canonical;
@@ -40,6 +40,10 @@ const GROUP_COMMAND: usize = 9;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) enum Key {
     Meter(u32),
+    /// The limit of a zone of connections.
+    Zone(u16),
+    /// What a port does to what it sends.
+    Impairment(u32),
     Group(u32),
     Flow(u64),
 }
@@ -129,6 +133,21 @@ impl Entry {
         Entry::new(Key::Meter(id.0), number, 0, object_of(label), message)
     }
 
+    /// The limit of a zone of connections.
+    pub fn zone(limit: openflow::msg::ZoneLimit, label: &str) -> Result<Self, String> {
+        let number = u64::from(limit.zone) | 2 << 32;
+        let message = Message::ZoneLimits(vec![limit]);
+        Entry::new(Key::Zone(limit.zone), number, 0, object_of(label), message)
+    }
+
+    /// What a port does to what it sends.
+    pub fn impairment(impairment: Impairment, label: &str) -> Result<Self, String> {
+        let port = impairment.port.0;
+        let number = u64::from(port) | 3 << 32;
+        let message = Message::Impairments(vec![impairment]);
+        Entry::new(Key::Impairment(port), number, 0, object_of(label), message)
+    }
+
     fn new(
         key: Key,
         number: u64,
@@ -136,7 +155,7 @@ impl Entry {
         object: &str,
         message: Message,
     ) -> Result<Self, String> {
-        let xid = OF_MODIFICATION | (number ^ number >> 32) as u32;
+        let xid = OF_MODIFICATION | (number ^ (number >> 32) << 28 ^ number >> 32) as u32;
         let wire = in_bundle(xid, message)?;
         let mut hasher = DefaultHasher::new();
         wire.hash(&mut hasher);
@@ -207,19 +226,19 @@ impl Step {
         match self.act {
             Act::Add => out.extend_from_slice(&self.entry.wire),
             Act::Modify => {
-                let at = match self.entry.key {
-                    Key::Flow(_) => FLOW_COMMAND,
-                    Key::Group(_) | Key::Meter(_) => GROUP_COMMAND,
-                };
                 let command = match self.entry.key {
                     // OFPFC_MODIFY_STRICT keeps counters and age.
-                    Key::Flow(_) => 2,
+                    Key::Flow(_) => Some((FLOW_COMMAND, 2)),
                     // OFPGC_MODIFY, OFPMC_MODIFY
-                    Key::Group(_) | Key::Meter(_) => 1,
+                    Key::Group(_) | Key::Meter(_) => Some((GROUP_COMMAND, 1)),
+                    // What is set replaces what was.
+                    Key::Zone(_) | Key::Impairment(_) => None,
                 };
                 let start = out.len();
                 out.extend_from_slice(&self.entry.wire);
-                if let Some(byte) = out.get_mut(start + BUNDLE_ADD_LEN + at) {
+                if let Some((at, command)) = command
+                    && let Some(byte) = out.get_mut(start + BUNDLE_ADD_LEN + at)
+                {
                     *byte = command;
                 }
             }
@@ -264,6 +283,19 @@ impl Step {
                 m.flags = 0;
                 m.bands.clear();
             }
+            (Act::Delete, Message::ZoneLimits(zones)) => {
+                for zone in zones {
+                    (zone.limit, zone.owner) = (None, 0);
+                }
+            }
+            (Act::Delete, Message::Impairments(ports)) => {
+                for impairment in ports {
+                    *impairment = Impairment {
+                        port: impairment.port,
+                        ..Impairment::default()
+                    };
+                }
+            }
             _ => {}
         }
         message
@@ -288,6 +320,27 @@ pub(crate) fn entries(set: &FlowSet) -> (Vec<Arc<Entry>>, Vec<(String, String)>)
     ) in &set.meters
     {
         keep(object_of(label), Entry::meter(*id, *flags, bands, label));
+    }
+    for (
+        zone,
+        ZoneLimit {
+            limit,
+            owner,
+            label,
+        },
+    ) in &set.zone_limits
+    {
+        let limit = openflow::msg::ZoneLimit {
+            zone: *zone,
+            limit: Some(*limit),
+            owner: *owner,
+        };
+        keep(object_of(label), Entry::zone(limit, label));
+    }
+    for (port, impaired) in &set.impairments {
+        let Impaired { impairment, label } = impaired;
+        debug_assert_eq!(*port, impairment.port);
+        keep(object_of(label), Entry::impairment(*impairment, label));
     }
     for (
         id,
@@ -341,8 +394,26 @@ mod tests {
         };
         let meter = Meter::drop_above(rate, "Pod a/b rate".into());
         set.meters.insert(MeterId(9), meter);
+        let label = "Pod a/b connections".to_string();
+        let (limit, owner) = (7, 8);
+        set.zone_limits.insert(
+            5,
+            ZoneLimit {
+                limit,
+                owner,
+                label,
+            },
+        );
+        let impairment = Impairment {
+            port: PortNo(4),
+            delay_us: 1000,
+            ..Impairment::default()
+        };
+        let label = "Pod a/b latency".to_string();
+        set.impairments
+            .insert(PortNo(4), Impaired { impairment, label });
         let (entries, problems) = entries(&set);
-        assert_eq!((entries.len(), problems), (3, vec![]));
+        assert_eq!((entries.len(), problems), (5, vec![]));
         for entry in &entries {
             for act in [Act::Add, Act::Modify, Act::Delete] {
                 let step = Step::new(act, entry);
@@ -356,6 +427,7 @@ mod tests {
             }
         }
         assert_eq!(&*entries[0].object, "Pod a/b");
-        assert_eq!(&*entries[1].object, "Service a/b");
+        assert_eq!(&*entries[1].object, "Pod a/b");
+        assert_eq!(&*entries[3].object, "Service a/b");
     }
 }

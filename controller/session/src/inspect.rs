@@ -4,18 +4,22 @@ use std::collections::BTreeMap;
 
 use flows::Ports;
 use net::{GroupId, MeterId};
-use openflow::msg::{FlowStats, FlowStatsRequest, GroupDesc, MeterConfig, ReplyBody, RequestBody};
+use openflow::msg::{
+    FlowStats, FlowStatsRequest, GroupDesc, Impairment, MeterConfig, ReplyBody, RequestBody,
+    ZoneLimit,
+};
 use tokio::sync::oneshot;
 
 use crate::connection::{Connection, ConnectionError};
 use crate::inventory::Inventory;
+use crate::limits;
 
 /// What is to be read.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Wish {
     /// Which flows.
     pub flows: FlowStatsRequest,
-    /// Groups and meters, too.
+    /// Groups, meters and limits, too.
     pub rest: bool,
 }
 
@@ -32,6 +36,10 @@ pub struct Reading {
     pub groups: Vec<GroupDesc>,
     /// Meters.
     pub meters: Vec<MeterConfig>,
+    /// Limits of zones of connections.
+    pub zones: Vec<ZoneLimit>,
+    /// What ports do to what they send.
+    pub impairments: Vec<Impairment>,
     /// What cookies of the flows stand for, as far as we gave them.
     pub labels: BTreeMap<u64, String>,
 }
@@ -67,9 +75,11 @@ impl Reading {
             .await
         {
             // A switch without meters has none.
-            Ok(()) | Err(ConnectionError::Refused { .. }) => Ok(reading),
-            Err(other) => Err(other),
+            Ok(()) | Err(ConnectionError::Refused { .. }) => {}
+            Err(other) => return Err(other),
         }
+        (reading.zones, reading.impairments) = limits::read(connection).await?;
+        Ok(reading)
     }
 
     fn add(&mut self, part: ReplyBody) {
@@ -87,6 +97,7 @@ impl Reading {
         inventory.add(ReplyBody::Flow(self.flows.clone()));
         inventory.add(ReplyBody::GroupDesc(self.groups.clone()));
         inventory.add(ReplyBody::MeterConfig(self.meters.clone()));
+        inventory.add_limits(&self.zones, &self.impairments);
         inventory
     }
 }

@@ -5,10 +5,11 @@ use std::sync::Arc;
 use flows::Table;
 use flows::flow::FlowId;
 use net::{GroupId, MeterId};
-use openflow::msg::{FlowStatsRequest, ReplyBody, RequestBody};
+use openflow::msg::{FlowStatsRequest, Impairment, ReplyBody, RequestBody, ZoneLimit};
 
 use crate::connection::{Connection, ConnectionError};
 use crate::entry::{Act, Entry, Step};
+use crate::limits;
 use crate::plan::Known;
 
 /// Everything a switch holds.
@@ -44,6 +45,8 @@ impl Inventory {
             }
             Err(other) => return Err(other),
         }
+        let (zones, impairments) = limits::read(connection).await?;
+        held.add_limits(&zones, &impairments);
         Ok(held)
     }
 
@@ -60,6 +63,16 @@ impl Inventory {
     /// True if the switch holds nothing at all.
     pub(crate) fn is_empty(&self) -> bool {
         self.entries.is_empty()
+    }
+
+    pub(crate) fn add_limits(&mut self, zones: &[ZoneLimit], impairments: &[Impairment]) {
+        for zone in zones {
+            self.keep(Entry::zone(*zone, &format!("zone {}", zone.zone)));
+        }
+        for impairment in impairments {
+            let label = format!("port {}", impairment.port);
+            self.keep(Entry::impairment(*impairment, &label));
+        }
     }
 
     pub(crate) fn add(&mut self, part: ReplyBody) {

@@ -17,6 +17,7 @@ mod held;
 mod inspect;
 mod inventory;
 mod labels;
+mod limits;
 mod plan;
 mod ports;
 mod registry;

@@ -12,7 +12,7 @@ use crate::inventory::Inventory;
 /// referred to comes before what refers to it, and goes after it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Plan {
-    /// Meters added and changed. Bundles do not carry meters (Open vSwitch refuses them).
+    /// Meters and limits added and changed. Bundles do not carry them (Open vSwitch refuses meters).
     pub meters: Vec<Step>,
     /// Groups added and changed. They and what follows are one bundle.
     pub groups: Vec<Step>,
@@ -26,7 +26,7 @@ pub struct Plan {
     pub deleted_chained: Vec<Step>,
     /// Groups deleted.
     pub deleted_groups: Vec<Step>,
-    /// Meters deleted, after the bundle.
+    /// Meters and limits deleted, after the bundle.
     pub deleted_meters: Vec<Step>,
 }
 
@@ -58,8 +58,10 @@ impl Plan {
 
     pub(crate) fn push(&mut self, step: Step) {
         let list = match (step.entry.key, step.act) {
-            (Key::Meter(_), Act::Delete) => &mut self.deleted_meters,
-            (Key::Meter(_), _) => &mut self.meters,
+            (Key::Meter(_) | Key::Zone(_) | Key::Impairment(_), Act::Delete) => {
+                &mut self.deleted_meters
+            }
+            (Key::Meter(_) | Key::Zone(_) | Key::Impairment(_), _) => &mut self.meters,
             (Key::Group(_), Act::Delete) if step.entry.chained => &mut self.deleted_chained,
             (Key::Group(_), Act::Delete) => &mut self.deleted_groups,
             (Key::Group(_), _) if step.entry.chained => &mut self.chained,

@@ -2,6 +2,8 @@
 //! does too, without any pause after the barrier.
 
 mod common;
+#[path = "dataplane/limits.rs"]
+mod limits;
 
 use std::io::Write;
 use std::net::Ipv6Addr;

@@ -41,6 +41,9 @@ fn every_annotation_has_a_row_and_every_row_an_annotation() {
         let kube_ovn = known.kube_ovn.iter().map(|n| format!("{kube_ovn}{n}"));
         let ours = known.ours.iter().chain(known.written);
         let ours = ours.map(|name| format!("{}{name}", annotations::OURS));
+        let kubernetes = known.kubernetes.iter();
+        let kubernetes = kubernetes.map(|name| format!("{}{name}", annotations::KUBERNETES));
+        let ours = ours.chain(kubernetes);
         in_code.extend(kube_ovn.chain(ours).map(|name| (name, kind.to_string())));
     }
     let documented: BTreeSet<_> = rows(&read("docs/kubernetes.md"))

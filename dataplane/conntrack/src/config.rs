@@ -166,6 +166,10 @@ pub(crate) fn duration(ticks: u32) -> Duration {
 pub(crate) struct Lifetimes([u32; 16]);
 
 /// Numbers of the timeouts; TCP's are those of [`TcpState`].
+const _: () = {
+    assert!(TcpState::TimeWait as u32 == status::TIME_WAIT);
+    assert!(TcpState::Closed as u32 == status::CLOSED);
+};
 const UDP_SINGLE: u32 = 6;
 const UDP_STREAM: u32 = 7;
 const ICMP: u32 = 8;

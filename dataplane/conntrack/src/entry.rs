@@ -39,8 +39,6 @@ pub struct ConnRef {
 
 /// Bits of the status half of [`Entry::head`].
 pub(crate) mod status {
-    use crate::dump::TcpState;
-
     /// A packet of the reply direction was seen.
     pub const SEEN_REPLY: u32 = 1;
     /// The source is translated in the original direction.
@@ -58,11 +56,15 @@ pub(crate) mod status {
     /// Counts changes of mark and label: bits 24..32.
     pub const REVISION_SHIFT: u32 = 24;
 
+    /// Numbers of timeouts: those of `crate::dump::TcpState`.
+    pub const TIME_WAIT: u32 = 4;
+    pub const CLOSED: u32 = 5;
+
     /// Of TCP, and both sides have closed, or one has reset it. It does not count in its zone any
     /// more; a packet that would open it again begins another one.
     pub fn is_closed(word: u32) -> bool {
         let lifetime = (word & LIFETIME_MASK) >> LIFETIME_SHIFT;
-        lifetime == TcpState::TimeWait as u32 || lifetime == TcpState::Closed as u32
+        lifetime == TIME_WAIT || lifetime == CLOSED
     }
 }
 

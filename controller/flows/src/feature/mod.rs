@@ -12,6 +12,7 @@ pub mod frontend;
 pub mod hairpin;
 pub mod host;
 pub mod l2;
+pub mod limits;
 pub mod nd;
 pub mod output;
 pub mod pipeline;
@@ -45,6 +46,7 @@ pub const ALL: &[Compile] = &[
     routing::flows,
     hairpin::flows,
     qos::flows,
+    limits::flows,
     l2::flows,
     tunnel::flows,
     output::flows,

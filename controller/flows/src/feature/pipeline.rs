@@ -25,7 +25,7 @@ pub fn flows(set: &mut FlowSet) {
         add(
             Flow::new(Table::ArpNd, 50, "IP packets are no address resolution.")
                 .ether(ethertype)
-                .goto(Table::L3Classify),
+                .goto(Table::PodSends),
         );
         add(Flow::new(
             Table::Conntrack,

@@ -12,8 +12,9 @@ use openflow::model::{
     FlowCommand, GroupCommand, MeterCommand, PORT_NO_FWD, PORT_NO_RECV, PortDesc,
 };
 use openflow::msg::{
-    BundleControlType, ErrorMsg, FlowStats, GroupDesc, Hello, Message, MeterConfig, MultipartReply,
-    PortReason, PortStatus, ReplyBody, RequestBody, Role, RoleRequest, SwitchDesc, SwitchFeatures,
+    BundleControlType, ErrorMsg, FlowStats, GroupDesc, Hello, Impairment, Message, MeterConfig,
+    MultipartReply, PortReason, PortStatus, ReplyBody, RequestBody, Role, RoleRequest, SwitchDesc,
+    SwitchFeatures, ZoneLimit,
 };
 use openflow::{Instructions, Version, wire};
 use session::Target;
@@ -32,6 +33,8 @@ pub struct State {
     pub flows: BTreeMap<FlowId, (u64, Instructions)>,
     pub groups: BTreeMap<GroupId, GroupDesc>,
     pub meters: BTreeMap<MeterId, MeterConfig>,
+    /// Limits of zones and impairments of ports; none: it does not know what they are.
+    pub limits: Option<(BTreeMap<u16, ZoneLimit>, BTreeMap<PortNo, Impairment>)>,
     pub ports: BTreeMap<PortNo, PortDesc>,
     /// Everything but requests for reading, in order; messages in bundles when they are committed.
     pub log: Vec<Message>,
@@ -57,6 +60,7 @@ impl State {
             flows: BTreeMap::new(),
             groups: BTreeMap::new(),
             meters: BTreeMap::new(),
+            limits: Some(Default::default()),
             ports: BTreeMap::new(),
             log: Vec::new(),
             bundles: true,
@@ -158,6 +162,24 @@ impl State {
                         self.meters.insert(m.meter, config);
                     }
                     MeterCommand::Delete => drop(self.meters.remove(&m.meter)),
+                }
+            }
+            Message::ZoneLimits(entries) => {
+                let (zones, _) = (self.limits.as_mut()).ok_or(error::OFPBRC_BAD_EXPERIMENTER)?;
+                for entry in entries {
+                    match entry.limit {
+                        Some(_) => drop(zones.insert(entry.zone, *entry)),
+                        None => drop(zones.remove(&entry.zone)),
+                    }
+                }
+            }
+            Message::Impairments(entries) => {
+                let (_, ports) = (self.limits.as_mut()).ok_or(error::OFPBRC_BAD_EXPERIMENTER)?;
+                for entry in entries {
+                    match entry.is_none() {
+                        false => drop(ports.insert(entry.port, *entry)),
+                        true => drop(ports.remove(&entry.port)),
+                    }
                 }
             }
             Message::PortMod(m) => {
@@ -341,6 +363,8 @@ fn is_write(message: &Message) -> bool {
             | Message::BundleControl(_)
             | Message::BundleAdd(_)
             | Message::CookieLabels(_)
+            | Message::ZoneLimits(_)
+            | Message::Impairments(_)
     )
 }
 
@@ -409,6 +433,19 @@ fn answer(
             );
             bundle.push((xid, *add.message));
             vec![]
+        }
+        Message::ZoneLimitsRequest | Message::ImpairmentsRequest if state.limits.is_none() => {
+            error(xid, error::OFPBRC_BAD_EXPERIMENTER)
+        }
+        Message::ZoneLimitsRequest => {
+            let zones = state.limits.iter().flat_map(|(zones, _)| zones.values());
+            let zones = zones.copied().collect();
+            vec![(xid, Message::ZoneLimits(zones))]
+        }
+        Message::ImpairmentsRequest => {
+            let ports = state.limits.iter().flat_map(|(_, ports)| ports.values());
+            let ports = ports.copied().collect();
+            vec![(xid, Message::Impairments(ports))]
         }
         Message::HttpAnswers(_) => vec![],
         Message::CookieLabels(labels) => {
