@@ -67,7 +67,7 @@ mod tests {
         assert_eq!(changed, [(object.clone(), vec![])]);
         assert_eq!(found.replace("n1", vec![problem.clone()]), []);
         assert_eq!(found.replace("n2", vec![problem.clone()]), []);
-        assert_eq!(found.objects()[&object], [problem.clone()]);
+        assert_eq!(found.objects()[&object], std::slice::from_ref(&problem));
         assert_eq!(found.replace("n1", vec![]), []);
         assert_eq!(found.replace("n2", vec![]), [(object, vec![problem])]);
         assert!(found.objects().is_empty() && found.nodes.is_empty());
