@@ -28,6 +28,7 @@ kubernetes() (
   kubernetes_settings
   cluster_down 2>/dev/null
   mkdir -p "$LOGS"
+  echo $$ >"$RUN/whose"
   cluster_up
   run_checks
 )
@@ -40,7 +41,8 @@ kubernetes_down() (
 # What stays: everything with --keep, else the logs.
 kubernetes_end() (
   kubernetes_settings
-  [ -d "$RUN" ] || exit 0
+  # Not what another run has kept.
+  [ "$(cat "$RUN/whose" 2>/dev/null)" = $$ ] || exit 0
   rm -rf /tmp/sluice-kubernetes-logs
   cp -r "$LOGS" /tmp/sluice-kubernetes-logs
   note "logs: /tmp/sluice-kubernetes-logs"
