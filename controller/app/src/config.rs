@@ -8,6 +8,8 @@ use serde::Deserialize;
 use session::{Target, TlsFiles};
 use watch::{LeaseName, SourceSpec};
 
+use crate::policylog::Place;
+
 /// What the program runs with.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Config {
@@ -21,6 +23,7 @@ pub struct Config {
     pub socket: PathBuf,
     pub state: PathBuf,
     pub settings: cluster::Settings,
+    pub policy_log: Place,
     pub log: String,
 }
 
@@ -80,6 +83,13 @@ struct Values {
     /// Addresses that one node's pods have in a row: a power of two, or 1 for none [default: 64]
     #[arg(long, value_name = "ADDRESSES")]
     address_block: Option<u32>,
+    /// Where connections are written down that policies with sluice.io/log decide about: a file, or
+    /// stdout [default: stdout]
+    #[arg(long, value_name = "FILE")]
+    policy_log: Option<PathBuf>,
+    /// Records of the policy log that one node may cause; what is more is counted [default: 100]
+    #[arg(long, value_name = "RECORDS-PER-SECOND")]
+    policy_log_rate: Option<u32>,
     /// What is logged: error, warn, info, debug, trace, or by module [default: info]
     #[arg(long, value_name = "FILTER")]
     log: Option<String>,
@@ -169,8 +179,12 @@ impl Flags {
                 overlay_mtu: mtu("overlay-mtu", overlay_mtu.unwrap_or(default.overlay_mtu))?,
                 underlay_mtu: mtu("underlay-mtu", underlay_mtu.unwrap_or(default.underlay_mtu))?,
                 written_first,
-                policy_log_rate: default.policy_log_rate,
+                policy_log_rate: log_rate(given.policy_log_rate.or(file.policy_log_rate))?,
                 block_bits: block_bits(given.address_block.or(file.address_block))?,
+            },
+            policy_log: match given.policy_log.or(file.policy_log) {
+                Some(path) if path.as_os_str() != "stdout" => Place::File(path),
+                _ => Place::Stdout,
             },
             log: given.log.or(file.log).unwrap_or_else(|| "info".into()),
         })
@@ -243,6 +257,17 @@ fn block_bits(addresses: Option<u32>) -> Result<u8, UsageError> {
     }
 }
 
+/// Packets a second of the meter in front of the controller.
+fn log_rate(given: Option<u32>) -> Result<u32, UsageError> {
+    match given {
+        None => Ok(cluster::Settings::default().policy_log_rate),
+        Some(rate) if (1..=10_000).contains(&rate) => Ok(rate),
+        Some(rate) => Err(UsageError(format!(
+            "--policy-log-rate {rate}: give 1 to 10000 records a second"
+        ))),
+    }
+}
+
 fn read(path: &Path) -> Result<Values, UsageError> {
     let shown = path.display();
     let text = std::fs::read_to_string(path).map_err(|e| {
@@ -293,7 +318,8 @@ mod tests {
         let command = Flags::command();
         let long = command.get_arguments().filter_map(|a| a.get_long());
         for name in long.filter(|name| *name != "config") {
-            let is_number = name.ends_with("mtu") || name == "address-block";
+            let is_number =
+                name.ends_with("mtu") || name.ends_with("-rate") || name == "address-block";
             let value = if is_number { "1400" } else { "'x'" };
             toml::from_str::<Values>(&format!("{name} = {value}")).unwrap();
         }
@@ -337,6 +363,10 @@ mod tests {
             (
                 vec!["--source", "dir:/a", "--overlay-mtu", "10"],
                 "68 to 9900",
+            ),
+            (
+                vec!["--source", "dir:/a", "--policy-log-rate", "0"],
+                "1 to 10000",
             ),
             (vec!["--config", "/nowhere"], "name a file that can be read"),
         ] {

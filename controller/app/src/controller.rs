@@ -21,7 +21,9 @@ use crate::keeper::Keeper;
 use crate::leadership::Leadership;
 use crate::metrics::{self, Metrics};
 use crate::podsocket::PodSocket;
+use crate::policylog::PolicyLog;
 use crate::problems::Problems;
+use crate::rulecounts::RuleCounts;
 use crate::store::Store;
 use crate::writing::{self, Writing};
 
@@ -51,8 +53,9 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
         tokio::spawn(metrics::serve(listener, metrics.clone()));
     }
 
-    let (intents, intents_seen) = watch::channel(None);
     let (states, states_seen) = watch::channel(None);
+    let log = PolicyLog::open(&config.policy_log, states_seen.clone(), metrics.clone())?;
+    let (intents, intents_seen) = watch::channel(None);
     let (events, mut events_seen) = mpsc::unbounded_channel();
     let elects = origin.connection().zip(config.lease.clone());
     let first = match &elects {
@@ -63,8 +66,14 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
     let registry = Registry::default();
     let context = session::Context {
         intents: intents_seen,
-        // The receiver lives as long as the loop below; after it nobody needs to hear.
-        events: Arc::new(move |event| drop(events.send(event))),
+        events: Arc::new({
+            let log = log.clone();
+            move |event| match event {
+                Event::Judged(judged) => log.record(judged),
+                // The receiver lives as long as the loop below; after it nobody needs to hear.
+                event => drop(events.send(event)),
+            }
+        }),
         registry: registry.clone(),
         timing: Timing::default(),
         role: roles_seen,
@@ -138,6 +147,8 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
             complete: false,
             applied: BTreeMap::new(),
             switches: BTreeMap::new(),
+            log: log.clone(),
+            counts: RuleCounts::default(),
         };
         let lost = async {
             match leadership.as_ref().zip(election) {
@@ -277,6 +288,8 @@ struct Controller {
     applied: BTreeMap<String, usize>,
     /// What happened last to switches.
     switches: BTreeMap<String, Switch>,
+    log: PolicyLog,
+    counts: RuleCounts,
 }
 
 impl Controller {
@@ -449,6 +462,7 @@ impl Controller {
             self.applied.remove(&node);
             self.switches.remove(&node);
             self.metrics.forget(&node);
+            self.counts.forget(&node);
             self.problems.tell(&node_key(&node), []);
             self.find(&node, Vec::new());
         }
@@ -490,6 +504,14 @@ impl Controller {
                     self.config.source
                 )],
             ),
+            // Records go to the log by themselves.
+            Event::Judged(_) => {}
+            Event::Counted(counted) => {
+                let node = counted.node.clone();
+                let news = self.counts.take(counted);
+                self.metrics.rules(&news);
+                self.log.missed(&node, news.kept_back);
+            }
             Event::Reached { node, picture } => {
                 let reached = self.reach.acknowledged(&node, picture);
                 if self.writing.is_some() {

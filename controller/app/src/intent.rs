@@ -1,6 +1,7 @@
 //! The desired state as what switches shall hold: one compiler for all of them.
 
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 
 use cluster::DesiredState;
@@ -15,10 +16,12 @@ pub struct Live {
     serials: RwLock<Serials>,
 }
 
+/// Serial numbers rise as long as the process lives, whoever leads meanwhile.
+static NEXT: AtomicU64 = AtomicU64::new(1);
+
 /// When what is a node's own was different for the last time.
 #[derive(Debug, Default)]
 struct Serials {
-    now: u64,
     all: u64,
     nodes: HashMap<String, u64>,
 }
@@ -47,8 +50,7 @@ impl Live {
         let changes = compiler.update(state);
         self.shared.apply(&changes);
         let mut serials = self.serials.write().unwrap_or_else(PoisonError::into_inner);
-        serials.now += 1;
-        let now = serials.now;
+        let now = NEXT.fetch_add(1, Ordering::Relaxed);
         match changes.nodes {
             Nodes::All => {
                 serials.all = now;
@@ -83,6 +85,21 @@ impl Intent for Desired {
         let serials = serials.unwrap_or_else(PoisonError::into_inner);
         let own = serials.nodes.get(node).copied().unwrap_or(0);
         Some(own.max(serials.all))
+    }
+
+    fn judges(&self) -> Vec<(String, u64)> {
+        let compiler = self.live.compiler.read();
+        let state = compiler
+            .unwrap_or_else(PoisonError::into_inner)
+            .state()
+            .clone();
+        if !state.policies.active {
+            return Vec::new();
+        }
+        let nodes = state.nodes.keys();
+        nodes
+            .filter_map(|node| Some((node.clone(), self.serial(node)?)))
+            .collect()
     }
 
     fn shared(&self) -> Option<Arc<Shared>> {

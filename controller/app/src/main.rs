@@ -10,7 +10,9 @@ mod keeper;
 mod leadership;
 mod metrics;
 mod podsocket;
+mod policylog;
 mod problems;
+mod rulecounts;
 mod store;
 mod writing;
 

@@ -15,6 +15,8 @@ use prometheus::{
     TextEncoder,
 };
 use session::Applied;
+
+use crate::rulecounts::News;
 use tokio::net::TcpListener;
 
 /// Every figure.
@@ -34,7 +36,14 @@ pub struct Metrics {
     sent: IntCounterVec,
     reconcile: HistogramVec,
     resolve: HistogramVec,
+    log_written: IntCounterVec,
+    log_missed: IntCounterVec,
+    rule_packets: IntCounterVec,
+    rule_bytes: IntCounterVec,
 }
+
+/// Labels of what is counted by rule.
+const RULE: [&str; 4] = ["kind", "namespace", "name", "rule"];
 
 macro_rules! figures {
     ($registry:ident; $($name:ident: $make:expr;)*) => {
@@ -50,6 +59,9 @@ impl Metrics {
         let gauge = |n: &str, help: &str| IntGauge::new(name(n), help);
         let gauges = |n: &str, help: &str, labels: &[&str]| {
             IntGaugeVec::new(Opts::new(name(n), help), labels)
+        };
+        let counters = |n: &str, help: &str, labels: &[&str]| {
+            IntCounterVec::new(Opts::new(name(n), help), labels)
         };
         let seconds = |n: &str, help: &str, labels: &[&str]| {
             let buckets = prometheus::exponential_buckets(0.000_5, 2.0, 16)?;
@@ -81,6 +93,18 @@ impl Metrics {
                 "reconcile_seconds",
                 "From a change to the barrier's reply of a node's switch.", &["node"]);
             resolve: seconds("resolve_seconds", "From objects to the desired state.", &[]);
+            log_written: counters(
+                "policy_log_records_total", "Records written to the policy log.", &["node"]);
+            log_missed: counters(
+                "policy_log_records_not_written_total",
+                "Packets that should have led to records in the policy log, and were too many.",
+                &["node"]);
+            rule_packets: counters(
+                "policy_rule_packets_total",
+                "Packets that rules of policies in the policy log decided about.", &RULE);
+            rule_bytes: counters(
+                "policy_rule_bytes_total",
+                "Bytes of packets that rules of policies in the policy log decided about.", &RULE);
         }
         Ok(Metrics {
             registry,
@@ -97,6 +121,10 @@ impl Metrics {
             sent,
             reconcile,
             resolve,
+            log_written,
+            log_missed,
+            rule_packets,
+            rule_bytes,
         })
     }
 
@@ -128,6 +156,33 @@ impl Metrics {
         self.resolve
             .with_label_values(&[] as &[&str])
             .observe(took.as_secs_f64());
+    }
+
+    /// Records were written to the policy log.
+    pub fn policy_log_written(&self, node: &str, records: u64) {
+        self.log_written.with_label_values(&[node]).inc_by(records);
+    }
+
+    /// Records are missing in the policy log.
+    pub fn policy_log_missed(&self, node: &str, records: u64) {
+        self.log_missed.with_label_values(&[node]).inc_by(records);
+    }
+
+    /// Rules have counted more, and some are gone.
+    pub fn rules(&self, news: &News) {
+        for (rule, (packets, bytes)) in &news.more {
+            let labels = rule_labels(rule);
+            self.rule_packets
+                .with_label_values(&labels)
+                .inc_by(*packets);
+            self.rule_bytes.with_label_values(&labels).inc_by(*bytes);
+        }
+        for rule in &news.gone {
+            let labels = rule_labels(rule);
+            // Not there is as good as gone.
+            let _ = self.rule_packets.remove_label_values(&labels);
+            let _ = self.rule_bytes.remove_label_values(&labels);
+        }
     }
 
     /// So many nodes are connected.
@@ -166,6 +221,9 @@ impl Metrics {
             // Not there is as good as gone.
             let _ = figure.remove_label_values(&[node]);
         }
+        for figure in [&self.log_written, &self.log_missed] {
+            let _ = figure.remove_label_values(&[node]);
+        }
     }
 
     fn page(&self) -> Vec<u8> {
@@ -176,6 +234,14 @@ impl Metrics {
         }
         page
     }
+}
+
+/// `NetworkPolicy bank/web ingress[0]` by its parts.
+fn rule_labels(rule: &str) -> [&str; 4] {
+    let (kind, rest) = rule.split_once(' ').unwrap_or((rule, ""));
+    let (object, part) = rest.split_once(' ').unwrap_or((rest, ""));
+    let (namespace, name) = object.split_once('/').unwrap_or(("", object));
+    [kind, namespace, name, part]
 }
 
 /// Binds the page's address.
@@ -236,12 +302,22 @@ mod tests {
             sent: 5,
             ..Applied::default()
         });
+        metrics.policy_log_missed("node1", 7);
+        let rule = "NetworkPolicy bank/web ingress[0] (from the front)";
+        let news = News {
+            more: [(rule.to_string(), (3, 300))].into(),
+            ..News::default()
+        };
+        metrics.rules(&news);
         let page = metrics.page();
         let text = String::from_utf8(page.clone()).unwrap();
         assert!(
             text.contains("sluice_controller_flow_mods_sent_total{node=\"node1\"} 5"),
             "{text}"
         );
+        let counted = "sluice_controller_policy_rule_packets_total{kind=\"NetworkPolicy\",\
+             name=\"web\",namespace=\"bank\",rule=\"ingress[0] (from the front)\"} 3";
+        assert!(text.contains(counted), "{text}");
         let check = Command::new("promtool")
             .args(["check", "metrics"])
             .stdin(Stdio::piped())

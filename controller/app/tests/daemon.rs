@@ -59,7 +59,9 @@ impl Daemon {
                 &format!("dir:{}", folder.join("manifests").display()),
             ])
             .args(["--listen", &format!("ptcp:{port}")])
-            .args(["--metrics", "none", "--state"])
+            .args(["--metrics", "none", "--policy-log"])
+            .arg(folder.join("policy.log"))
+            .arg("--state")
             .arg(folder.join("state"))
             .arg("--socket")
             .arg(folder.join("controller.sock"))
@@ -221,6 +223,120 @@ fn manifests_become_flows_and_a_restart_touches_none_of_them() {
             .ask(&question.replace("web-1", "db-1"))
             .contains("10.16.0.99/16")
     );
+}
+
+const JUDGED: &str = "
+apiVersion: v1
+kind: Node
+metadata: {name: node2}
+status: {addresses: [{type: InternalIP, address: 172.30.0.2}]}
+---
+apiVersion: v1
+kind: Pod
+metadata:
+  {name: db-1, namespace: bank, labels: {app: db}, annotations: {ovn.kubernetes.io/ip_address: 10.16.0.2}}
+spec: {nodeName: node2, containers: [{name: a, image: b}]}
+---
+apiVersion: networking.k8s.io/v1
+kind: NetworkPolicy
+metadata: {name: db, namespace: bank, annotations: {sluice.io/log: 'denied'}}
+spec:
+  podSelector: {matchLabels: {app: db}}
+  ingress: [{from: [{podSelector: {matchLabels: {app: web}}}], ports: [{port: 5432}]}]
+";
+
+#[test]
+fn a_pod_starts_when_nodes_that_judge_it_know_it_and_what_they_deny_is_written_down() {
+    let directory = tempfile::tempdir().unwrap();
+    let runtimes = [runtime(), runtime()];
+    let daemon = Daemon::start(directory.path());
+    daemon.write("nodes.yaml", NODES);
+    daemon.write("judged.yaml", JUDGED);
+    let states = ["node1", "node2"].map(State::new);
+    states[1].lock().unwrap().datapath = 2;
+    let port = |pod: &str| cluster::port_name("bank", pod, "eth0");
+    states[0].lock().unwrap().add_port(11, &port("web-1"));
+    states[1].lock().unwrap().add_port(12, &port("db-1"));
+    let switches: Vec<Switch> = runtimes
+        .iter()
+        .zip(&states)
+        .map(|(runtime, state)| runtime.block_on(Switch::connect(&daemon.target(), state.clone())))
+        .collect();
+    let is_open =
+        |node: usize, port: u32| states[node].lock().unwrap().ports[&net::PortNo(port)].config == 0;
+    daemon.wait("the pod that is there is open", || is_open(1, 12));
+
+    // The second node does not say that it knows the new pod.
+    let silent = states[1].lock().unwrap();
+    let flows = states[0].lock().unwrap().flows.len();
+    let web = pod("web-1", "ovn.kubernetes.io/ip_address: 10.16.0.3");
+    daemon.write(
+        "web.yaml",
+        &web.replace("annotations", "labels: {app: web}, annotations"),
+    );
+    daemon.wait("its own flows are there", || {
+        states[0].lock().unwrap().flows.len() > flows
+    });
+    std::thread::sleep(Duration::from_millis(300));
+    assert!(!is_open(0, 11), "the first node's pod may send already");
+    drop(silent);
+    daemon.wait("it is open", || is_open(0, 11));
+    let names = |state: &Arc<Mutex<State>>| -> Vec<String> {
+        state.lock().unwrap().labels.values().cloned().collect()
+    };
+    daemon.wait("the second node knows it", || {
+        names(&states[1]).contains(&"Pod bank/web-1".to_string())
+    });
+
+    // What the second node denies is in the log, with names.
+    let denied = {
+        let state = states[1].lock().unwrap();
+        let rule = |table: net::TableId| table == flows::Table::IngressRule.id();
+        let notes = state.flows.iter().filter(|(id, _)| rule(id.table));
+        let number = notes
+            .flat_map(|(_, (_, does))| &does.apply)
+            .find_map(|act| match act {
+                openflow::Action::SetField {
+                    field: openflow::Field::Reg14,
+                    value,
+                    ..
+                } => Some(*value),
+                _ => None,
+            });
+        openflow::Match::any()
+            .with(openflow::Field::InPort, 2u32)
+            .with(openflow::Field::Reg9, flows::fields::DENIED.mask())
+            .with(openflow::Field::Reg14, number.expect("a number of the log"))
+    };
+    let mut frame = Vec::new();
+    etherparse::PacketBuilder::ethernet2([2; 6], [4; 6])
+        .ipv4([10, 16, 0, 3], [10, 16, 0, 2], 64)
+        .tcp(700, 22, 1, 100)
+        .syn()
+        .write(&mut frame, b"")
+        .unwrap();
+    switches[1].packet_in(openflow::msg::PacketIn {
+        buffer_id: u32::MAX,
+        total_len: frame.len() as u16,
+        reason: openflow::msg::PacketInReason::Action,
+        table: flows::Table::PolicyLog.id(),
+        cookie: 0,
+        matching: denied,
+        data: frame,
+    });
+    let log = || std::fs::read_to_string(directory.path().join("policy.log")).unwrap_or_default();
+    daemon.wait("the record is there", || log().ends_with('\n'));
+    let record: serde_json::Value = serde_json::from_str(&log()).unwrap();
+    let expected = serde_json::json!({
+        "time": record["time"], "node": "node2", "verdict": "denied", "direction": "ingress",
+        "policy": {"kind": "NetworkPolicy", "namespace": "bank", "name": "db"},
+        "rule": "isolated", "protocol": "TCP",
+        "source": {"address": "10.16.0.3", "port": 700, "namespace": "bank", "pod": "web-1",
+                   "node": "node1", "interface": port("web-1")},
+        "destination": {"address": "10.16.0.2", "port": 22, "namespace": "bank", "pod": "db-1",
+                        "node": "node2", "interface": port("db-1")},
+    });
+    assert_eq!(record, expected);
 }
 
 #[test]

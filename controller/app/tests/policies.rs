@@ -3,8 +3,12 @@
 
 #[path = "policies/bed.rs"]
 mod bed;
+#[path = "policies/dump.rs"]
+mod dump;
 #[path = "policies/generate.rs"]
 mod generate;
+#[path = "policies/log.rs"]
+mod log;
 #[path = "policies/packets.rs"]
 mod packets;
 #[path = "policies/spec.rs"]
@@ -513,7 +517,8 @@ fn what_is_not_understood_fails_closed_for_its_rule_only_and_is_told() {
         "red/some",
         json!({"podSelector": {"matchLabels": {"app": "web"}}, "ingress": [
             {"from": [{"ipBlock": {"cidr": "10.0.0.0/33"}}, {"podSelector": {}}],
-             "ports": [{"port": 1}, {"protocol": "ICMP"}]},
+             "ports": [{"port": 1}, {"protocol": "ICMP"}, {"port": 3, "endPort": 2}],
+             "sauce": "a field that nobody knows"},
             {"from": [{"ipBlock": {"cidr": "10.16.0.0/16", "except": ["10.99.0.0/16"]}}],
              "ports": [{"port": 2}]},
             {"from": [{"podSelector": {}}], "ports": [{"port": "nobody-has-it"}]},
@@ -537,6 +542,8 @@ fn what_is_not_understood_fails_closed_for_its_rule_only_and_is_told() {
     for field in [
         "spec.ingress[0].from[0]",
         "spec.ingress[0].ports[1]",
+        "spec.ingress[0].ports[2]",
+        "spec.ingress[0].sauce",
         "spec.ingress[1].from[0]",
         "spec.ingress[2].ports",
         "spec.ingress[3].from[0]",

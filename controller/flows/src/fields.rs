@@ -140,6 +140,16 @@ named! {
     SELF = Reg9[20, 1] [(0, "no"), (1, "yes")];
     /// A policy denies the packet.
     DENIED = Reg9[21, 1] [(0, "no"), (1, "yes")];
+    /// What denies the packet is to be in the policy log.
+    LOG_DENIED = Reg9[22, 1] [(0, "no"), (1, "yes")];
+    /// Something that allows the packet is to be in the policy log.
+    LOG_ALLOWED = Reg9[23, 1] [(0, "no"), (1, "yes")];
+    /// The packet is the copy of a multicast or broadcast frame for one pod.
+    COPY = Reg9[24, 1] [(0, "no"), (1, "yes")];
+    /// What of the sender's policies has decided, if that is to be in the policy log; 0 is nothing.
+    LOG_EGRESS = Reg12[0, 32] [(0, "nothing")];
+    /// What of the receiver's policies has decided, if that is to be in the policy log; 0 is nothing.
+    LOG_INGRESS = Reg14[0, 32] [(0, "nothing")];
     /// The connection goes to a Service, and its destination was translated.
     CT_SERVICE = CtMark[0, 1] [(0, "no"), (1, "yes")];
     /// Replies of the connection are routed, whatever MAC address they are sent to.
@@ -148,6 +158,8 @@ named! {
     CT_ALLOWED = CtMark[16, 1] [(0, "no"), (1, "yes")];
     /// Policies do not let the connection through any more.
     CT_STOPPED = CtMark[17, 1] [(0, "no"), (1, "yes")];
+    /// The policy log has heard that the connection is denied.
+    CT_LOGGED = CtMark[18, 1] [(0, "no"), (1, "yes")];
     /// The connection came from another node's own address: replies go back through the tunnel.
     CT_NODE = CtMark[2, 1] [(0, "no"), (1, "yes")];
 }
@@ -216,8 +228,21 @@ pub const ZONE_CLIENTS: Zone = Zone {
 /// The first of the zones of pods that have a limit of connections, two for each port.
 pub const FIRST_LIMIT_ZONE: u16 = 0x8000;
 
+/// Connections that policies deny and the policy log has heard of; they pass nothing.
+pub const ZONE_DENIED: Zone = Zone {
+    name: "denied",
+    number: 0x5305,
+    what: "Connections that policies deny and the policy log has heard of; they pass nothing.",
+};
+
 /// Every zone that has a name.
-pub const ZONES: &[Zone] = &[ZONE_PODS, ZONE_HAIRPIN, ZONE_SOURCES, ZONE_CLIENTS];
+pub const ZONES: &[Zone] = &[
+    ZONE_PODS,
+    ZONE_HAIRPIN,
+    ZONE_SOURCES,
+    ZONE_CLIENTS,
+    ZONE_DENIED,
+];
 
 #[cfg(test)]
 mod tests {

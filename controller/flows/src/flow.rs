@@ -246,6 +246,18 @@ pub fn ct(zone: Zone, commit: bool, actions: Vec<Action>, table: Table) -> Actio
     })
 }
 
+/// Remembers the connection, with a write to its mark; the packet stays where it is.
+pub fn commit(zone: Zone, mark: Action) -> Action {
+    Action::Ct(Ct {
+        commit: true,
+        force: false,
+        zone: CtZone::Number(zone.number),
+        table: None,
+        alg: 0,
+        actions: vec![mark],
+    })
+}
+
 /// A group.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Group {
@@ -374,6 +386,21 @@ pub struct HealthAnswer {
     pub body: String,
 }
 
+/// What a number in the registers of the policy log stands for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Logged {
+    /// It was the receiver's policies that decided, else the sender's.
+    pub ingress: bool,
+    /// It was denied, else allowed.
+    pub denied: bool,
+    /// The policy.
+    pub policy: cluster::ObjectRef,
+    /// The rule, as `ingress[0]`; none: no rule allowed it, and the policy isolates the pod.
+    pub rule: Option<String>,
+    /// Further policies that isolate the pod.
+    pub also: Vec<cluster::ObjectRef>,
+}
+
 /// Everything one node's switch shall hold.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct FlowSet {
@@ -396,6 +423,8 @@ pub struct FlowSet {
     /// Addresses of load balancers that the node answers for, to be announced when the flows are in
     /// force.
     pub taken: BTreeMap<IpAddr, Announcement>,
+    /// What is in the policy log, by the numbers that packets bring to the controller.
+    pub logged: BTreeMap<u32, Logged>,
     /// What could not be done on this node.
     pub problems: Vec<Problem>,
     /// Flows that two objects want differently; the first one stands.
@@ -499,6 +528,17 @@ impl FlowSet {
         };
         self.groups.insert(id, group);
         id
+    }
+
+    /// Gives what is to be in the policy log a number from 1: the hash of its text, or the next free
+    /// one where two hash alike.
+    pub fn add_logged(&mut self, logged: Logged) -> u32 {
+        let mut number = (hash64(format!("{logged:?}").as_bytes()) as u32).max(1);
+        while self.logged.get(&number).is_some_and(|l| *l != logged) {
+            number = number.wrapping_add(1).max(1);
+        }
+        self.logged.insert(number, logged);
+        number
     }
 
     /// Adds a meter, unless one of its name is there, and gives its number: one of 65,536 from

@@ -29,6 +29,7 @@ pub enum Feature {
     /// Flows that connections leave behind (`learn`).
     Affinity = 21,
     Policy = 30,
+    PolicyLog = 31,
     SubnetRules = 40,
     Conflict = 41,
     Host = 60,

@@ -61,6 +61,7 @@ pub enum Table {
     PodGets = 128,
     PodIsAsked = 129,
     Output = 130,
+    PolicyLog = 140,
 }
 
 /// What happens to a packet that no other flow of a table matches. There is always a flow that
@@ -199,6 +200,8 @@ tables! {
         => Goto(Table::Output);
     Output "Sends to the pod's port."
         => Drop("to a port that is gone");
+    PolicyLog "Tells the controller of connections that policies deny, once each."
+        => Drop("denied, and no first packet of a connection");
 }
 
 impl Table {

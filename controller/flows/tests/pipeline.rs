@@ -61,6 +61,7 @@ const EVER: &[(u8, &str)] = &[
     (128, "PodGets"),
     (129, "PodIsAsked"),
     (130, "Output"),
+    (140, "PolicyLog"),
 ];
 
 #[test]

@@ -266,6 +266,7 @@ mod tests {
         retry: Duration::from_secs(30),
         answer: Duration::from_millis(100),
         announcement: Duration::from_secs(1),
+        count: Duration::from_secs(10),
     };
 
     const PORT: PortNo = PortNo(11);

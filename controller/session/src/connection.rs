@@ -14,6 +14,7 @@ use tokio::sync::mpsc;
 use tokio::time::{Instant, timeout_at};
 use transport::{Stream, explain};
 
+use crate::policylog::is_logged;
 use crate::stream::{read_messages, write_messages};
 
 /// Time limits of a session.
@@ -33,6 +34,8 @@ pub struct Timing {
     pub answer: Duration,
     /// The pause between two announcements of an address.
     pub announcement: Duration,
+    /// How often rules of policies that are in the log are counted.
+    pub count: Duration,
 }
 
 impl Default for Timing {
@@ -45,6 +48,7 @@ impl Default for Timing {
             retry: Duration::from_secs(30),
             answer: Duration::from_millis(100),
             announcement: Duration::from_secs(1),
+            count: Duration::from_secs(10),
         }
     }
 }
@@ -112,6 +116,8 @@ pub(crate) struct Connection {
     pub port_changes: Vec<PortStatus>,
     /// Packets that came meanwhile; beyond a few, they are forgotten.
     pub packets: Vec<PacketIn>,
+    /// Of those that were forgotten, how many the policy log should have heard of.
+    pub unheard: u64,
     pub timing: Timing,
 }
 
@@ -140,6 +146,7 @@ impl Connection {
             probed: false,
             port_changes: Vec::new(),
             packets: Vec::new(),
+            unheard: 0,
             timing,
         }
     }
@@ -270,6 +277,7 @@ impl Connection {
         match message {
             Message::PortStatus(status) => self.port_changes.push(status),
             Message::PacketIn(packet) if self.packets.len() < PACKETS => self.packets.push(packet),
+            Message::PacketIn(packet) => self.unheard += u64::from(is_logged(&packet)),
             Message::Error(error) => note_stray(&error),
             _ => {}
         }

@@ -1,8 +1,10 @@
 //! What the rest of the controller hears of a session.
 
+use std::net::IpAddr;
 use std::time::Duration;
 
 use flows::Problem;
+use flows::flow::Logged;
 use openflow::error::OfError;
 
 /// Something happened to a switch.
@@ -42,6 +44,40 @@ pub enum Event {
         /// [`Intent::picture`](crate::Intent::picture)
         picture: u64,
     },
+    /// A connection was allowed or denied by a policy that is in the policy log.
+    Judged(Box<Judged>),
+    /// What policies that are in the log have counted on a node.
+    Counted(Counted),
+}
+
+/// The first packet of a connection, and what decided about it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Judged {
+    /// Where.
+    pub node: String,
+    /// The name of the port by which it came in.
+    pub port: Option<String>,
+    /// The address it comes from.
+    pub source: IpAddr,
+    /// The address it goes to, after a Service has translated it.
+    pub destination: IpAddr,
+    /// The protocol of the IP header.
+    pub protocol: u8,
+    /// Source and destination port of TCP, UDP and SCTP; of ICMP type and code; else 0.
+    pub ports: (u16, u16),
+    /// What decided; of the sender's policies, of the receiver's, or of both if both allow it.
+    pub logged: Vec<Logged>,
+}
+
+/// What a node has counted, since its switch has the flows.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Counted {
+    /// The node.
+    pub node: String,
+    /// Packets that the policy log has not heard of, because there were too many.
+    pub kept_back: u64,
+    /// Packets and bytes by rule: `NetworkPolicy bank/web ingress[0]`.
+    pub rules: Vec<(String, (u64, u64))>,
 }
 
 /// A reconciliation of one switch.

@@ -13,12 +13,14 @@ mod connection;
 mod diff;
 mod entry;
 mod event;
+mod fence;
 mod held;
 mod inspect;
 mod inventory;
 mod labels;
 mod limits;
 mod plan;
+mod policylog;
 mod ports;
 mod registry;
 mod role;
@@ -36,7 +38,7 @@ use transport::Incoming;
 pub use connection::{ConnectionError, Timing};
 pub use diff::{Difference, Differs, diff};
 pub use entry::Step;
-pub use event::{Applied, Event, Rejected};
+pub use event::{Applied, Counted, Event, Judged, Rejected};
 pub use inspect::{Reading, Wish};
 pub use inventory::Inventory;
 pub use plan::{Plan, plan};
@@ -62,6 +64,12 @@ pub trait Intent: Send + Sync + 'static {
     fn serial(&self, node: &str) -> Option<u64> {
         let _ = node;
         None
+    }
+
+    /// Nodes whose own flows decide about packets of other nodes' pods, with the number that each
+    /// has to acknowledge: none where nothing is judged.
+    fn judges(&self) -> Vec<(String, u64)> {
+        Vec::new()
     }
 
     /// What all switches hold alike, if there is such a thing.

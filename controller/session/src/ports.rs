@@ -58,6 +58,11 @@ impl PortTable {
             .collect()
     }
 
+    /// The name of a port.
+    pub fn name(&self, port: PortNo) -> Option<String> {
+        self.ports.get(&port).map(|desc| desc.name.clone())
+    }
+
     /// True for a port that is there and not open yet.
     pub fn is_closed(&self, port: PortNo) -> bool {
         let desc = self.ports.get(&port);

@@ -2,9 +2,11 @@
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use flows::Ports;
-use tokio::sync::{Notify, Semaphore, mpsc, oneshot};
+use tokio::sync::{Notify, Semaphore, mpsc, oneshot, watch};
+use tokio::time::Instant;
 
 use crate::inspect::{Inspection, Reading, Wish};
 
@@ -20,6 +22,23 @@ pub struct Registry {
     nodes: Arc<Mutex<HashMap<String, Entry>>>,
     /// Who brings a switch up to date from the start has one of these.
     pub(crate) turns: Arc<Semaphore>,
+    /// What nodes have acknowledged of their own flows ([`crate::Intent::serial`]).
+    acknowledged: Arc<Acknowledged>,
+}
+
+#[derive(Debug)]
+struct Acknowledged {
+    nodes: Mutex<HashMap<String, Heard>>,
+    /// Changes with every acknowledgement.
+    news: watch::Sender<()>,
+    since: Instant,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Heard {
+    serial: u64,
+    /// Since when it has no connection.
+    lost: Option<Instant>,
 }
 
 impl Default for Registry {
@@ -27,6 +46,11 @@ impl Default for Registry {
         Registry {
             nodes: Arc::default(),
             turns: Arc::new(Semaphore::new(AT_ONCE)),
+            acknowledged: Arc::new(Acknowledged {
+                nodes: Mutex::default(),
+                news: watch::Sender::new(()),
+                since: Instant::now(),
+            }),
         }
     }
 }
@@ -129,10 +153,45 @@ impl Registry {
         }
     }
 
+    /// A node has everything of its own up to a serial number.
+    pub(crate) fn acknowledge(&self, node: &str, serial: u64) {
+        let heard = Heard { serial, lost: None };
+        let mut nodes = self.acknowledged.lock();
+        nodes.insert(node.to_string(), heard);
+        drop(nodes);
+        self.acknowledged.news.send_replace(());
+    }
+
+    /// Changes with every acknowledgement.
+    pub(crate) fn news(&self) -> watch::Receiver<()> {
+        self.acknowledged.news.subscribe()
+    }
+
+    /// True if a node has not acknowledged a serial number, and may still do so: one without a
+    /// connection only for as long as `grace`.
+    pub(crate) fn is_behind(&self, node: &str, serial: u64, grace: Duration, now: Instant) -> bool {
+        let heard = self.acknowledged.lock().get(node).copied();
+        if heard.is_some_and(|heard| heard.serial >= serial) {
+            return false;
+        }
+        let nodes = self.nodes.lock().unwrap_or_else(PoisonError::into_inner);
+        if nodes.contains_key(node) {
+            return true;
+        }
+        let lost = heard.and_then(|heard| heard.lost);
+        now < lost.unwrap_or(self.acknowledged.since) + grace
+    }
+
     /// Nodes that are connected.
     pub fn nodes(&self) -> Vec<String> {
         let nodes = self.nodes.lock().unwrap_or_else(PoisonError::into_inner);
         nodes.keys().cloned().collect()
+    }
+}
+
+impl Acknowledged {
+    fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<String, Heard>> {
+        self.nodes.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -146,6 +205,11 @@ impl Drop for Place {
         let ours = |e: &Entry| Arc::ptr_eq(&e.replaced, &self.replaced);
         if nodes.get(&self.node).is_some_and(ours) {
             nodes.remove(&self.node);
+            drop(nodes);
+            let acknowledged = &self.registry.acknowledged;
+            if let Some(heard) = acknowledged.lock().get_mut(&self.node) {
+                heard.lost = Some(Instant::now());
+            }
         }
     }
 }
@@ -164,5 +228,26 @@ mod tests {
         assert_eq!(registry.nodes(), ["node1"]);
         drop(new);
         assert!(registry.nodes().is_empty());
+    }
+
+    #[test]
+    fn a_lost_node_is_behind_for_as_long_as_the_grace_and_a_connected_one_until_it_says_so() {
+        let registry = Registry::default();
+        let grace = Duration::from_secs(10);
+        let behind = |serial, later| {
+            registry.is_behind(
+                "node1",
+                serial,
+                grace,
+                Instant::now() + Duration::from_secs(later),
+            )
+        };
+        assert!(behind(1, 0) && !behind(1, 20), "never heard of");
+        let place = registry.enter("node1", 1, "here").unwrap();
+        assert!(behind(1, 20), "connected, and says nothing");
+        registry.acknowledge("node1", 1);
+        assert!(!behind(1, 0) && behind(2, 20));
+        drop(place);
+        assert!(!behind(1, 0) && behind(2, 0) && !behind(2, 20));
     }
 }

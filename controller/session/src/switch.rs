@@ -5,12 +5,12 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use flows::flow::{Announcement, HealthAnswer, PodPort};
+use flows::flow::{Announcement, HealthAnswer, Logged, PodPort};
 use flows::{FlowSet, Ports, Problem};
 use net::PortNo;
 use openflow::error::{OFPBRC_IS_SLAVE, OfError};
 use openflow::msg::{Message, ReplyBody, RequestBody};
-use tokio::sync::{OwnedSemaphorePermit, mpsc};
+use tokio::sync::{OwnedSemaphorePermit, mpsc, watch};
 use tokio::time::Instant;
 use transport::Stream;
 
@@ -20,10 +20,12 @@ use crate::apply::{self, Bundles, Work, apply};
 use crate::connection::{Connection, ConnectionError};
 use crate::entry::{self, Step};
 use crate::event::{Applied, Event, Rejected};
+use crate::fence::Fence;
 use crate::held::Held;
 use crate::inspect::{Inspection, Reading};
 use crate::inventory::Inventory;
 use crate::labels::Labels;
+use crate::policylog;
 use crate::ports::PortTable;
 use crate::role::{self, Taken};
 use crate::shared::{self, Delta, Shared};
@@ -106,6 +108,10 @@ struct Session {
     answers: Answers,
     own: Own,
     announcer: Announcer,
+    fence: Fence,
+    news: watch::Receiver<()>,
+    /// When rules are counted next.
+    count_at: Instant,
     /// What was refused, and when to try again.
     refused: Vec<Rejected>,
     retry_at: Option<Instant>,
@@ -128,6 +134,7 @@ struct Own {
     answers: BTreeMap<u16, HealthAnswer>,
     pod_ports: BTreeMap<PortNo, PodPort>,
     taken: BTreeMap<IpAddr, Announcement>,
+    logged: BTreeMap<u32, Logged>,
     problems: Vec<Problem>,
 }
 
@@ -147,10 +154,14 @@ impl Own {
         self.answers = set.answers;
         self.pod_ports = set.pod_ports;
         self.taken = set.taken;
+        self.logged = set.logged;
         self.problems = set.problems;
         different
     }
 }
+
+/// When those that wait for other nodes look again, if nothing happens.
+const LOOK: Duration = Duration::from_secs(1);
 
 enum Wake {
     Intent,
@@ -161,10 +172,13 @@ enum Wake {
     Retry,
     Announce,
     Inspect(Inspection),
+    Acknowledged,
+    Count,
 }
 
 impl Session {
     fn new(connection: Connection, node: String, context: Context) -> Self {
+        let (news, timing) = (context.registry.news(), context.timing);
         Session {
             connection,
             node,
@@ -176,6 +190,9 @@ impl Session {
             answers: Answers::default(),
             own: Own::default(),
             announcer: Announcer::default(),
+            fence: Fence::default(),
+            news,
+            count_at: Instant::now() + timing.count,
             refused: Vec::new(),
             retry_at: None,
             unknown: false,
@@ -204,6 +221,14 @@ impl Session {
                 }
                 Some(Wake::Inspect(inspection)) => {
                     self.inspect(inspection).await?;
+                    continue;
+                }
+                Some(Wake::Acknowledged) => {
+                    self.open_ports(None).await?;
+                    continue;
+                }
+                Some(Wake::Count) => {
+                    self.count().await?;
                     continue;
                 }
                 Some(Wake::Resync) => {
@@ -262,6 +287,18 @@ impl Session {
                 None => None,
             }
         };
+        let count = match self.own.logged.is_empty() {
+            true => later(),
+            false => self.count_at,
+        };
+        let (waits, news) = (self.fence.waits(), &mut self.news);
+        let news = async {
+            match waits {
+                // A node may also be given up.
+                true => drop(tokio::time::timeout(LOOK, news.changed()).await),
+                false => std::future::pending().await,
+            }
+        };
         tokio::select! {
             Some(inspection) = asked => Ok(Some(Wake::Inspect(inspection))),
             changed = self.context.intents.changed() => Ok(changed.is_ok().then_some(Wake::Intent)),
@@ -270,6 +307,8 @@ impl Session {
             () = tokio::time::sleep_until(resync) => Ok(Some(Wake::Resync)),
             () = tokio::time::sleep_until(retry) => Ok(Some(Wake::Retry)),
             () = tokio::time::sleep_until(announce) => Ok(Some(Wake::Announce)),
+            () = tokio::time::sleep_until(count) => Ok(Some(Wake::Count)),
+            () = news => Ok(Some(Wake::Acknowledged)),
         }
     }
 
@@ -308,10 +347,11 @@ impl Session {
                 self.unknown = false;
                 own = Some(set);
             }
-            let complete = intent.complete();
-            if !self.bring(started, own, &shared, complete, again).await? {
+            let of = (&*intent, serial);
+            if !self.bring(started, own, &shared, of, again).await? {
                 continue;
             }
+            self.hear();
             let picture = intent.picture();
             if self.refused.is_empty() && picture > 0 {
                 let node = self.node.clone();
@@ -333,9 +373,10 @@ impl Session {
         started: Instant,
         own: Option<FlowSet>,
         shared: &Shared,
-        complete: bool,
+        (intent, serial): (&dyn Intent, Option<u64>),
         again: bool,
     ) -> Result<bool, ConnectionError> {
+        let complete = intent.complete();
         let mut entries = None;
         let mut changed = false;
         if let Some(set) = own {
@@ -405,7 +446,10 @@ impl Session {
         let outcome = apply(&mut self.connection, &mut self.bundles, &work).await?;
         changed |= work.len() > 0;
         self.note_refused(shared, outcome.rejected);
-        self.open_ports().await?;
+        if let Some(serial) = serial {
+            self.context.registry.acknowledge(&self.node, serial);
+        }
+        self.open_ports(Some(intent)).await?;
         let connection = &mut self.connection;
         self.labels
             .send(connection, shared, labels.as_deref(), &self.own.labels)
@@ -455,15 +499,27 @@ impl Session {
         Ok(())
     }
 
-    /// Opens ports of pods whose flows are in force, and whose addresses nobody else has.
-    async fn open_ports(&mut self) -> Result<(), ConnectionError> {
-        let ports = &self.ports;
+    /// Opens ports of pods whose flows are in force, who are known where they are judged, and whose
+    /// addresses nobody else has. `intent`: what the flows are of, where they were just brought.
+    async fn open_ports(&mut self, intent: Option<&dyn Intent>) -> Result<(), ConnectionError> {
+        let (ports, now) = (&self.ports, Instant::now());
         let is_closed = |port| ports.is_closed(port);
-        let now = Instant::now();
         self.announcer.follow(&self.own.pod_ports, is_closed, now);
         self.announcer.take(&self.own.taken, now);
+        if let Some(intent) = intent {
+            let pods = self.own.pod_ports.keys().copied();
+            let closed = pods.filter(|port| is_closed(*port));
+            self.fence.follow(closed, || intent.judges(), now);
+        }
+        for missed in self.fence.look(&self.context.registry, now) {
+            tracing::warn!(
+                "Node {}: pods start although Node {missed} has not said that it knows them; its \
+                 policies may treat them as strangers until it does",
+                self.node
+            );
+        }
         let (connection, node) = (&mut self.connection, &self.node);
-        let may_open = |port| self.announcer.may_open(port);
+        let may_open = |port| self.announcer.may_open(port) && self.fence.may_open(port);
         let pods = &self.own.pod_ports;
         self.ports
             .open(connection, node, pods, may_open, &self.refused)
@@ -477,7 +533,7 @@ impl Session {
         if !messages.is_empty() {
             self.connection.send(messages).await?;
         }
-        self.open_ports().await?;
+        self.open_ports(None).await?;
         self.hear();
         if self.announcer.problems() != before {
             self.tell_problems();
@@ -485,13 +541,41 @@ impl Session {
         Ok(())
     }
 
-    /// Hears what stations of VLANs say of pods' addresses.
+    /// Reads what rules of policies that are in the log have counted.
+    async fn count(&mut self) -> Result<(), ConnectionError> {
+        self.count_at = Instant::now() + self.context.timing.count;
+        let (connection, own) = (&mut self.connection, &self.own);
+        let counted = policylog::count(connection, &self.node, &own.logged, &own.labels).await;
+        match counted {
+            Ok(mut counted) => {
+                counted.kept_back += self.connection.unheard;
+                (self.context.events)(Event::Counted(counted));
+            }
+            // It has no such meter yet, or never will: it is asked again.
+            Err(ConnectionError::Refused { error, .. }) => {
+                tracing::debug!("Node {}: rules cannot be counted: {error}", self.node);
+            }
+            Err(other) => return Err(other),
+        }
+        self.hear();
+        Ok(())
+    }
+
+    /// Hears what stations of VLANs say of pods' addresses, and what begins connections that are in
+    /// the policy log.
     fn hear(&mut self) {
         let packets = std::mem::take(&mut self.connection.packets);
         let now = Instant::now();
         let mut news = false;
         for packet in &packets {
-            news |= self.announcer.hear(&packet.data, now);
+            if !policylog::is_logged(packet) {
+                news |= self.announcer.hear(&packet.data, now);
+                continue;
+            }
+            let name = |port| self.ports.name(port);
+            if let Some(judged) = policylog::judged(&self.node, packet, &self.own.logged, name) {
+                (self.context.events)(Event::Judged(Box::new(judged)));
+            }
         }
         if news {
             self.tell_problems();

@@ -52,6 +52,8 @@ struct Node {
     wires: BTreeMap<String, MemWire>,
     ports: Ports,
     holds: FlowSet,
+    conns: Arc<ConnTable>,
+    heard: Arc<worker::PacketInQueue>,
 }
 
 impl Bed {
@@ -192,6 +194,41 @@ impl Bed {
         }
     }
 
+    /// What the controller was told for the policy log since it was asked last.
+    pub fn heard(&mut self) -> Vec<String> {
+        let mut heard = Vec::new();
+        for node in &self.nodes {
+            while let Some(packet) = node.heard.pop() {
+                let value = |named: &flows::fields::Named| {
+                    let all = named.field.info().slot.get(&packet.key);
+                    (all >> named.low & named.sub().ones()) as u32
+                };
+                let denied = value(&flows::fields::DENIED) == 1;
+                let numbers = [&flows::fields::LOG_EGRESS, &flows::fields::LOG_INGRESS];
+                let said = numbers.map(|named| node.holds.logged.get(&value(named)));
+                for logged in said.into_iter().flatten().filter(|l| l.denied == denied) {
+                    heard.push(format!(
+                        "{} {} {} {} {}",
+                        node.name,
+                        if denied { "denied" } else { "allowed" },
+                        if logged.ingress { "ingress" } else { "egress" },
+                        logged.policy,
+                        logged.rule.as_deref().unwrap_or("isolated"),
+                    ));
+                }
+            }
+        }
+        heard
+    }
+
+    /// Connections that the nodes remember.
+    pub fn connections(&self) -> usize {
+        self.nodes
+            .iter()
+            .map(|node| node.conns.len() as usize)
+            .sum()
+    }
+
     /// Packets that the flows of a label have counted on all nodes.
     pub fn hits(&mut self, label: &str) -> u64 {
         let mut packets = 0;
@@ -225,7 +262,9 @@ impl Node {
             cache_entries: 4096,
             ..Config::default()
         };
-        let shared = Shared::new(config, tables.published(), Arc::new(conns));
+        let conns = Arc::new(conns);
+        let shared = Shared::new(config, tables.published(), conns.clone());
+        let heard = shared.packet_ins.clone();
         let pool = Pool::heap(2048);
         let (workers, mut engines) = Workers::without_threads(shared, &pool, [7, 9]);
         let mut node = Node {
@@ -237,6 +276,8 @@ impl Node {
             wires: BTreeMap::new(),
             ports: Ports::new(),
             holds: FlowSet::default(),
+            conns,
+            heard,
         };
         node.add_port(UPLINK);
         let tunnel = TunnelPort {

@@ -1,5 +1,7 @@
 //! Forwarding by MAC address inside a network.
 
+use std::collections::BTreeMap;
+
 use cluster::desired::DesiredState;
 use cluster::{Kind, ObjectRef};
 use net::PortNo;
@@ -8,6 +10,7 @@ use openflow::{Action, Field};
 
 use super::classify::TAGGED;
 use super::pipeline::MULTICAST;
+use super::policy;
 use super::shared::{Place, object};
 use crate::blocks::Space;
 use crate::fields::{FROM, FROM_POD, NET, NODE, OUT_PORT};
@@ -29,8 +32,9 @@ pub fn flows(view: &View<'_>, set: &mut FlowSet) {
     for (pod, port) in view.local_pods() {
         to_pod(view, pod, port, set);
     }
+    let judged = policy::receivers(view);
     for segment in view.segments.values() {
-        to_vlan(segment, set);
+        to_vlan(segment, &judged, set);
     }
 }
 
@@ -113,16 +117,16 @@ fn to_pod(view: &View<'_>, pod: &PodView<'_>, port: PortNo, set: &mut FlowSet) {
     }
 }
 
-fn to_vlan(segment: &Segment<'_>, set: &mut FlowSet) {
+fn to_vlan(segment: &Segment<'_>, judged: &BTreeMap<PortNo, u32>, set: &mut FlowSet) {
     let provider = ObjectRef::cluster(Kind::ProviderNetwork, segment.provider);
     let origin = Origin::object(Feature::L2, &provider);
     let in_segment =
         |priority, intent| Flow::new(Table::L2Forward, priority, intent).is(&NET, segment.net);
-    let mut buckets: Vec<_> = segment
-        .pods
-        .iter()
-        .map(|p| bucket(vec![output(*p)]))
-        .collect();
+    let copies = segment.pods.iter().map(|port| match judged.get(port) {
+        Some(policy_set) => bucket(policy::copy_for(*port, *policy_set)),
+        None => bucket(vec![output(*port)]),
+    });
+    let mut buckets: Vec<_> = copies.collect();
     let out = send_tagged(segment);
     if let Some(out) = &out {
         buckets.push(bucket(out.clone()));

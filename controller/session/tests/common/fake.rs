@@ -13,8 +13,8 @@ use openflow::model::{
 };
 use openflow::msg::{
     BundleControlType, ErrorMsg, FlowStats, GroupDesc, Hello, Impairment, Message, MeterConfig,
-    MultipartReply, PortReason, PortStatus, ReplyBody, RequestBody, Role, RoleRequest, SwitchDesc,
-    SwitchFeatures, ZoneLimit,
+    MultipartReply, PacketIn, PortReason, PortStatus, ReplyBody, RequestBody, Role, RoleRequest,
+    SwitchDesc, SwitchFeatures, ZoneLimit,
 };
 use openflow::{Instructions, Version, wire};
 use session::Target;
@@ -228,6 +228,7 @@ impl State {
             RequestBody::GroupDesc(_) => vec![ReplyBody::GroupDesc(
                 self.groups.values().cloned().collect(),
             )],
+            RequestBody::Meter(_) => vec![ReplyBody::Meter(Vec::new())],
             RequestBody::MeterConfig(_) => {
                 vec![ReplyBody::MeterConfig(
                     self.meters.values().cloned().collect(),
@@ -292,6 +293,11 @@ impl Switch {
     pub fn announce(&self, reason: PortReason, desc: PortDesc) {
         let status = PortStatus { reason, desc };
         self.unasked.send(Message::PortStatus(status)).unwrap();
+    }
+
+    /// Sends a packet to the controller.
+    pub fn packet_in(&self, packet: PacketIn) {
+        self.unasked.send(Message::PacketIn(packet)).unwrap();
     }
 
     pub fn disconnect(self) {

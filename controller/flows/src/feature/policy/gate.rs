@@ -1,17 +1,17 @@
 //! What the state of a connection means for policies, before they are asked and after.
 
 use net::key::ct_state::{EST, INV, REL, RPL, TRK};
-use openflow::action::{Ct, CtZone};
 use openflow::{Action, Field, SubField};
 
 use crate::fields::{
     CT_ALLOWED, CT_STOPPED, DENIED, L4_PORT, L4_PROTOCOL, OUTER, POLICY_SET, ZONE_PODS, l4_protocol,
 };
-use crate::flow::{Flow, FlowSet, IPV4, IPV6, ct};
+use crate::flow::{Flow, FlowSet, IPV4, IPV6, commit, ct};
 use crate::origin::{Feature, Origin};
 use crate::tables::Table;
 use crate::view::View;
 
+use super::multicast;
 use cluster::desired::Protocol;
 
 const ANSWER: u16 = 400;
@@ -28,6 +28,7 @@ const DISCOVERY: std::ops::RangeInclusive<u8> = 133..=137;
 pub(super) fn flows(view: &View<'_>, set: &mut FlowSet) {
     before(&mut |flow| set.add(&Origin::table(Feature::Policy, Table::PolicyEgress), flow));
     after(&mut |flow| set.add(&Origin::table(Feature::Policy, Table::PolicyCommit), flow));
+    multicast::flows(view, set);
     if let Some(port) = view.host_port {
         let intent =
             "What a pod's own node sends it always passes (NetworkPolicy; probes, for instance).";
@@ -102,20 +103,14 @@ fn after(add: &mut impl FnMut(Flow)) {
     let flow = |priority, intent| Flow::new(Table::PolicyCommit, priority, intent);
     for ethertype in [IPV4, IPV6] {
         let intent = "A connection that was let through once and is not any more: dropped, and its answers too.";
-        add(flow(300, intent)
-            .ether(ethertype)
-            .is(&DENIED, 1)
-            .ct_state(TRK | EST, INV)
-            .is(&CT_ALLOWED, 1)
-            .is(&CT_STOPPED, 0)
-            .act(Action::Ct(Ct {
-                commit: true,
-                force: false,
-                zone: CtZone::Number(ZONE_PODS.number),
-                table: None,
-                alg: 0,
-                actions: vec![remember(1)],
-            })));
+        add(commit_stopped(
+            flow(300, intent)
+                .ether(ethertype)
+                .is(&DENIED, 1)
+                .ct_state(TRK | EST, INV)
+                .is(&CT_ALLOWED, 1)
+                .is(&CT_STOPPED, 0),
+        ));
     }
     add(flow(290, "A policy denies it: dropped.").is(&DENIED, 1));
     add(flow(
@@ -127,14 +122,20 @@ fn after(add: &mut impl FnMut(Flow)) {
     .is(&CT_STOPPED, 0)
     .goto(Table::SubnetEgress));
     for ethertype in [IPV4, IPV6] {
-        add(flow(
-            100,
-            "Policies let the connection through; that is remembered for its answers.",
-        )
-        .ether(ethertype)
-        .ct_state(TRK, INV)
-        .act(ct(ZONE_PODS, true, vec![remember(0)], Table::SubnetEgress)));
+        let intent = "Policies let the connection through; that is remembered for its answers.";
+        let flow = flow(100, intent).ether(ethertype).ct_state(TRK, INV);
+        add(commit_allowed(flow));
     }
+}
+
+/// Remembers that the connection is let through, and goes on.
+pub(super) fn commit_allowed(flow: Flow) -> Flow {
+    flow.act(ct(ZONE_PODS, true, vec![remember(0)], Table::SubnetEgress))
+}
+
+/// Remembers that the connection is not let through any more, and drops the packet.
+pub(super) fn commit_stopped(flow: Flow) -> Flow {
+    flow.act(commit(ZONE_PODS, remember(1)))
 }
 
 /// Writes down what policies say of the connection; inside a `ct` action only.

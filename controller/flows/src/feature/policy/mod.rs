@@ -8,11 +8,15 @@
 mod blocks;
 mod concern;
 mod gate;
+mod log;
+mod multicast;
 mod peers;
 mod rules;
 
 use cluster::ObjectRef;
 pub(crate) use concern::concerned;
+pub use log::METER;
+pub use multicast::{copy_for, receivers};
 
 use crate::flow::FlowSet;
 use crate::origin::{Feature, Origin};
@@ -31,6 +35,7 @@ pub fn flows(view: &View<'_>, set: &mut FlowSet) {
             rules::flows(view, direction, number, policies, set);
         }
     }
+    log::flows(view, set);
 }
 
 /// A direction, and the tables that judge it.

@@ -11,7 +11,7 @@ use ipnet::IpNet;
 use openflow::Action as FlowAction;
 
 use super::blocks::{self, Blocks, OWN_NODE};
-use super::{Direction, origin};
+use super::{Direction, log, origin};
 use crate::fields::{
     BLOCK, DENIED, L4_PORT, L4_PROTOCOL, PASSED_ADMIN, PASSED_BASELINE, PEER, POLICY_SET, SELF,
     l4_protocol,
@@ -81,7 +81,8 @@ pub(super) fn flows(
         set.add(&whole, flow(UNDECIDED, intent).goto(direction.next));
     } else {
         let intent = "No rule of the NetworkPolicies that isolate the pod allows it.";
-        set.add(&whole, deny(flow(ISOLATED, intent)));
+        let flow_of = log::isolation(deny(flow(ISOLATED, intent)), direction, policies, set);
+        set.add(&whole, flow_of);
         let intent = "No NetworkPolicy keeps a pod from itself.";
         set.add(
             &whole,
@@ -192,6 +193,11 @@ impl<'a> Entries<'a> {
                 *rank += 1;
                 *rank
             });
+            // Of NetworkPolicies that all allow it, one that wants it in the log has the word.
+            let top = match rule.tier {
+                Tier::Namespace => top + u16::from(rule.log),
+                _ => top,
+            };
             // At the end of what there is room for, what follows fails closed.
             let full = rank >= MOST_RULES || self.entries.len() >= MOST_FLOWS;
             let priority = top - rank.min(MOST_RULES) as u16;
@@ -303,6 +309,10 @@ impl<'a> Entries<'a> {
                         ct: false,
                     })
                 }
+            };
+            let flow = match entry.origin {
+                Some(rule) if rule.log => log::rule(flow, direction, rule, set),
+                _ => flow,
             };
             let origin = match entry.origin {
                 Some(rule) => origin(&rule.policy, &rule.part),
