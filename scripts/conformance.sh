@@ -13,6 +13,8 @@
 #   kubernetes two nodes on a control plane of yours; 5 minutes; skipped without:
 #                --kube-apiserver PATH --etcd PATH --kube-controller-manager PATH --kube-scheduler PATH
 #              --keep leaves it running, --down removes it; docs/kubernetes.md says more
+#   policies   generated NetworkPolicy cases through sluice-controller and two sluice-dataplane, SLUICE_CASES of
+#              them, or all (168); without it 8, half a minute
 #
 # One line PASS or FAIL for each part; exit 0 only if each reaches what it must.
 set -uo pipefail
@@ -27,14 +29,14 @@ cd "$(dirname "$0")/.." || exit 1
 # shellcheck source=scripts/conformance/kubernetes.sh
 . scripts/conformance/kubernetes.sh
 
-usage() { sed -n '2,17s/^# \{0,1\}//p' "$0"; }
+usage() { sed -n '2,19s/^# \{0,1\}//p' "$0"; }
 PARTS=()
 KEEP=
 while [ $# -gt 0 ]; do
   word=$1
   shift
   case $word in
-    verbs | tunnels | vectors | os-ken | os-ken-14 | groups | meters | kubernetes) PARTS+=("$word") ;;
+    verbs | tunnels | vectors | os-ken | os-ken-14 | groups | meters | kubernetes | policies) PARTS+=("$word") ;;
     --kube-apiserver | --etcd | --kube-controller-manager | --kube-scheduler)
       [ -x "${1:-}" ] || die "$word needs the path of a program"
       declare "$(tr a-z- A-Z_ <<<"${word#--}")=$(realpath "$1")"
@@ -82,6 +84,18 @@ vectors() {
     cargo test --quiet --locked -p sluice-openflow --test os_ken -- --nocapture
 }
 
+policies() {
+  local cases status
+  ensure_rust
+  cases=$(mktemp -d)
+  SLUICE_CASES=${SLUICE_CASES:-8} SLUICE_CASES_TO=$cases \
+    cargo test --quiet --locked -p sluice-controller --test policies -- --ignored cases_are_written >/dev/null &&
+    python3 scripts/conformance/policies.py --bin "$BIN" --cases "$cases"
+  status=$?
+  rm -rf "$cases"
+  return "$status"
+}
+
 # tester AT_LEAST PATH...: so many cases must be OK in all.
 tester() {
   local least=$1 ok said
@@ -112,6 +126,7 @@ for part in "${PARTS[@]}"; do
     groups) tester 15 of13/group ;;
     meters) tester 24 of13/meter ;;
     kubernetes) kubernetes ;;
+    policies) policies ;;
   esac
   status=$?
   if [ "$status" = "$SKIPPED" ]; then

@@ -103,7 +103,7 @@ class Bed:
             for index, port in enumerate(ports):
                 wanted[f"p{number}x{index}"] = (NODES[number - 1], port)
         until = time.monotonic() + 30
-        while not set(wanted) <= set(os.listdir("/sys/class/net")):
+        while not set(wanted) <= {name for _, name in socket.if_nameindex()}:
             if time.monotonic() > until:
                 raise SystemExit(f"the dataplanes did not start: see {self.folder}")
             time.sleep(0.05)

@@ -19,6 +19,9 @@ use tables::Tables;
 use watch::Folder;
 use worker::{Config, Shared, TunnelPort, Worker, Workers};
 
+/// Denied connections that a node remembers for the policy log.
+pub const DENIED_LIMIT: u32 = 500;
+
 const SECOND: u64 = 1_000_000_000;
 const UPLINK: &str = "uplink0";
 const TUNNEL: &str = "geneve0";
@@ -262,6 +265,10 @@ impl Node {
             cache_entries: 4096,
             ..Config::default()
         };
+        conns.set_limit(conntrack::LimitSpec::Zone(
+            flows::fields::ZONE_DENIED.number,
+            DENIED_LIMIT,
+        ));
         let conns = Arc::new(conns);
         let shared = Shared::new(config, tables.published(), conns.clone());
         let heard = shared.packet_ins.clone();

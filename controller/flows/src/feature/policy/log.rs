@@ -2,9 +2,9 @@
 //! connection, with the numbers of what decided.
 //!
 //! What is allowed is told when the connection is committed, which happens once. What is denied is
-//! committed nowhere, so it is remembered in a zone of its own, in which nothing else is asked. The
-//! meter is in front of that: what is not told is not remembered either, so that a flood costs
-//! neither places for connections nor the controller's time.
+//! committed nowhere, so it is remembered in a zone of its own, in which nothing else is asked, and
+//! which has a limit of its own. In front of the controller is a meter, which drops the copy for the
+//! controller and nothing else.
 
 use cluster::policy::{PolicySet, SetRule};
 use cluster::view::Action;
@@ -110,12 +110,12 @@ pub(super) fn flows(view: &View<'_>, set: &mut FlowSet) {
             .is(&DENIED, 0)
             .is(&LOG_ALLOWED, 1)
             .ct_state(TRK, INV);
-        add(commit_allowed(flow.act(tell(Some(METER)))));
+        add(commit_allowed(flow.act(tell())));
         let intent = "A connection that is not let through any more: the policy log hears of it.";
         let flow = ends(STOPS, intent).is(&DENIED, 1).is(&LOG_DENIED, 1);
         let flow = flow.ct_state(TRK | EST, INV);
         let flow = flow.is(&CT_ALLOWED, 1).is(&CT_STOPPED, 0);
-        add(commit_stopped(flow.act(tell(Some(METER)))));
+        add(commit_stopped(flow.act(tell())));
         let intent = "The policy log has heard that the connection was stopped.";
         let flow = ends(STOPPED, intent).is(&DENIED, 1).is(&LOG_DENIED, 1);
         add(flow.ct_state(TRK | EST, 0).is(&CT_STOPPED, 1));
@@ -127,20 +127,20 @@ pub(super) fn flows(view: &View<'_>, set: &mut FlowSet) {
         let intent = "The policy log has heard of the connection: dropped.";
         add(log(200, intent).is(&CT_LOGGED, 1));
         let intent = "The first packet of a connection that is denied: the policy log hears of it.";
-        let flow = log(100, intent).ct_state(TRK, INV).meter(METER);
-        add(flow.act(tell(None)).act(commit(ZONE_DENIED, heard())));
+        let flow = log(100, intent).ct_state(TRK, INV);
+        add(flow.act(tell()).act(commit(ZONE_DENIED, heard())));
     }
 }
 
 /// Gives the controller the beginning of the packet, as far as the meter lets it.
-fn tell(meter_id: Option<MeterId>) -> FlowAction {
+fn tell() -> FlowAction {
     FlowAction::Controller(Controller {
         max_len: LENGTH,
         reason: 1, // OFPR_ACTION
         controller_id: 0,
         userdata: Vec::new(),
         pause: false,
-        meter_id,
+        meter_id: Some(METER),
     })
 }
 
