@@ -14,6 +14,7 @@ import argparse
 import ctypes
 import json
 import os
+import re
 import select
 import shutil
 import signal
@@ -86,7 +87,7 @@ class Bed:
             "--metrics", "none", "--admin", f"{self.folder}/{node}.sock",
             "--port", f"uplink0,ofport=1,dev=tap,iface=u{number}",
             "--port", "geneve0,ofport=2,tunnel=geneve",
-            "--vtep", f"172.30.0.{number}/24,port=uplink0",
+            "--vtep", f"172.30.0.{number}/24,port=uplink0,mac=02:00:ac:1e:00:0{number}",
             "--controller", f"tcp:127.0.0.1:{self.port}",
         ]
         for index, port in enumerate(ports):
@@ -109,6 +110,23 @@ class Bed:
             time.sleep(0.05)
         for name, place in wanted.items():
             self.taps[place] = Tap(name)
+        while not all(port["link_up"] for node in NODES for port in self.ports(node).values()):
+            if time.monotonic() > until:
+                raise SystemExit(f"ports are down: see {self.folder}")
+            self.carry(0.1)
+        # Only so many packets wait while a tunnel endpoint is asked for its MAC address.
+        for number in (1, 2):
+            address, mac = f"172.30.0.{3 - number}", f"02:00:ac:1e:00:0{3 - number}"
+            self.ctl(NODES[number - 1], "neighbor", "set", address, mac)
+
+    def ctl(self, node, *command):
+        admin = f"{self.folder}/{node}.sock"
+        said = subprocess.run([f"{self.binaries}/sluicectl", "--admin", admin, *command],
+                              capture_output=True, text=True, check=True)
+        return said.stdout
+
+    def ports(self, node):
+        return {port["name"]: port for port in json.loads(self.ctl(node, "--json", "show"))["ports"]}
 
     def apply(self, manifests):
         """Another cluster: a controller that finds the flows of the one before."""
@@ -141,21 +159,15 @@ class Bed:
         while time.monotonic() < until:
             with open(f"{self.folder}/controller.log") as file:
                 said = file.read()
-            if all(f"Node {node}: " in said and "changes sent" in said.split(f"Node {node}: ", 1)[1]
-                   for node in NODES) and self.are_open(pods):
+            told = all(re.search(rf"Node {node}: \d+ changes sent", said) for node in NODES)
+            if told and self.are_open(pods):
                 return
             self.carry(0.02)
         raise SystemExit(f"the flows did not come into force: see {self.folder}")
 
     def are_open(self, pods):
         for node in NODES:
-            shown = subprocess.run(
-                [f"{self.binaries}/sluicectl", "--admin", f"{self.folder}/{node}.sock", "--json", "show"],
-                capture_output=True, text=True, check=False,
-            )
-            if shown.returncode:
-                return False
-            ports = {port["name"]: port for port in json.loads(shown.stdout)["ports"]}
+            ports = self.ports(node)
             for pod in pods.values():
                 if pod["node"] == node and is_closed(ports[pod["port"]]):
                     return False
