@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # What public suites, Open vSwitch's own tools and a real API server make of it.
 #
-#   sudo ./scripts/conformance.sh [PART...]      without one: verbs tunnels vectors os-ken kubernetes, what continuous integration runs
+#   sudo ./scripts/conformance.sh [PART...]      without one: verbs tunnels vectors os-ken policies kubernetes, what continuous integration runs
 #
 #   verbs      every verb of ovs-ofctl, OpenFlow 1.3, 1.4 and 1.5, exits as against Open vSwitch; 1 minute
 #   tunnels    Geneve and VXLAN over IPv4 and IPv6 to Open vSwitch and back; 20 seconds
@@ -54,7 +54,7 @@ while [ $# -gt 0 ]; do
       ;;
   esac
 done
-[ ${#PARTS[@]} -gt 0 ] || PARTS=(verbs tunnels vectors os-ken kubernetes)
+[ ${#PARTS[@]} -gt 0 ] || PARTS=(verbs tunnels vectors os-ken policies kubernetes)
 need_root
 if [ "$KEEP" = down ]; then
   kubernetes_down
@@ -89,7 +89,7 @@ policies() {
   ensure_rust
   cases=$(mktemp -d)
   SLUICE_CASES=${SLUICE_CASES:-8} SLUICE_CASES_TO=$cases \
-    cargo test --quiet --locked -p sluice-controller --test policies -- --ignored cases_are_written >/dev/null &&
+    cargo test --quiet --locked --workspace --test policies -- --ignored cases_are_written >/dev/null &&
     python3 scripts/conformance/policies.py --bin "$BIN" --cases "$cases"
   status=$?
   rm -rf "$cases"
