@@ -13,7 +13,7 @@ use openflow::{Action, Field};
 
 use crate::feature::pipeline::MULTICAST;
 use crate::fields::{BLOCK, COPY, OUT_PORT, PASSED_ADMIN, PASSED_BASELINE, PEER, POLICY_SET, SELF};
-use crate::flow::{Flow, FlowSet, IPV4, IPV6, load};
+use crate::flow::{ARP, Flow, FlowSet, IPV4, IPV6, load};
 use crate::origin::{Feature, Origin};
 use crate::tables::Table;
 use crate::view::View;
@@ -44,17 +44,23 @@ pub(super) fn flows(view: &View<'_>, set: &mut FlowSet) {
             .ether(ethertype)
             .goto(Table::PolicyEgress));
     }
-    let keeps = || {
-        let intent = "Who listens, and who has an address, everybody may ask and say.";
-        Flow::new(Table::ArpNd, KEEPS_GOING, intent).goto(Table::L2Forward)
+    // What is sent, past the sender's policies; what is copied, past the receiver's.
+    let intent = "Who listens, and who has an address, everybody may ask and say.";
+    let sent = || Flow::new(Table::ArpNd, KEEPS_GOING, intent).goto(Table::L2Forward);
+    let copied = || {
+        let flow = Flow::new(Table::IngressPeer, PASSED, intent);
+        flow.is(&COPY, 1).goto(Table::Output)
     };
-    for kind in ICMPV6 {
-        add(keeps()
-            .ether(IPV6)
-            .when(Field::IpProto, 58u8)
-            .when(Field::Icmpv6Type, kind));
+    for flow in [&sent as &dyn Fn() -> Flow, &copied] {
+        for kind in ICMPV6 {
+            add(flow()
+                .ether(IPV6)
+                .when(Field::IpProto, 58u8)
+                .when(Field::Icmpv6Type, kind));
+        }
+        add(flow().ether(IPV4).when(Field::IpProto, IGMP));
     }
-    add(keeps().ether(IPV4).when(Field::IpProto, IGMP));
+    add(copied().ether(ARP));
     let intent = "The sender may; each pod that gets a copy is asked in its turn.";
     add(Flow::new(Table::IngressSet, PASSED, intent).goto(Table::L2Forward));
     if let Some(port) = view.host_port {
