@@ -475,9 +475,11 @@ impl Controller {
             return;
         };
         let mut objects = Changes::none();
+        let first = !self.applied.contains_key(node);
         for (object, before) in changed {
             let now = self.found.objects().get(&object);
-            writing.tell(&object, &before, now.map_or(&[], Vec::as_slice));
+            let now = now.map_or(&[][..], Vec::as_slice);
+            writing.tell(&object, &before, now, first);
             objects.add(object);
         }
         self.write_reached(objects);

@@ -1,7 +1,9 @@
 //! One of several replicas leads: it reads the cluster, writes to it and is the master of switches.
 //! The others are connected to the switches and wait.
 
-use std::hash::BuildHasher as _;
+use std::hash::{BuildHasher as _, DefaultHasher, Hash as _, Hasher as _};
+use std::os::linux::net::SocketAddrExt as _;
+use std::os::unix::net::{SocketAddr, UnixListener};
 
 use ::watch::{Connection, Elected, Elector, LeaseName, Standing, Terms, Writer};
 use session::Role;
@@ -14,12 +16,14 @@ pub struct Leadership {
     elected: Elected,
     stop: watch::Sender<bool>,
     elector: JoinHandle<()>,
+    /// Ours as long as we live.
+    _name: Option<UnixListener>,
 }
 
 impl Leadership {
     /// Begins to take part; what we are to switches goes to `roles`.
     pub fn seek(connection: &Connection, lease: LeaseName, roles: watch::Sender<Role>) -> Self {
-        let identity = identity();
+        let (identity, name) = identity(&lease);
         tracing::info!(
             "Lease {}/{} decides who leads; we are {identity}",
             lease.namespace,
@@ -36,6 +40,7 @@ impl Leadership {
             elected,
             stop,
             elector,
+            _name: name,
         }
     }
 
@@ -116,9 +121,48 @@ async fn follow(mut standing: watch::Receiver<Standing>, roles: watch::Sender<Ro
     }
 }
 
-/// A name that no other process has: the host's, and a random part.
-fn identity() -> String {
-    let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
-    let random = std::collections::hash_map::RandomState::new().hash_one(std::process::id());
-    format!("{}_{random:016x}", host.trim())
+/// A name that no other process has: the host's, and a part that says more.
+///
+/// Where it can be had, that is the network namespace of this boot of the host, so that a process
+/// that starts anew in the place of one that was killed is known by its name and need not wait for
+/// its Lease to run out. A socket in that namespace, which the kernel takes back from whoever dies,
+/// sees to it that only one process has the name; another on the same host has a random one.
+fn identity(lease: &LeaseName) -> (String, Option<UnixListener>) {
+    let read = |path: &str| std::fs::read_to_string(path).unwrap_or_default();
+    let host = read("/proc/sys/kernel/hostname");
+    let place = std::fs::read_link("/proc/self/ns/net").ok();
+    let boot = read("/proc/sys/kernel/random/boot_id");
+    let socket = format!("sluice-controller {}/{}", lease.namespace, lease.name);
+    let name = SocketAddr::from_abstract_name(socket);
+    let name = name.and_then(|name| UnixListener::bind_addr(&name)).ok();
+    let number = match (&name, place) {
+        (Some(_), Some(place)) if !boot.is_empty() => {
+            let mut hasher = DefaultHasher::new();
+            (boot, place).hash(&mut hasher);
+            hasher.finish()
+        }
+        _ => std::collections::hash_map::RandomState::new().hash_one(std::process::id()),
+    };
+    (format!("{}_{number:016x}", host.trim()), name)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_is_one_process_s_alone_and_comes_back_when_that_is_gone() {
+        let lease = LeaseName {
+            namespace: "tests".into(),
+            name: format!("names-{}", std::process::id()),
+        };
+        let (first, socket) = identity(&lease);
+        assert!(socket.is_some());
+        let (second, none) = identity(&lease);
+        assert!(none.is_none());
+        assert_ne!(first, second, "two on one host");
+        drop(socket);
+        let (third, _socket) = identity(&lease);
+        assert_eq!(first, third);
+    }
 }

@@ -12,6 +12,8 @@ pub struct Writing {
     writer: Writer,
     /// What is wrong, by object, as it was told last.
     told: BTreeMap<ObjectRef, Vec<Problem>>,
+    /// Something has been told: what is found now is news.
+    begun: bool,
 }
 
 impl Writing {
@@ -19,12 +21,14 @@ impl Writing {
         Writing {
             writer,
             told: BTreeMap::new(),
+            begun: false,
         }
     }
 
     /// A new picture, which differs in these objects.
     pub fn update(&mut self, picture: &Picture<'_>, changed: &Changes) {
         let problems = self.tell_problems(&picture.desired.problems);
+        self.begun = true;
         match changed {
             Changes::Objects(objects) => {
                 let mut due = objects.clone();
@@ -48,9 +52,13 @@ impl Writing {
     }
 
     /// Tells what is new and what is over of what is wrong with one object.
-    pub fn tell(&self, object: &ObjectRef, before: &[Problem], now: &[Problem]) {
+    /// What stands since before us may have been told already.
+    pub fn tell(&self, object: &ObjectRef, before: &[Problem], now: &[Problem], standing: bool) {
         for notice in notices(object, before, now) {
-            self.writer.tell(notice);
+            match standing {
+                true => self.writer.tell_standing(notice),
+                false => self.writer.tell(notice),
+            }
         }
     }
 
@@ -103,7 +111,8 @@ impl Writing {
                 continue;
             }
             concerned.insert(object.clone());
-            self.tell(object, then.unwrap_or(&none), now.unwrap_or(&none));
+            let (then, now) = (then.unwrap_or(&none), now.unwrap_or(&none));
+            self.tell(object, then, now, !self.begun);
         }
         concerned
     }

@@ -73,6 +73,10 @@ pub(super) fn add(picture: &Picture<'_>, object: &ObjectRef, wanted: &mut Wanted
         return;
     };
     if problems.is_empty() && !names.always {
+        // A switch that has said nothing yet may find what one before us was told.
+        if picture.reach.of(object) == Reached::Unknown {
+            wanted.unknown.insert(names.accepted.into());
+        }
         return;
     }
     let conditions = &mut wanted.conditions;

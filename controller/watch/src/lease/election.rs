@@ -69,6 +69,9 @@ pub(super) struct Election {
     seen: Option<(Value, Instant)>,
     /// When the last request was sent that made or kept us leader.
     renewed: Option<Instant>,
+    /// We have asked to lead: a Lease with our name is of this process, and not of the one before
+    /// us that had the same name.
+    asked: bool,
 }
 
 impl Election {
@@ -78,6 +81,7 @@ impl Election {
             terms,
             seen: None,
             renewed: None,
+            asked: false,
         }
     }
 
@@ -91,15 +95,21 @@ impl Election {
         least: u64,
     ) -> Act {
         let Some(lease) = lease else {
+            self.asked = true;
             return Act::Create(self.spec(wall, wall, least));
         };
         let spec = &lease["spec"];
         self.see(spec, now);
         let holder = spec["holderIdentity"].as_str().unwrap_or_default();
-        let ours = holder == self.identity;
-        if !ours && !holder.is_empty() && !self.is_over(now) {
+        // Nobody else has our name, so the process that had it is gone: its Lease is free, and what
+        // it has sent to switches is of an earlier election.
+        let ours = holder == self.identity && self.asked;
+        if holder == self.identity && !ours {
+            tracing::info!("the Lease is of the process before this one, which is gone");
+        } else if !ours && !holder.is_empty() && !self.is_over(now) {
             return Act::Wait;
         }
+        self.asked = true;
         let before = elections(spec);
         let mut new = lease.clone();
         new["spec"] = if ours {
@@ -257,6 +267,26 @@ mod tests {
         let lease = replaced(b.decide(Some(&free), now, WALL, 0));
         assert_eq!(lease["spec"]["holderIdentity"], "b");
         assert_eq!(lease["spec"]["leaseTransitions"], 1);
+    }
+
+    #[test]
+    fn who_comes_back_under_its_name_leads_at_once_by_a_later_election() {
+        let now = Instant::now();
+        let mut before = candidate("host_1");
+        let Act::Create(spec) = before.decide(None, now, WALL, 0) else {
+            panic!("no lease is made");
+        };
+        let lease = json!({"spec": spec});
+        before.taken(&lease, now);
+        let (mut again, mut other) = (candidate("host_1"), candidate("host_2"));
+        assert_eq!(other.decide(Some(&lease), now, WALL, 0), Act::Wait);
+        let lease = replaced(again.decide(Some(&lease), now, WALL, 0));
+        assert_eq!(lease["spec"]["leaseTransitions"], 1);
+        assert!(!matches!(again.standing(now), Standing::Leader(_)));
+        again.taken(&lease, now);
+        assert_eq!(again.standing(now), Standing::Leader(1));
+        let lease = replaced(again.decide(Some(&lease), now, WALL, 0));
+        assert_eq!(lease["spec"]["leaseTransitions"], 1, "renewed");
     }
 
     #[test]

@@ -26,13 +26,21 @@ const WAITING: usize = 1000;
 /// Where the Events of objects go that have no namespace.
 const DEFAULT_NAMESPACE: &str = "default";
 
+/// Something to tell.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct News {
+    pub(super) notice: Notice,
+    /// It was so when we began: whoever was before us may have told it, and then it is no news.
+    pub(super) standing: bool,
+}
+
 /// Tells what comes, for ever.
 pub(super) async fn tell(
     connection: &Connection,
     board: &Board,
-    notices: &mut mpsc::UnboundedReceiver<Notice>,
+    notices: &mut mpsc::UnboundedReceiver<News>,
 ) {
-    let mut waiting: VecDeque<Notice> = VecDeque::new();
+    let mut waiting: VecDeque<News> = VecDeque::new();
     let (mut tokens, mut filled) = (BURST, Instant::now());
     let mut dropped = 0u64;
     loop {
@@ -62,7 +70,7 @@ pub(super) async fn tell(
             sleep(EACH).await;
             continue;
         }
-        let Some(notice) = waiting.pop_front() else {
+        let Some(News { notice, standing }) = waiting.pop_front() else {
             continue;
         };
         tokens -= 1;
@@ -72,14 +80,19 @@ pub(super) async fn tell(
         }
         // Of an object that is gone there is nothing to tell.
         if let Some(uid) = board.uid(&notice.object)
-            && let Err(error) = send(connection, &notice, &uid).await
+            && let Err(error) = send(connection, &notice, standing, &uid).await
         {
             tracing::debug!("{}: no Event: {error}", notice.object);
         }
     }
 }
 
-async fn send(connection: &Connection, notice: &Notice, uid: &str) -> Result<(), RequestError> {
+async fn send(
+    connection: &Connection,
+    notice: &Notice,
+    standing: bool,
+    uid: &str,
+) -> Result<(), RequestError> {
     let broken = |error: kube::core::request::Error| RequestError::Broken(error.to_string());
     let now = Timestamp::now();
     let event = event(notice, uid, now);
@@ -94,6 +107,7 @@ async fn send(connection: &Connection, notice: &Notice, uid: &str) -> Result<(),
         .map_err(broken)?;
     match connection.ask(request).await {
         Ok(_) => return Ok(()),
+        Err(error) if error.code() == Some(409) && standing => return Ok(()),
         Err(error) if error.code() == Some(409) => {}
         Err(error) => return Err(error),
     }

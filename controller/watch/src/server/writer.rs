@@ -12,7 +12,7 @@ use tokio::task::JoinSet;
 
 use super::board::{Board, Job, Outcome, Want, status_text};
 use super::connection::{Connection, RequestError};
-use super::events;
+use super::events::{self, News};
 use super::lacking::lacking;
 use super::observed::Observed;
 use super::resource;
@@ -26,8 +26,8 @@ const AT_ONCE: usize = 16;
 pub struct Writer {
     connection: Connection,
     board: Board,
-    notices: mpsc::UnboundedSender<Notice>,
-    notices_out: Arc<tokio::sync::Mutex<mpsc::UnboundedReceiver<Notice>>>,
+    notices: mpsc::UnboundedSender<News>,
+    notices_out: Arc<tokio::sync::Mutex<mpsc::UnboundedReceiver<News>>>,
 }
 
 impl Writer {
@@ -60,7 +60,18 @@ impl Writer {
     /// Tells something about an object.
     pub fn tell(&self, notice: Notice) {
         // The receiver lives as long as we do.
-        let _ = self.notices.send(notice);
+        let _ = self.notices.send(News {
+            notice,
+            standing: false,
+        });
+    }
+
+    /// Tells what was found at the beginning, unless somebody before us has.
+    pub fn tell_standing(&self, notice: Notice) {
+        let _ = self.notices.send(News {
+            notice,
+            standing: true,
+        });
     }
 
     /// Writes for ever; to be dropped when somebody else is to write. What is under way then may
