@@ -29,7 +29,9 @@ use manifests::{PER_NAMESPACE, Size};
 use standin::{Held, SharedLog, StandIn};
 
 /// A change has arrived everywhere when nothing has come for this long.
-const QUIET: Duration = Duration::from_millis(1200);
+const QUIET: Duration = Duration::from_millis(400);
+/// How long the controller is watched doing nothing.
+const IDLE: Duration = Duration::from_secs(4);
 /// A cold start is over when nothing has come for this long.
 const SETTLED: Duration = Duration::from_secs(5);
 /// The same port everywhere.
@@ -79,14 +81,23 @@ async fn main() -> Result<()> {
         .cold_start(Duration::from_secs(options.patience))
         .await?;
     eprintln!("cold start: {cold}");
+    let idle = bench.idle().await?;
+    eprintln!(
+        "nothing: {:.2} ms of processor time in a second",
+        idle * 1000.0
+    );
     let pod = bench.pods(options.changes).await?;
     eprintln!("one pod added: {pod}");
     let service = bench.service(options.changes).await?;
     eprintln!("one endpoint of a large Service: {service}");
+    let policy = bench.policies(options.changes).await?;
+    eprintln!("one policy added: {policy}");
+    let peak = bench.peak()?;
     let result = json!({
         "nodes": size.nodes, "pods": size.pods, "services": size.services,
         "policies": size.policies, "cold_start": cold, "pod_added": pod,
-        "service_scaled": service,
+        "service_scaled": service, "policy_added": policy, "peak_mib": peak,
+        "idle_cpu_ms_per_second": (idle * 100_000.0).round() / 100.0,
     });
     println!("{result}");
     Ok(())
@@ -100,6 +111,8 @@ struct Bench {
     log: SharedLog,
     held: Vec<Arc<Mutex<Held>>>,
     plugs: Vec<mpsc::UnboundedSender<PortDesc>>,
+    /// Processor time in a second in which nothing changes, seconds.
+    idle: f64,
 }
 
 impl Drop for Bench {
@@ -165,7 +178,16 @@ impl Bench {
             log,
             held,
             plugs,
+            idle: 0.0,
         })
+    }
+
+    /// What the controller costs while nothing changes.
+    async fn idle(&mut self) -> Result<f64> {
+        let before = self.cpu()?;
+        tokio::time::sleep(IDLE).await;
+        self.idle = (self.cpu()? - before) / IDLE.as_secs_f64();
+        Ok(self.idle)
     }
 
     /// Until every switch holds everything.
@@ -246,6 +268,24 @@ impl Bench {
         seen.told(changes)
     }
 
+    /// Policies that are added, each for ten pods that had none.
+    async fn policies(&mut self, changes: usize) -> Result<serde_json::Value> {
+        let manifests = self.folder.path().join("manifests");
+        let mut seen = Seen::default();
+        for number in (self.size.policies..).take(changes) {
+            let object = manifests::policy(number, self.size);
+            let arrived = self
+                .change(&mut seen, || manifests::one(&manifests, &object))
+                .await?;
+            let ruled = manifests::ruled(number, self.size);
+            ensure!(
+                ruled.is_subset(&arrived),
+                "a policy's nodes are {ruled:?}, and {arrived:?} heard of it"
+            );
+        }
+        seen.told(changes)
+    }
+
     /// Makes a change and waits until it has arrived; gives the switches that it came to.
     async fn change(
         &mut self,
@@ -257,7 +297,7 @@ impl Bench {
         let started = Instant::now();
         make()?;
         loop {
-            tokio::time::sleep(Duration::from_millis(100)).await;
+            tokio::time::sleep(Duration::from_millis(50)).await;
             let log = lock(&self.log);
             let last = log.commits.get(before..).and_then(|new| new.last());
             let quiet = last.is_some_and(|commit| commit.1.elapsed() > QUIET);
@@ -273,18 +313,23 @@ impl Bench {
         seen.bytes += log.bytes - bytes;
         let arrived = new.iter().map(|commit| commit.0).collect();
         drop(log);
-        seen.cpu += self.cpu()? - cpu;
+        let idle = self.idle * started.elapsed().as_secs_f64();
+        seen.cpu += (self.cpu()? - cpu - idle).max(0.0);
         Ok(arrived)
     }
 
-    /// Seconds of processor time that the controller has used.
+    /// Seconds of processor time that the controller's threads have used.
     fn cpu(&self) -> Result<f64> {
-        let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.controller.id()))?;
-        // Fields 14 and 15, in ticks of 10 ms; the name may have spaces (proc(5)).
-        let fields: Vec<&str> = stat.rsplit(')').next().unwrap_or("").split(' ').collect();
-        let ticks = |at: usize| fields.get(at).and_then(|t| t.parse::<f64>().ok());
-        let (user, system) = (ticks(12), ticks(13));
-        Ok((user.unwrap_or(0.0) + system.unwrap_or(0.0)) / 100.0)
+        let mut total = 0.0;
+        for thread in std::fs::read_dir(format!("/proc/{}/task", self.controller.id()))? {
+            // Nanoseconds on a processor come first (kernel, Documentation/scheduler/sched-stats).
+            let Ok(stat) = std::fs::read_to_string(thread?.path().join("schedstat")) else {
+                continue; // it has ended
+            };
+            let first = stat.split_whitespace().next();
+            total += first.and_then(|ns| ns.parse::<f64>().ok()).unwrap_or(0.0) / 1e9;
+        }
+        Ok(total)
     }
 
     /// The most memory that the controller has had, in MiB.

@@ -1,6 +1,7 @@
 //! A cluster as manifests: nodes, pods spread over them, Services of ten pods each, one Service of a
 //! thousand, and policies.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
 
@@ -110,10 +111,26 @@ fn service(name: &str, namespace: usize, key: &str, value: &str, number: usize) 
     })
 }
 
+/// The label whose pods a policy holds for: every other one has a policy from the start.
+fn app_of(policy: usize, size: Size) -> usize {
+    let labels = (size.pods / PER_SERVICE).max(2);
+    match policy < size.policies {
+        true => policy * 2 % labels,
+        false => ((policy - size.policies) * 2 + 1) % labels,
+    }
+}
+
+/// The nodes of the pods that a policy holds for.
+pub fn ruled(policy: usize, size: Size) -> BTreeSet<usize> {
+    let first = app_of(policy, size) * PER_SERVICE;
+    (first..first + PER_SERVICE)
+        .map(|pod| pod % size.nodes)
+        .collect()
+}
+
 /// Ten pods of a label may be reached by ten of another, at one port.
-fn policy(number: usize, size: Size) -> Value {
-    let labels = (size.pods / PER_SERVICE).max(1);
-    let app = number * 2 % labels;
+pub fn policy(number: usize, size: Size) -> Value {
+    let app = app_of(number, size);
     let namespace = app * PER_SERVICE / PER_NAMESPACE;
     json!({
         "apiVersion": "networking.k8s.io/v1", "kind": "NetworkPolicy",
