@@ -6,8 +6,9 @@ use std::time::Duration;
 
 use ::watch::{Snapshot, Source};
 use anyhow::Context as _;
-use cluster::writes::{Picture, Reach};
-use cluster::{Changes, ClusterView, DesiredState, Problem, State};
+use cluster::writes::{Concerned, Picture, Reach};
+use cluster::{Changes, ClusterView, DesiredState, Problem, Resolver, State};
+use flows::Nodes;
 use session::{Event, Intent, Listener, Registry, Timing, Tls};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{mpsc, watch};
@@ -136,7 +137,7 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
             found: Found::default(),
             reached: Changes::none(),
             pictures: 0,
-            state,
+            resolver: Resolver::new(config.settings.clone(), state),
             live: Arc::default(),
             intents: intents.clone(),
             states: states.clone(),
@@ -273,7 +274,8 @@ struct Controller {
     reached: Changes,
     /// How many pictures they have been told.
     pictures: u64,
-    state: State,
+    /// The desired state, and who holds which address.
+    resolver: Resolver,
     live: Arc<Live>,
     intents: watch::Sender<Option<Arc<dyn Intent>>>,
     states: watch::Sender<Option<Arc<DesiredState>>>,
@@ -322,7 +324,9 @@ impl Controller {
                 () = beat.due() => {}
             }
             self.metrics.problems(self.problems.count());
-            self.metrics.connected(self.registry.nodes().len());
+            self.metrics.connected(self.registry.count());
+            let traffic = self.registry.traffic();
+            self.metrics.traffic(traffic.sent(), traffic.received());
         }
     }
 
@@ -338,26 +342,26 @@ impl Controller {
     }
 
     /// A new picture of the cluster: the desired state, kept first, then told to everybody.
-    fn take(&mut self, snapshot: Snapshot) {
+    fn take(&mut self, mut snapshot: Snapshot) {
         let started = Instant::now();
-        let mut next = self.state.clone();
-        self.keeper
-            .learn(&mut next, &snapshot.view, &snapshot.changed);
-        let desired = cluster::resolve(&snapshot.view, &self.config.settings, &mut next);
-        if let Err(error) = self.keeper.keep(&next) {
+        if let Some((earlier, _)) = self.unsaved.take() {
+            snapshot.changed.merge(earlier.changed);
+        }
+        let state = self.resolver.state_mut();
+        self.keeper.learn(state, &snapshot.view, &snapshot.changed);
+        let desired = self.resolver.update(&snapshot.view).clone();
+        if let Err(error) = self.keeper.keep(self.resolver.state()) {
             let text = format!("{error:#}; no change takes effect before it can");
             self.problems.tell("state", [text]);
             self.unsaved = Some((snapshot, Instant::now() + DISK_RETRY));
             return;
         }
         self.problems.tell("state", []);
-        self.unsaved = None;
-        self.state = next;
-        self.metrics.state(&desired, started.elapsed());
+        self.metrics
+            .state(self.states.borrow().as_deref(), &desired, started.elapsed());
         let source = snapshot.problems.iter().map(ToString::to_string);
         self.problems.tell("source", source);
-        let objects = desired.problems.iter().map(ToString::to_string);
-        self.problems.tell("objects", objects);
+        self.problems.tell_objects(&desired.problems);
         self.forget_nodes(&desired);
 
         let complete = snapshot.view.complete;
@@ -404,13 +408,28 @@ impl Controller {
             self.states.borrow().as_deref(),
             &desired,
         );
-        self.reach
-            .told(self.pictures, &network, desired.nodes.keys());
+        let told = self.live.take(desired.clone(), complete, self.pictures);
+        self.problems.tell("flows", told.problems);
+        let concerned = match &told.nodes {
+            Nodes::All => Concerned::All(desired.nodes.keys().collect()),
+            Nodes::Some(nodes) => Concerned::Some(nodes),
+        };
+        let reached = self.reach.told(self.pictures, &network, concerned);
+        if self.writing.is_some() {
+            self.reached.merge(reached);
+        }
         self.write(&snapshot.view, &desired, &changed);
-        self.states.send_replace(Some(desired.clone()));
-        let (intent, problems) = self.live.take(desired, complete, self.pictures);
-        self.problems.tell("flows", problems);
-        self.intents.send_replace(Some(intent));
+        self.states.send_replace(Some(desired));
+        match &told.nodes {
+            Nodes::All => drop(self.intents.send_replace(Some(told.intent))),
+            Nodes::Some(nodes) => {
+                self.intents.send_if_modified(|intent| {
+                    *intent = Some(told.intent);
+                    false
+                });
+                self.registry.tell(nodes);
+            }
+        }
     }
 
     /// Says what shall stand on objects.
@@ -423,7 +442,7 @@ impl Controller {
         let picture = Picture {
             view,
             desired,
-            state: &self.state,
+            state: self.resolver.state(),
             reach: &self.reach,
             found: self.found.objects(),
         };
@@ -446,7 +465,7 @@ impl Controller {
         let picture = Picture {
             view: &view,
             desired: &desired,
-            state: &self.state,
+            state: self.resolver.state(),
             reach: &self.reach,
             found: self.found.objects(),
         };
@@ -514,7 +533,14 @@ impl Controller {
                 self.metrics.rules(&news);
                 self.log.missed(&node, news.kept_back);
             }
-            Event::Reached { node, picture } => {
+            Event::Reached {
+                node,
+                picture,
+                took,
+            } => {
+                if let Some(took) = took {
+                    self.metrics.acknowledged(took);
+                }
                 let reached = self.reach.acknowledged(&node, picture);
                 if self.writing.is_some() {
                     self.write_reached(reached);

@@ -2,19 +2,20 @@
 
 use std::convert::Infallible;
 use std::net::SocketAddr;
+use std::sync::LazyLock;
 use std::time::Duration;
 
 use anyhow::Context;
-use cluster::DesiredState;
+use cluster::{DesiredState, changes};
 use http_body_util::Full;
 use hyper::body::{Bytes, Incoming};
 use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::TokioIo;
 use prometheus::{
-    Encoder, HistogramOpts, HistogramVec, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry,
-    TextEncoder,
+    Encoder, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge,
+    IntGaugeVec, Opts, Registry, TextEncoder,
 };
-use session::Applied;
+use session::{Applied, Volume};
 
 use crate::rulecounts::News;
 use tokio::net::TcpListener;
@@ -40,6 +41,9 @@ pub struct Metrics {
     log_missed: IntCounterVec,
     rule_packets: IntCounterVec,
     rule_bytes: IntCounterVec,
+    acknowledge: Histogram,
+    messages: [IntCounter; 2],
+    bytes: [IntCounter; 2],
 }
 
 /// Labels of what is counted by rule.
@@ -105,6 +109,21 @@ impl Metrics {
             rule_bytes: counters(
                 "policy_rule_bytes_total",
                 "Bytes of packets that rules of policies in the policy log decided about.", &RULE);
+            acknowledge: {
+                let buckets = prometheus::exponential_buckets(0.000_5, 2.0, 18)?;
+                let help = "From when something was told that concerns a node to when its switch \
+                            has acknowledged all of it; one for each change and node.";
+                Histogram::with_opts(
+                    HistogramOpts::new(name("acknowledge_seconds"), help).buckets(buckets))
+            };
+            sent_messages: IntCounter::new(
+                name("openflow_messages_sent_total"), "OpenFlow messages sent to switches.");
+            sent_bytes: IntCounter::new(
+                name("openflow_sent_bytes_total"), "Bytes of OpenFlow sent to switches.");
+            received_messages: IntCounter::new(
+                name("openflow_messages_received_total"), "OpenFlow messages from switches.");
+            received_bytes: IntCounter::new(
+                name("openflow_received_bytes_total"), "Bytes of OpenFlow from switches.");
         }
         Ok(Metrics {
             registry,
@@ -125,26 +144,43 @@ impl Metrics {
             log_missed,
             rule_packets,
             rule_bytes,
+            acknowledge,
+            messages: [sent_messages, received_messages],
+            bytes: [sent_bytes, received_bytes],
         })
     }
 
-    /// The desired state is this now.
-    pub fn state(&self, state: &DesiredState, took: Duration) {
+    /// The desired state is this now, and was that before.
+    pub fn state(&self, before: Option<&DesiredState>, state: &DesiredState, took: Duration) {
         use cluster::desired::Waiting;
+        static NOTHING: LazyLock<DesiredState> = LazyLock::new(DesiredState::default);
+        let before = before.unwrap_or(&NOTHING);
         self.nodes.set(state.nodes.len() as i64);
         self.services.set(state.services.len() as i64);
-        let refused = |w: &&Waiting| matches!(w, Waiting::Refused(_));
-        let refused = state.waiting.values().filter(refused).count();
-        let pods = |label: &str, count: usize| {
-            self.pods.with_label_values(&[label]).set(count as i64);
+        let pods = |label: &str| self.pods.with_label_values(&[label]);
+        let counted = |waiting: Option<&Waiting>| match waiting {
+            Some(Waiting::Refused(_)) => Some(pods("refused")),
+            Some(Waiting::For(_)) => Some(pods("waiting")),
+            None => None,
         };
-        pods("ready", state.pods.len());
-        pods("refused", refused);
-        pods("waiting", state.waiting.len() - refused);
-        self.used.reset();
-        self.available.reset();
-        for (subnet, usage) in &state.usage {
-            for usage in usage {
+        if before.waiting.is_empty() {
+            pods("refused").set(0);
+            pods("waiting").set(0);
+        }
+        for change in changes(&before.waiting, &state.waiting) {
+            counted(change.before).inspect(|gauge| gauge.dec());
+            counted(change.after).inspect(|gauge| gauge.inc());
+        }
+        pods("ready").set(state.pods.len() as i64);
+        for change in changes(&before.usage, &state.usage) {
+            let subnet = change.key;
+            for usage in change.before.into_iter().flatten() {
+                for gauges in [&self.used, &self.available] {
+                    // It need not be there: then it is gone as it shall be.
+                    let _ = gauges.remove_label_values(&[subnet.as_str(), usage.family]);
+                }
+            }
+            for usage in change.after.into_iter().flatten() {
                 let labels = [subnet.as_str(), usage.family];
                 let gauge = |value: u128| i64::try_from(value).unwrap_or(i64::MAX);
                 self.used.with_label_values(&labels).set(gauge(usage.used));
@@ -213,6 +249,20 @@ impl Metrics {
         self.reconcile
             .with_label_values(node)
             .observe(applied.took.as_secs_f64());
+    }
+
+    /// A node's switch has acknowledged what it was told so long ago.
+    pub fn acknowledged(&self, took: Duration) {
+        self.acknowledge.observe(took.as_secs_f64());
+    }
+
+    /// So much has been sent to switches, and received from them, since the start.
+    pub fn traffic(&self, sent: Volume, received: Volume) {
+        let volumes = [sent, received].into_iter();
+        for ((volume, messages), bytes) in volumes.zip(&self.messages).zip(&self.bytes) {
+            messages.inc_by(volume.messages.saturating_sub(messages.get()));
+            bytes.inc_by(volume.bytes.saturating_sub(bytes.get()));
+        }
     }
 
     /// A node is gone from the source and its switch is not connected.
@@ -296,7 +346,7 @@ mod tests {
     #[test]
     fn promtool_finds_nothing_to_complain_about() {
         let metrics = Metrics::new().unwrap();
-        metrics.state(&DesiredState::default(), Duration::from_millis(3));
+        metrics.state(None, &DesiredState::default(), Duration::from_millis(3));
         metrics.applied(&Applied {
             node: "node1".into(),
             sent: 5,

@@ -6,6 +6,9 @@ use std::collections::{BTreeMap, BTreeSet};
 #[derive(Debug, Default)]
 pub struct Problems {
     found: BTreeMap<String, BTreeSet<String>>,
+    /// What was found wrong with objects, as it was told.
+    objects: cluster::Problems,
+    count: usize,
 }
 
 impl Problems {
@@ -18,6 +21,7 @@ impl Problems {
         let now: BTreeSet<String> = now.into_iter().collect();
         let before = self.found.insert(finder.to_string(), now.clone());
         let before = before.unwrap_or_default();
+        self.count = self.count + now.len() - before.len();
         let new = now.difference(&before).cloned().collect();
         let gone = before.difference(&now).cloned().collect();
         (new, gone)
@@ -34,9 +38,24 @@ impl Problems {
         }
     }
 
+    /// What is wrong with objects now, told in the log as far as it is new or gone.
+    pub fn tell_objects(&mut self, now: &cluster::Problems) {
+        let before = std::mem::replace(&mut self.objects, now.clone());
+        for object in cluster::different(before.by_object(), now.by_object()) {
+            let (then, now) = (before.of(object), now.of(object));
+            for problem in now.iter().filter(|problem| !then.contains(problem)) {
+                tracing::warn!("{problem}");
+            }
+            for problem in then.iter().filter(|problem| !now.contains(problem)) {
+                tracing::info!("mended: {problem}");
+            }
+            self.count = self.count + now.len() - then.len();
+        }
+    }
+
     /// How many there are.
     pub fn count(&self) -> usize {
-        self.found.values().map(BTreeSet::len).sum()
+        self.count
     }
 }
 

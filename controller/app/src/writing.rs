@@ -3,15 +3,18 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use cluster::writes::{Picture, ip_object, notices, waiting_to_drain};
-use cluster::{Changes, ClusterView, DesiredState, Kind, NamespacedName, ObjectRef, Problem};
+use cluster::{
+    Changes, ClusterView, DesiredState, Kind, NamespacedName, ObjectRef, Problem, Problems,
+    different,
+};
 use watch::Writer;
 
 /// Keeps the objects of an API server up to date with a picture.
 #[derive(Debug)]
 pub struct Writing {
     writer: Writer,
-    /// What is wrong, by object, as it was told last.
-    told: BTreeMap<ObjectRef, Vec<Problem>>,
+    /// What is wrong as it was told last.
+    told: Problems,
     /// Something has been told: what is found now is news.
     begun: bool,
 }
@@ -20,7 +23,7 @@ impl Writing {
     pub fn new(writer: Writer) -> Self {
         Writing {
             writer,
-            told: BTreeMap::new(),
+            told: Problems::default(),
             begun: false,
         }
     }
@@ -95,24 +98,12 @@ impl Writing {
     }
 
     /// Tells what is new and what is over; gives the objects that are concerned.
-    fn tell_problems(&mut self, problems: &[Problem]) -> BTreeSet<ObjectRef> {
-        let mut now: BTreeMap<ObjectRef, Vec<Problem>> = BTreeMap::new();
-        for problem in problems {
-            let of_object = now.entry(problem.object.clone()).or_default();
-            of_object.push(problem.clone());
-        }
-        let before = std::mem::replace(&mut self.told, now);
+    fn tell_problems(&mut self, now: &Problems) -> BTreeSet<ObjectRef> {
+        let before = std::mem::replace(&mut self.told, now.clone());
         let mut concerned = BTreeSet::new();
-        let objects: BTreeSet<&ObjectRef> = before.keys().chain(self.told.keys()).collect();
-        let none = Vec::new();
-        for object in objects {
-            let (then, now) = (before.get(object), self.told.get(object));
-            if then == now {
-                continue;
-            }
+        for object in different(before.by_object(), now.by_object()) {
             concerned.insert(object.clone());
-            let (then, now) = (then.unwrap_or(&none), now.unwrap_or(&none));
-            self.tell(object, then, now, !self.begun);
+            self.tell(object, before.of(object), now.of(object), !self.begun);
         }
         concerned
     }
@@ -214,18 +205,6 @@ pub fn of_network(
         .iter()
         .filter(|object| read.may_concern(object) || !counts_only(object));
     Changes::Objects(kept.cloned().collect())
-}
-
-/// Keys that are in one of two maps only, or have different values.
-fn different<'a, K: Ord, V: PartialEq>(
-    before: &'a BTreeMap<K, V>,
-    now: &'a BTreeMap<K, V>,
-) -> impl Iterator<Item = &'a K> {
-    let gone = before.keys().filter(|key| !now.contains_key(*key));
-    let new = now
-        .iter()
-        .filter(|(key, value)| before.get(*key) != Some(*value));
-    gone.chain(new.map(|(key, _)| key))
 }
 
 #[cfg(test)]

@@ -106,8 +106,12 @@ impl State {
         };
         match changed {
             Changes::Everything => {
-                for (name, held) in &mut self.pods {
-                    confirm(name, held);
+                let unwritten = self.pods.iter().filter(|(_, held)| !held.written.0);
+                let names: Vec<_> = unwritten.map(|(name, _)| name.clone()).collect();
+                for name in names {
+                    if let Some(held) = self.pods.get_mut(&name) {
+                        confirm(&name, held);
+                    }
                 }
             }
             Changes::Objects(objects) => {

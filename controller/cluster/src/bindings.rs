@@ -1,5 +1,6 @@
 //! Which subnets and IPPools a pod can have its addresses from, and what it asks for.
 
+use std::cell::RefCell;
 use std::collections::BTreeMap;
 
 use crate::annotations;
@@ -21,7 +22,12 @@ pub(crate) struct Bindings<'a> {
     plans: &'a BTreeMap<String, SubnetPlan>,
     pools: &'a BTreeMap<String, NamedPool>,
     view: &'a ClusterView,
-    by_namespace: BTreeMap<&'a str, Bound<'a>>,
+    /// The subnet for namespaces that no other names.
+    default: Option<&'a str>,
+    /// Which IPPools name a namespace, so that namespaces need not look through all of them.
+    naming: BTreeMap<&'a str, Vec<&'a str>>,
+    /// Namespaces that were asked for.
+    by_namespace: RefCell<BTreeMap<String, Bound<'a>>>,
 }
 
 /// What a namespace with pods is bound to.
@@ -38,9 +44,27 @@ impl<'a> Bindings<'a> {
         view: &'a ClusterView,
         plans: &'a BTreeMap<String, SubnetPlan>,
         pools: &'a BTreeMap<String, NamedPool>,
-        problems: &mut Vec<Problem>,
     ) -> Self {
-        let default = subnets::default_subnet(view, plans, problems);
+        let mut naming: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
+        for (name, pool) in &view.ip_pools {
+            for namespace in &pool.namespaces {
+                naming.entry(namespace).or_default().push(name);
+            }
+        }
+        Bindings {
+            plans,
+            pools,
+            view,
+            default: subnets::default_subnet(view, plans, &mut Vec::new()),
+            naming,
+            by_namespace: RefCell::default(),
+        }
+    }
+
+    /// Says what is wrong with what namespaces and the default subnet ask for.
+    pub(crate) fn report(&self, problems: &mut Vec<Problem>) {
+        let (view, pools) = (self.view, self.pools);
+        subnets::default_subnet(view, self.plans, problems);
         for (name, namespace) in &view.namespaces {
             let object = ObjectRef::cluster(Kind::Namespace, name);
             annotations::report_unread(&object, &namespace.meta, problems);
@@ -67,54 +91,39 @@ impl<'a> Bindings<'a> {
                 }
             }
         }
-        // Which pools name a namespace, so that namespaces need not look through all of them.
-        let mut naming: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
-        for (name, pool) in &view.ip_pools {
-            for namespace in &pool.namespaces {
-                naming.entry(namespace).or_default().push(name);
-            }
+    }
+
+    /// What a namespace with pods is bound to.
+    fn bound(&self, namespace: &str) -> Bound<'a> {
+        if let Some(known) = self.by_namespace.borrow().get(namespace) {
+            return known.clone();
         }
-        let mut by_namespace = BTreeMap::new();
-        for pod in view.pods.keys() {
-            let namespace = pod.namespace.as_str();
-            by_namespace.entry(namespace).or_insert_with(|| {
-                let annotation = view
-                    .namespaces
-                    .get(namespace)
-                    .and_then(|n| annotations::kube_ovn(&n.meta, "logical_switch"));
-                let by_annotation = view
-                    .namespaces
-                    .get(namespace)
-                    .and_then(|n| annotations::kube_ovn(&n.meta, "ip_pool"));
-                let mut bound = Bound {
-                    subnets: match annotation {
-                        Some(annotation) => names(annotation.value).collect(),
-                        None => subnets::bound_to(view, namespace, None),
-                    },
-                    pools: naming.get(namespace).cloned().unwrap_or_default(),
-                };
-                bound
-                    .pools
-                    .extend(by_annotation.iter().flat_map(|a| names(a.value)));
-                bound.pools.sort_unstable();
-                bound.pools.dedup();
-                if bound.subnets.is_empty() {
-                    let of = |pool: &&str| Some(pools.get(*pool)?.subnet.as_str());
-                    bound.subnets = bound.pools.iter().filter_map(of).collect();
-                    bound.subnets.dedup();
-                }
-                if bound.subnets.is_empty() {
-                    bound.subnets.extend(default);
-                }
-                bound
-            });
+        let there = self.view.namespaces.get(namespace);
+        let read = |name| there.and_then(|n| annotations::kube_ovn(&n.meta, name));
+        let mut bound = Bound {
+            subnets: match read("logical_switch") {
+                Some(annotation) => names(annotation.value).collect(),
+                None => subnets::bound_to(self.view, namespace, None),
+            },
+            pools: self.naming.get(namespace).cloned().unwrap_or_default(),
+        };
+        let by_annotation = read("ip_pool");
+        bound
+            .pools
+            .extend(by_annotation.iter().flat_map(|a| names(a.value)));
+        bound.pools.sort_unstable();
+        bound.pools.dedup();
+        if bound.subnets.is_empty() {
+            let of = |pool: &&str| Some(self.pools.get(*pool)?.subnet.as_str());
+            bound.subnets = bound.pools.iter().filter_map(of).collect();
+            bound.subnets.dedup();
         }
-        Bindings {
-            plans,
-            pools,
-            view,
-            by_namespace,
+        if bound.subnets.is_empty() {
+            bound.subnets.extend(self.default);
         }
+        let mut known = self.by_namespace.borrow_mut();
+        known.insert(namespace.to_string(), bound.clone());
+        bound
     }
 
     /// What a pod asks for, and from where it may have it. `reserved` is the IP object that keeps
@@ -196,6 +205,15 @@ impl<'a> Bindings<'a> {
         })
     }
 
+    /// The want of a pod that is not there, for which an IP object keeps an address.
+    pub(crate) fn absent(
+        &self,
+        name: &NamespacedName,
+        ip: &'a Ip,
+    ) -> Result<Want<'a>, Box<Problem>> {
+        reserve::of_absent_pod(name, ip, self.plans)
+    }
+
     /// The pools that the pod's namespace is bound to. A pod that names another subnet than the
     /// namespace's is free of them, as in Kube-OVN.
     fn bound_pools(
@@ -204,9 +222,7 @@ impl<'a> Bindings<'a> {
         pod: &Pod,
         candidates: &[&'a SubnetPlan],
     ) -> Result<Vec<&'a NamedPool>, Box<Problem>> {
-        let Some(bound) = self.by_namespace.get(name.namespace.as_str()) else {
-            return Ok(Vec::new());
-        };
+        let bound = self.bound(&name.namespace);
         let of_candidates =
             |pool: &&'a NamedPool| candidates.iter().any(|plan| plan.name() == pool.subnet);
         let pools = bound.pools.iter().filter_map(|pool| self.pools.get(*pool));
@@ -237,11 +253,7 @@ impl<'a> Bindings<'a> {
         let (field, names) = match annotations::kube_ovn(&pod.meta, "logical_switch") {
             Some(annotation) => (annotation.field(), vec![annotation.value]),
             None if only.is_some() => (String::new(), only.into_iter().collect()),
-            None => {
-                let bound = self.by_namespace.get(name.namespace.as_str());
-                let subnets = bound.map(|bound| bound.subnets.clone());
-                (String::new(), subnets.unwrap_or_default())
-            }
+            None => (String::new(), self.bound(&name.namespace).subnets),
         };
         let refused = |message: String, remedy: &str| {
             let object = ObjectRef::namespaced(Kind::Pod, name);

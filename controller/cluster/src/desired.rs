@@ -1,7 +1,8 @@
 //! What the network shall be: everything the flows of any node derive from.
 //!
-//! All maps are ordered and all values compare, so that two states can be told apart object by
-//! object, and the same cluster always gives the same state.
+//! All maps are ordered and all values compare, so that the same cluster always gives the same
+//! state; versions of it share what did not change, so that two of them are told apart object by
+//! object at the cost of what differs ([`crate::different`]).
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -11,28 +12,29 @@ use net::{MacAddr, VlanId, Vni};
 
 use crate::addr::Family;
 pub use crate::edge::{Balanced, Frontends, Host};
+use crate::map::Map;
 use crate::name::NamespacedName;
 use crate::policy::Policies;
-use crate::problem::Problem;
+use crate::problem::Problems;
 
 /// The whole network.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct DesiredState {
     /// Nodes by name.
-    pub nodes: BTreeMap<String, Node>,
+    pub nodes: Map<String, Node>,
     /// Physical networks by name.
-    pub provider_networks: BTreeMap<String, ProviderNetwork>,
+    pub provider_networks: Map<String, ProviderNetwork>,
     /// Subnets in force, by name; no two overlap.
-    pub subnets: BTreeMap<String, Subnet>,
+    pub subnets: Map<String, Subnet>,
     /// Pods that have node, subnet, addresses and MAC, by name.
-    pub pods: BTreeMap<NamespacedName, Pod>,
+    pub pods: Map<NamespacedName, Pod>,
     /// Services with at least one cluster IP, by name; those without ready endpoints included.
-    pub services: BTreeMap<NamespacedName, Service>,
+    pub services: Map<NamespacedName, Service>,
     /// What Services are reached by besides their cluster IPs, by the Service's name; Services that
     /// have no more than those are not here.
-    pub frontends: BTreeMap<NamespacedName, Frontends>,
+    pub frontends: Map<NamespacedName, Frontends>,
     /// The machines' own part in the network, by node name; every key of `nodes` is here.
-    pub hosts: BTreeMap<String, Host>,
+    pub hosts: Map<String, Host>,
     /// Subnets whose pods leave the cluster with their node's address.
     pub nat_outgoing: BTreeSet<String>,
     /// What network policies say.
@@ -40,19 +42,19 @@ pub struct DesiredState {
     /// Records of the policy log that a node may cause, a second.
     pub policy_log_rate: u32,
     /// Pods that cannot have a port yet, and what each waits for or why it is refused.
-    pub waiting: BTreeMap<NamespacedName, Waiting>,
+    pub waiting: Map<NamespacedName, Waiting>,
     /// What the pods of a namespace share on each node, by namespace; only those with a limit.
-    pub namespace_limits: BTreeMap<String, Limits>,
+    pub namespace_limits: Map<String, Limits>,
     /// Everything that was asked for and not done, by object and field.
-    pub problems: Vec<Problem>,
+    pub problems: Problems,
     /// How full each subnet is, one entry for each of its ranges.
-    pub usage: BTreeMap<String, Vec<Usage>>,
+    pub usage: Map<String, Vec<Usage>>,
     /// How full each IPPool is, one entry for each family it has addresses of.
-    pub ip_pools: BTreeMap<String, Vec<Usage>>,
+    pub ip_pools: Map<String, Vec<Usage>>,
     /// What is kept for pods that are away and will come back, or are to come.
-    pub kept: BTreeMap<NamespacedName, Kept>,
+    pub kept: Map<NamespacedName, Kept>,
     /// What Vips have.
-    pub vips: BTreeMap<String, Kept>,
+    pub vips: Map<String, Kept>,
 }
 
 /// How full a range of a subnet is.

@@ -6,6 +6,7 @@ use std::net::IpAddr;
 use crate::addr::is_host;
 use crate::annotations;
 use crate::desired;
+use crate::map::Map;
 use crate::name::{Kind, ObjectRef};
 use crate::problem::Problem;
 use crate::view::{ClusterView, Meta, Node, ProviderNetwork};
@@ -14,12 +15,9 @@ use crate::view::{ClusterView, Meta, Node, ProviderNetwork};
 const ZONE: &str = "topology.kubernetes.io/zone";
 
 /// Every node; one without a usable tunnel endpoint is there without it, and told.
-pub(crate) fn nodes(
-    view: &ClusterView,
-    problems: &mut Vec<Problem>,
-) -> BTreeMap<String, desired::Node> {
+pub(crate) fn nodes(view: &ClusterView, problems: &mut Vec<Problem>) -> Map<String, desired::Node> {
     let mut taken: BTreeMap<IpAddr, &str> = BTreeMap::new();
-    let mut nodes = BTreeMap::new();
+    let mut nodes = Map::new();
     for (name, node) in by_age(&view.nodes, |node| node.meta.created) {
         let object = ObjectRef::cluster(Kind::Node, name);
         annotations::report_unread(&object, &node.meta, problems);
@@ -96,8 +94,8 @@ fn vtep(node: &Node) -> Result<(IpAddr, String), (String, String)> {
 pub(crate) fn provider_networks(
     view: &ClusterView,
     problems: &mut Vec<Problem>,
-) -> BTreeMap<String, desired::ProviderNetwork> {
-    let mut networks = BTreeMap::new();
+) -> Map<String, desired::ProviderNetwork> {
+    let mut networks = Map::new();
     for (name, network) in &view.provider_networks {
         let object = ObjectRef::cluster(Kind::ProviderNetwork, name);
         annotations::report_unread(&object, &network.meta, problems);
@@ -167,7 +165,7 @@ fn report_double_interfaces(
 /// Entries from the oldest to the newest, then by name: the order in which claims are honoured.
 /// Objects that do not say when they were created come last.
 pub(crate) fn by_age<K: Ord, V>(
-    map: &BTreeMap<K, V>,
+    map: &Map<K, V>,
     created: impl Fn(&V) -> Option<i64>,
 ) -> Vec<(&K, &V)> {
     let mut entries: Vec<_> = map.iter().collect();

@@ -1,7 +1,9 @@
 //! What an object asks for and does not get: the text of a log line now, of an Event later.
 
+use std::collections::BTreeMap;
 use std::fmt;
 
+use crate::map::Map;
 use crate::name::ObjectRef;
 
 /// What becomes of the object that has the problem.
@@ -71,6 +73,75 @@ impl Problem {
 impl fmt::Display for Problem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}: {}", self.object, self.without_object())
+    }
+}
+
+/// What is wrong, by object; of each object in order, each once.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Problems(Map<ObjectRef, Vec<Problem>>);
+
+impl Problems {
+    /// By object; those of no problems are not there.
+    pub fn by_object(&self) -> &Map<ObjectRef, Vec<Problem>> {
+        &self.0
+    }
+
+    /// What is wrong with one object.
+    pub fn of(&self, object: &ObjectRef) -> &[Problem] {
+        self.0.get(object).map_or(&[], Vec::as_slice)
+    }
+
+    /// Every problem, in order.
+    pub fn iter(&self) -> impl Iterator<Item = &Problem> {
+        self.0.values().flatten()
+    }
+
+    /// How many there are.
+    pub fn len(&self) -> usize {
+        self.iter().count()
+    }
+
+    /// True if nothing is wrong.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// Says what is wrong with an object now, in any order.
+    pub fn set(&mut self, object: ObjectRef, mut problems: Vec<Problem>) {
+        problems.sort();
+        problems.dedup();
+        self.0
+            .set(object, Some(problems).filter(|list| !list.is_empty()));
+    }
+}
+
+impl FromIterator<Problem> for Problems {
+    fn from_iter<I: IntoIterator<Item = Problem>>(problems: I) -> Self {
+        let mut by_object: BTreeMap<ObjectRef, Vec<Problem>> = BTreeMap::new();
+        for problem in problems {
+            let of_object = by_object.entry(problem.object.clone()).or_default();
+            of_object.push(problem);
+        }
+        for of_object in by_object.values_mut() {
+            of_object.sort();
+            of_object.dedup();
+        }
+        Problems(by_object.into_iter().collect())
+    }
+}
+
+impl<'a> IntoIterator for &'a Problems {
+    type Item = &'a Problem;
+    type IntoIter = Box<dyn Iterator<Item = &'a Problem> + 'a>;
+
+    fn into_iter(self) -> Self::IntoIter {
+        Box::new(self.iter())
+    }
+}
+
+impl<const N: usize> PartialEq<[Problem; N]> for Problems {
+    fn eq(&self, other: &[Problem; N]) -> bool {
+        self.iter().eq(other)
     }
 }
 

@@ -18,18 +18,10 @@ use crate::view::{ClusterView, Ip, Pod, Vip};
 /// The label of IP objects that says whether a person or the controller keeps the address.
 const RESERVED: &str = "ovn.kubernetes.io/ip_reserved";
 
-/// IP objects that keep an address for a pod, by pod.
-pub(crate) fn reserved<'a>(
-    view: &'a ClusterView,
-    problems: &mut Vec<Problem>,
-) -> BTreeMap<NamespacedName, &'a Ip> {
-    let mut reserved = BTreeMap::new();
-    for (name, ip) in &view.ips {
-        if ip.meta.labels.get(RESERVED).is_some_and(|v| v == "false") || ip.meta.deleting {
-            continue;
-        }
-        let pod = NamespacedName::new(&ip.namespace, &ip.pod);
-        if *name != format!("{}.{}", pod.name, pod.namespace) {
+/// Says which IP objects keep nothing, for nobody knows which pod they are for.
+pub(crate) fn report(view: &ClusterView, problems: &mut Vec<Problem>) {
+    for (name, ip) in view.ips.iter().filter(|(_, ip)| is_reserved(ip)) {
+        if *name != name_of(&NamespacedName::new(&ip.namespace, &ip.pod)) {
             problems.push(Problem::refused(
                 ObjectRef::cluster(Kind::Ip, name),
                 "metadata.name",
@@ -37,51 +29,53 @@ pub(crate) fn reserved<'a>(
                  nothing is kept",
                 "call it by the pod's name and namespace with a dot between",
             ));
-            continue;
         }
-        reserved.insert(pod, ip);
     }
-    reserved
+}
+
+/// True for an IP object that keeps an address: a person's, not one of those that we write.
+pub(crate) fn is_reserved(ip: &Ip) -> bool {
+    ip.meta.labels.get(RESERVED).is_none_or(|v| v != "false") && !ip.meta.deleting
+}
+
+/// The IP object that keeps an address for a pod.
+pub(crate) fn of_pod<'a>(view: &'a ClusterView, pod: &NamespacedName) -> Option<&'a Ip> {
+    let ip = view.ips.get(&name_of(pod))?;
+    (is_reserved(ip) && ip.namespace == pod.namespace && ip.pod == pod.name).then_some(ip)
+}
+
+fn name_of(pod: &NamespacedName) -> String {
+    format!("{}.{}", pod.name, pod.namespace)
 }
 
 /// What an IP object asks for.
 pub(crate) fn claim_of(pod: &NamespacedName, ip: &Ip) -> Result<Claim, Box<Problem>> {
-    let object = ObjectRef::cluster(Kind::Ip, format!("{}.{}", pod.name, pod.namespace));
+    let object = ObjectRef::cluster(Kind::Ip, name_of(pod));
     read(&object, [&ip.v4, &ip.v6], &ip.mac, "spec.v4IpAddress")
 }
 
-/// Wants of pods that are not there and have an IP object.
-pub(crate) fn of_absent_pods<'a>(
-    view: &'a ClusterView,
-    reserved: &BTreeMap<NamespacedName, &'a Ip>,
+/// The want of a pod that is not there and has an IP object.
+pub(crate) fn of_absent_pod<'a>(
+    pod: &NamespacedName,
+    ip: &'a Ip,
     plans: &'a BTreeMap<String, SubnetPlan>,
-    problems: &mut Vec<Problem>,
-) -> Vec<Want<'a>> {
-    let mut wants = Vec::new();
-    for (pod, ip) in reserved {
-        if view.pods.contains_key(pod) {
-            continue;
-        }
-        let name = format!("{}.{}", pod.name, pod.namespace);
-        let object = ObjectRef::cluster(Kind::Ip, &name);
-        let Some(plan) = plans.get(&ip.subnet) else {
-            problems.push(no_subnet(object, &ip.subnet));
-            continue;
-        };
-        wants.push(Want {
-            owner: Owner::Pod(pod.clone()),
-            object,
-            uid: None,
-            created: ip.meta.created,
-            node: None,
-            workload: None,
-            away: true,
-            candidates: vec![plan],
-            pools: Vec::new(),
-            claim: claim_of(pod, ip),
-        });
-    }
-    wants
+) -> Result<Want<'a>, Box<Problem>> {
+    let object = ObjectRef::cluster(Kind::Ip, name_of(pod));
+    let Some(plan) = plans.get(&ip.subnet) else {
+        return Err(Box::new(no_subnet(object, &ip.subnet)));
+    };
+    Ok(Want {
+        owner: Owner::Pod(pod.clone()),
+        object,
+        uid: None,
+        created: ip.meta.created,
+        node: None,
+        workload: None,
+        away: true,
+        candidates: vec![plan],
+        pools: Vec::new(),
+        claim: claim_of(pod, ip),
+    })
 }
 
 /// Wants of Vips.

@@ -2,6 +2,7 @@
 
 mod canary;
 mod endpoints;
+mod index;
 mod routing;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -11,59 +12,81 @@ use crate::addr::{Family, is_host};
 use crate::annotations;
 use crate::desired::{self, DesiredState};
 use crate::name::{Kind, NamespacedName, ObjectRef};
-use crate::nodes::by_age;
 use crate::problem::Problem;
 use crate::view::{self, ClusterView, Service};
 
 use endpoints::Endpoints;
+pub(crate) use index::Index;
 
-/// Every Service that has a virtual address.
-pub(crate) fn services(
+/// What becomes of these Services: each with what is wrong with it, and with nothing if it has no
+/// virtual address. Who asks for the address of one of them has to be among them.
+pub(crate) fn compute<'a>(
     view: &ClusterView,
     desired: &DesiredState,
-    problems: &mut Vec<Problem>,
-) -> BTreeMap<NamespacedName, desired::Service> {
-    let endpoints = Endpoints::new(view, desired, problems);
+    index: &Index,
+    names: &'a BTreeSet<NamespacedName>,
+) -> Vec<(NamespacedName, Option<desired::Service>, Vec<Problem>)> {
+    let endpoints = Endpoints {
+        view,
+        desired,
+        index,
+    };
     let mut taken: BTreeMap<IpAddr, NamespacedName> = BTreeMap::new();
-    let mut services = BTreeMap::new();
-    for (name, service) in by_age(&view.services, |s| s.meta.created) {
-        let object = ObjectRef::namespaced(Kind::Service, name);
-        annotations::report_unread(&object, &service.meta, problems);
-        if service.external_name || is_headless(service) {
-            continue;
-        }
-        let cluster_ips = cluster_ips(&object, service, desired, &mut taken, name, problems);
-        if cluster_ips.is_empty() {
-            continue;
-        }
-        let mut routing = routing::read(&object, service, problems);
-        let canary = canary::read(&object, name, service, view, problems);
-        routing.canary = canary.as_ref().map(|canary| canary.share);
-        let mut ports = Vec::with_capacity(service.ports.len());
-        for (field, port) in usable_ports(&object, service, problems) {
-            let mut list = endpoints.of(&object, name, service, port, &field, problems);
-            if let Some(canary) = &canary {
-                canary.add(&endpoints, port, &mut list, problems);
-            }
-            ports.push(desired::ServicePort {
-                name: port.name.clone(),
-                protocol: port.protocol,
-                port: port.port,
-                endpoints: list,
-            });
-        }
-        let name = name.clone();
-        services.insert(
-            name.clone(),
-            desired::Service {
-                name,
-                cluster_ips,
-                ports,
-                routing,
-            },
-        );
+    let mut by_age: Vec<(i64, &'a NamespacedName)> = names
+        .iter()
+        .map(|name| {
+            let created = view.services.get(name).and_then(|s| s.meta.created);
+            (created.unwrap_or(i64::MAX), name)
+        })
+        .collect();
+    by_age.sort();
+    let computed = by_age.into_iter().map(|(_, name)| {
+        let mut problems = Vec::new();
+        let service = view.services.get(name);
+        let service = service.and_then(|s| one(name, s, &endpoints, &mut taken, &mut problems));
+        (name.clone(), service, problems)
+    });
+    computed.collect()
+}
+
+fn one(
+    name: &NamespacedName,
+    service: &Service,
+    endpoints: &Endpoints<'_>,
+    taken: &mut BTreeMap<IpAddr, NamespacedName>,
+    problems: &mut Vec<Problem>,
+) -> Option<desired::Service> {
+    let object = ObjectRef::namespaced(Kind::Service, name);
+    annotations::report_unread(&object, &service.meta, problems);
+    if service.external_name || is_headless(service) {
+        return None;
     }
-    services
+    let cluster_ips = cluster_ips(&object, service, endpoints.desired, taken, name, problems);
+    if cluster_ips.is_empty() {
+        return None;
+    }
+    let mut routing = routing::read(&object, service, problems);
+    let canary = canary::read(&object, name, service, endpoints.view, problems);
+    routing.canary = canary.as_ref().map(|canary| canary.share);
+    let mut ports = Vec::with_capacity(service.ports.len());
+    for (field, port) in usable_ports(&object, service, problems) {
+        let mut list = endpoints.of(&object, name, service, port, &field, problems);
+        if let Some(canary) = &canary {
+            canary.add(endpoints, port, &mut list, problems);
+        }
+        ports.push(desired::ServicePort {
+            name: port.name.clone(),
+            protocol: port.protocol,
+            port: port.port,
+            endpoints: list,
+        });
+    }
+    Some(desired::Service {
+        name: name.clone(),
+        cluster_ips,
+        ports,
+        routing,
+    })
 }
 
 fn is_headless(service: &Service) -> bool {

@@ -7,6 +7,7 @@
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::sync::Arc;
 
 use net::MacAddr;
 use serde::{Deserialize, Serialize};
@@ -14,6 +15,7 @@ use serde::{Deserialize, Serialize};
 use crate::addr::Family;
 use crate::ipam::ledger::Ledger;
 use crate::ipam::owner::Owner;
+use crate::map::Map;
 use crate::name::NamespacedName;
 use crate::view::Acl;
 
@@ -25,22 +27,22 @@ const REMEMBERED: usize = 4096;
 pub struct State {
     /// Subnets in force.
     #[serde(default)]
-    pub(crate) subnets: BTreeMap<String, SubnetState>,
+    pub(crate) subnets: Map<String, SubnetState>,
     /// What pods hold.
     #[serde(default)]
-    pub(crate) pods: BTreeMap<NamespacedName, Allocation>,
+    pub(crate) pods: Map<NamespacedName, Allocation>,
     /// What is kept for pods that are not there: of StatefulSets, and by IP objects.
-    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    pub(crate) kept: BTreeMap<NamespacedName, Allocation>,
+    #[serde(default, skip_serializing_if = "Map::is_empty")]
+    pub(crate) kept: Map<NamespacedName, Allocation>,
     /// What Vips hold.
-    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    pub(crate) vips: BTreeMap<String, Allocation>,
+    #[serde(default, skip_serializing_if = "Map::is_empty")]
+    pub(crate) vips: Map<String, Allocation>,
     /// Addresses of ours that Services' load balancers have, IPv4 first.
-    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    pub(crate) balanced: BTreeMap<NamespacedName, Vec<IpAddr>>,
+    #[serde(default, skip_serializing_if = "Map::is_empty")]
+    pub(crate) balanced: Map<NamespacedName, Vec<IpAddr>>,
     /// What pods held that are gone; free for anybody else.
     #[serde(default)]
-    released: BTreeMap<NamespacedName, Released>,
+    released: Map<NamespacedName, Released>,
     /// Order of the next release.
     #[serde(default)]
     next_release: u64,
@@ -292,9 +294,12 @@ impl State {
     /// Takes what somebody holds out of books and state.
     pub(crate) fn let_go(&mut self, owner: &Owner) -> Option<Allocation> {
         let held = match owner {
-            Owner::Pod(name) => self.pods.remove(name).or_else(|| self.kept.remove(name)),
-            Owner::Vip(name) => self.vips.remove(name),
-        }?;
+            Owner::Pod(name) => {
+                let there = self.pods.remove(name).or_else(|| self.kept.remove(name));
+                Arc::unwrap_or_clone(there?).1
+            }
+            Owner::Vip(name) => Arc::unwrap_or_clone(self.vips.remove(name)?).1,
+        };
         if let Some(ledger) = &mut self.ledger.0 {
             ledger.give_back(&held);
         }
@@ -339,8 +344,9 @@ impl State {
 
     /// Keeps what a pod holds although it is gone.
     pub(crate) fn keep(&mut self, pod: &NamespacedName) {
-        if let Some(allocation) = self.pods.remove(pod) {
-            self.kept.insert(pod.clone(), allocation);
+        if let Some(there) = self.pods.remove(pod) {
+            let (name, allocation) = Arc::unwrap_or_clone(there);
+            self.kept.insert(name, allocation);
         }
     }
 

@@ -15,6 +15,7 @@ pub use policy::{
 use serde::{Deserialize, Serialize};
 
 use crate::desired::Protocol;
+use crate::map::Map;
 use crate::name::{NamespacedName, ObjectRef};
 use crate::problem::Problem;
 
@@ -22,39 +23,39 @@ use crate::problem::Problem;
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ClusterView {
     /// `v1` Node
-    pub nodes: BTreeMap<String, Node>,
+    pub nodes: Map<String, Node>,
     /// `v1` Namespace
-    pub namespaces: BTreeMap<String, Namespace>,
+    pub namespaces: Map<String, Namespace>,
     /// `v1` Pod
-    pub pods: BTreeMap<NamespacedName, Pod>,
+    pub pods: Map<NamespacedName, Pod>,
     /// `v1` Service
-    pub services: BTreeMap<NamespacedName, Service>,
+    pub services: Map<NamespacedName, Service>,
     /// `discovery.k8s.io/v1` EndpointSlice
-    pub endpoint_slices: BTreeMap<NamespacedName, EndpointSlice>,
+    pub endpoint_slices: Map<NamespacedName, EndpointSlice>,
     /// `kubeovn.io/v1` Subnet
-    pub subnets: BTreeMap<String, Subnet>,
+    pub subnets: Map<String, Subnet>,
     /// `kubeovn.io/v1` Vlan
-    pub vlans: BTreeMap<String, Vlan>,
+    pub vlans: Map<String, Vlan>,
     /// `kubeovn.io/v1` ProviderNetwork
-    pub provider_networks: BTreeMap<String, ProviderNetwork>,
+    pub provider_networks: Map<String, ProviderNetwork>,
     /// `kubeovn.io/v1` IPPool
-    pub ip_pools: BTreeMap<String, IpPool>,
+    pub ip_pools: Map<String, IpPool>,
     /// `kubeovn.io/v1` IP
-    pub ips: BTreeMap<String, Ip>,
+    pub ips: Map<String, Ip>,
     /// `kubeovn.io/v1` Vip
-    pub vips: BTreeMap<String, Vip>,
+    pub vips: Map<String, Vip>,
     /// `apps/v1` StatefulSet
-    pub stateful_sets: BTreeMap<NamespacedName, StatefulSet>,
+    pub stateful_sets: Map<NamespacedName, StatefulSet>,
     /// `networking.k8s.io/v1` NetworkPolicy
-    pub network_policies: BTreeMap<NamespacedName, NetworkPolicy>,
+    pub network_policies: Map<NamespacedName, NetworkPolicy>,
     /// `policy.networking.k8s.io/v1alpha1` AdminNetworkPolicy
-    pub admin_network_policies: BTreeMap<String, ClusterPolicy>,
+    pub admin_network_policies: Map<String, ClusterPolicy>,
     /// `policy.networking.k8s.io/v1alpha1` BaselineAdminNetworkPolicy
-    pub baseline_admin_network_policies: BTreeMap<String, ClusterPolicy>,
+    pub baseline_admin_network_policies: Map<String, ClusterPolicy>,
     /// `policy.networking.k8s.io/v1alpha2` ClusterNetworkPolicy
-    pub cluster_network_policies: BTreeMap<String, ClusterPolicy>,
+    pub cluster_network_policies: Map<String, ClusterPolicy>,
     /// What reading found, by object: fields of our own kinds that nobody knows, for instance.
-    pub problems: BTreeMap<ObjectRef, Vec<Problem>>,
+    pub problems: Map<ObjectRef, Vec<Problem>>,
     /// False while something could not be read and has no earlier version to stand for it. What
     /// is absent from an incomplete view may still exist, so nothing is freed on its word.
     pub complete: bool,

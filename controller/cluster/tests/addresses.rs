@@ -292,7 +292,7 @@ fn a_pod_that_comes_back_gets_what_it_had_if_nobody_took_it() {
         add_pod(&mut view, pod, &[]);
     }
     let before = run(&view, &mut state);
-    let gone = view.pods.remove(&name("bank/b")).unwrap();
+    let gone = view.pods.remove(&name("bank/b")).unwrap().1.clone();
     run(&view, &mut state);
     add_pod(&mut view, "bank/d", &[]);
     let between = run(&view, &mut state);
@@ -369,7 +369,7 @@ fn what_an_incomplete_view_does_not_show_keeps_its_address_unless_it_was_seen_to
     run(&view, &mut state);
 
     let mut state = restarted(&state);
-    let a = view.pods.remove(&name("bank/a")).unwrap();
+    let a = view.pods.remove(&name("bank/a")).unwrap().1.clone();
     view.complete = false;
     run(&view, &mut state);
     assert_eq!(

@@ -4,7 +4,7 @@ mod common;
 
 use cluster::desired::Protocol;
 use cluster::view::{self, ClusterView, TargetPort};
-use cluster::writes::{DRAINED, Picture, Reach, waiting_to_drain};
+use cluster::writes::{Concerned, DRAINED, Picture, Reach, waiting_to_drain};
 use cluster::{Changes, Kind, ObjectRef, Settings, State, resolve};
 use common::*;
 
@@ -53,8 +53,8 @@ impl Cluster {
             [] => Changes::Everything,
             objects => Changes::Objects(objects.iter().cloned().collect()),
         };
-        let nodes: Vec<String> = self.view.nodes.keys().cloned().collect();
-        self.reach.told(self.picture, &changed, &nodes);
+        let nodes = Concerned::All(self.view.nodes.keys().collect());
+        self.reach.told(self.picture, &changed, nodes);
     }
 
     fn everybody_acknowledges(&mut self) {

@@ -261,18 +261,14 @@ fn what_a_stateful_set_keeps_is_free_when_it_goes_is_made_anew_or_scales_down() 
         ("it goes", |view| view.stateful_sets.clear()),
         ("it is going", |view| {
             view.stateful_sets
-                .values_mut()
-                .for_each(|set| set.meta.deleting = true);
+                .for_each_mut(|_, set| set.meta.deleting = true);
         }),
         ("it is another", |view| {
             view.stateful_sets
-                .values_mut()
-                .for_each(|set| set.meta.uid = Some("new".into()));
+                .for_each_mut(|_, set| set.meta.uid = Some("new".into()));
         }),
         ("it scales down", |view| {
-            view.stateful_sets
-                .values_mut()
-                .for_each(|set| set.replicas = 1);
+            view.stateful_sets.for_each_mut(|_, set| set.replicas = 1);
         }),
     ];
     for (what, change) in changes {
@@ -426,7 +422,8 @@ fn an_ip_object_keeps_an_address_for_a_pod_that_is_to_come() {
     assert!(desired.kept.is_empty());
     assert_eq!(desired.usage["overlay"][0].used, 1);
     add_ip(&mut view, "bank/x", "10.16.0.9");
-    let wrong = view.ips.pop_first().unwrap().1;
+    let first = view.ips.keys().next().unwrap().clone();
+    let wrong = view.ips.remove(&first).unwrap().1.clone();
     view.ips.insert("wrong".into(), wrong);
     assert_told_once(&run(&view, &mut state), &["IP wrong: metadata.name"]);
 }

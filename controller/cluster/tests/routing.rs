@@ -74,7 +74,11 @@ fn what_makes_no_sense_is_told_and_the_service_serves_as_if_it_was_not_said() {
         say(&mut view, key, value);
         let desired = fresh(&view);
         assert_told_once(&desired, &["Service bank/web", key]);
-        assert_eq!(desired.problems[0].effect, Effect::Ignored, "{key}={value}");
+        assert_eq!(
+            desired.problems.iter().next().unwrap().effect,
+            Effect::Ignored,
+            "{key}={value}"
+        );
         assert_eq!(*routing(&desired), Routing::default(), "{key}={value}");
         assert_eq!(endpoints(&desired).len(), 1, "{key}={value}");
     }

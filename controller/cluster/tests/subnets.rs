@@ -11,7 +11,7 @@ use common::*;
 
 /// The names of the subnets in force.
 fn in_force(view: &ClusterView) -> Vec<String> {
-    fresh(view).subnets.into_keys().collect()
+    fresh(view).subnets.keys().cloned().collect()
 }
 
 fn vni(desired: &cluster::DesiredState, subnet: &str) -> u32 {

@@ -4,9 +4,13 @@ mod common;
 
 use cluster::podapi::{Reply, Request, answer};
 use cluster::view::ClusterView;
-use cluster::writes::{Picture, Reach, Wanted, interface};
+use cluster::writes::{Concerned, Picture, Reach, Wanted, interface};
 use cluster::{Changes, DesiredState, Kind, ObjectRef, Settings, State, resolve};
 use common::*;
+
+fn all(desired: &DesiredState) -> Concerned<'_> {
+    Concerned::All(desired.nodes.keys().collect())
+}
 
 /// A cluster whose objects bear what is written on them.
 struct Cluster {
@@ -45,19 +49,19 @@ impl Cluster {
     /// Writes what shall stand on every Pod and Subnet.
     fn write(&mut self, desired: &DesiredState) {
         let mut view = self.view.clone();
-        for (name, pod) in &mut view.pods {
+        view.pods.for_each_mut(|name, pod| {
             let object = ObjectRef::namespaced(Kind::Pod, name);
             if let Some(wanted) = self.wanted(desired, &object) {
                 pod.meta.annotations.extend(wanted.annotations);
             }
-        }
-        for (name, subnet) in &mut view.subnets {
+        });
+        view.subnets.for_each_mut(|name, subnet| {
             let object = ObjectRef::cluster(Kind::Subnet, name);
             let status = self.wanted(desired, &object).unwrap().status;
             subnet.in_force = status.get("inForce").cloned();
             let key = status.get("tunnelKey").and_then(|key| key.as_u64());
             subnet.tunnel_key = key.map(|key| key as u32);
-        }
+        });
         self.view = view;
     }
 }
@@ -226,9 +230,7 @@ fn a_subnets_status_says_how_full_it_is_and_whether_it_is_in_force_everywhere() 
     add_pod(&mut view, "bank/a", &[]);
     let mut cluster = Cluster::new(view);
     let desired = cluster.resolve();
-    cluster
-        .reach
-        .told(1, &Changes::Everything, desired.nodes.keys());
+    cluster.reach.told(1, &Changes::Everything, all(&desired));
     let subnet = |name: &str| ObjectRef::cluster(Kind::Subnet, name);
     let wanted = cluster.wanted(&desired, &subnet("overlay")).unwrap();
     assert_eq!(wanted.status["v4usingIPs"], 1);
@@ -248,7 +250,7 @@ fn a_subnets_status_says_how_full_it_is_and_whether_it_is_in_force_everywhere() 
     );
     let object = subnet("overlay");
     let changed = Changes::Objects([object].into());
-    cluster.reach.told(2, &changed, desired.nodes.keys());
+    cluster.reach.told(2, &changed, all(&desired));
     let wanted = cluster.wanted(&desired, &subnet("overlay")).unwrap();
     assert_eq!(state(&wanted, "Ready"), (false, "Pending".into()));
     for node in ["node1", "node2"] {

@@ -4,13 +4,13 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
-use cluster::NamespacedName;
 use cluster::desired::DesiredState;
+use cluster::{Change, NamespacedName, changes, different};
 use net::GroupId;
 
-use crate::feature::policy;
+use crate::feature::policy::Concern;
 use crate::flow::{FlowId, FlowSet, Group, Installed};
-use crate::network::{Balancers, Network};
+use crate::network::Network;
 use crate::shared::{self, Piece};
 use crate::view::Ports;
 
@@ -54,6 +54,7 @@ impl Changes {
 pub struct Compiler {
     state: Arc<DesiredState>,
     network: Network,
+    policies: Concern,
     /// Each piece by itself.
     pieces: BTreeMap<Arc<Piece>, FlowSet>,
     /// Which pieces want a flow, in order: the first has it.
@@ -127,7 +128,7 @@ impl Compiler {
             frontends,
             hosts,
             nat_outgoing,
-            policies: _, // looked at by `policy::concerned`
+            policies: _, // looked at by `Concern`
             policy_log_rate,
         } = &*state;
         let same_frame = *nodes == before.nodes
@@ -136,6 +137,7 @@ impl Compiler {
             && *hosts == before.hosts
             && *nat_outgoing == before.nat_outgoing
             && *policy_log_rate == before.policy_log_rate;
+        let judged = self.policies.follow(before, &state);
         if !same_frame || self.pieces.is_empty() {
             self.network = Network::new(&state);
             let known = self.pieces.keys().map(|piece| Piece::clone(piece));
@@ -159,40 +161,32 @@ impl Compiler {
                 dirty.extend(blocks.into_iter().map(Piece::Block));
             }
         }
-        let limits = different(&before.namespace_limits, namespace_limits);
-        let limits: BTreeSet<&String> = limits.collect();
-        if !limits.is_empty() {
-            let theirs = pods.values().filter(|p| limits.contains(&p.name.namespace));
-            nodes.extend(theirs.map(|pod| pod.node.clone()));
+        for namespace in different(&before.namespace_limits, namespace_limits) {
+            let first = NamespacedName::new(namespace.as_str(), "");
+            let theirs = pods.starting_at(&first);
+            let theirs = theirs.take_while(|(name, _)| name.namespace == *namespace);
+            nodes.extend(theirs.map(|(_, pod)| pod.node.clone()));
         }
         let mut everybody = false;
         for name in different(&before.services, services) {
             everybody |= self.network.enter_service(name, services.get(name));
             dirty.insert(Piece::Service(name.clone()));
         }
-        let balanced = self.network.balanced.subnets.clone();
-        if before.frontends != *frontends {
-            self.network.balanced = Balancers::new(&state);
-        }
-        for name in different(&before.frontends, frontends) {
-            dirty.insert(Piece::Service(name.clone()));
-            everybody |= self.network.by_place.contains(name);
+        for Change { key, before, after } in changes(&before.frontends, frontends) {
+            dirty.insert(Piece::Service(key.clone()));
+            everybody |= self.network.by_place.contains(key);
+            everybody |= self.network.balanced.follow(key, before, after);
             // Who answers for an address, and who did.
-            let both = [&before.frontends, frontends].into_iter();
-            let balanced = both
-                .filter_map(|all| all.get(name))
-                .flat_map(|f| &f.balanced);
-            let announced = balanced.filter_map(|b| b.announced.as_ref()?.node.clone());
-            nodes.extend(announced);
+            let both = before.into_iter().chain(after);
+            let announced = both.flat_map(|f| &f.balanced);
+            nodes.extend(announced.filter_map(|b| b.announced.as_ref()?.node.clone()));
         }
-        let Some(judged) = policy::concerned(before, &state) else {
-            return (dirty, Nodes::All);
-        };
-        nodes.extend(judged);
-        let nodes = if everybody || balanced != self.network.balanced.subnets {
-            Nodes::All
-        } else {
-            Nodes::Some(nodes)
+        let nodes = match judged {
+            Some(judged) if !everybody => {
+                nodes.extend(judged);
+                Nodes::Some(nodes)
+            }
+            _ => Nodes::All,
         };
         (dirty, nodes)
     }
@@ -278,14 +272,4 @@ impl Compiler {
             self.replace(piece, FlowSet::default(), changes);
         }
     }
-}
-
-/// Names whose values are not the same in both.
-pub(crate) fn different<'a, K: Ord, V: PartialEq>(
-    a: &'a BTreeMap<K, V>,
-    b: &'a BTreeMap<K, V>,
-) -> impl Iterator<Item = &'a K> {
-    let gone = a.keys().filter(|key| !b.contains_key(key));
-    let new = b.iter().filter(|(key, value)| a.get(key) != Some(*value));
-    gone.chain(new.map(|(key, _)| key))
 }

@@ -6,7 +6,8 @@ use std::net::IpAddr;
 
 use cluster::NamespacedName;
 use cluster::backends;
-use cluster::desired::{DesiredState, Pod, Service, Subnet, SubnetKind};
+use cluster::desired::{Balanced, DesiredState, Frontends, Pod, Service, Subnet, SubnetKind};
+use cluster::edge::Announced;
 use net::Vni;
 
 use crate::blocks::{BlockKey, Blocks};
@@ -56,8 +57,8 @@ pub struct Network {
 pub struct Balancers {
     /// By the node that answers for them: address, subnet, Service.
     pub of: BTreeMap<String, BTreeSet<(IpAddr, String, NamespacedName)>>,
-    /// Subnets that have any.
-    pub subnets: BTreeSet<String>,
+    /// Subnets that have any, and how many.
+    pub subnets: BTreeMap<String, usize>,
 }
 
 impl Balancers {
@@ -65,20 +66,70 @@ impl Balancers {
     pub fn new(state: &DesiredState) -> Self {
         let mut all = Balancers::default();
         for (name, frontends) in &state.frontends {
-            for balanced in &frontends.balanced {
-                let Some(announced) = &balanced.announced else {
-                    continue;
-                };
-                let subnet = announced.subnet.clone();
-                all.subnets.insert(subnet.clone());
-                if let Some(node) = &announced.node {
-                    let of = all.of.entry(node.clone()).or_default();
-                    of.insert((balanced.address, subnet, name.clone()));
-                }
-            }
+            all.enter(name, frontends);
         }
         all
     }
+
+    /// A Service has others now; true if subnets have any that had none, or the other way round.
+    pub fn follow(
+        &mut self,
+        name: &NamespacedName,
+        before: Option<&Frontends>,
+        after: Option<&Frontends>,
+    ) -> bool {
+        let both = before.into_iter().chain(after);
+        let subnets = both.flat_map(announced).map(|(_, a)| &a.subnet);
+        let had: Vec<_> = subnets
+            .map(|subnet| (subnet, self.subnets.contains_key(subnet)))
+            .collect();
+        if let Some(frontends) = before {
+            self.remove(name, frontends);
+        }
+        if let Some(frontends) = after {
+            self.enter(name, frontends);
+        }
+        let mut had = had.into_iter();
+        had.any(|(subnet, had)| self.subnets.contains_key(subnet) != had)
+    }
+
+    fn enter(&mut self, name: &NamespacedName, frontends: &Frontends) {
+        for (balanced, announced) in announced(frontends) {
+            let subnet = announced.subnet.clone();
+            *self.subnets.entry(subnet.clone()).or_default() += 1;
+            if let Some(node) = &announced.node {
+                let of = self.of.entry(node.clone()).or_default();
+                of.insert((balanced.address, subnet, name.clone()));
+            }
+        }
+    }
+
+    fn remove(&mut self, name: &NamespacedName, frontends: &Frontends) {
+        for (balanced, announced) in announced(frontends) {
+            let subnet = announced.subnet.clone();
+            if let Some(count) = self.subnets.get_mut(&subnet) {
+                *count -= 1;
+                if *count == 0 {
+                    self.subnets.remove(&subnet);
+                }
+            }
+            if let Some((node, of)) = announced
+                .node
+                .as_ref()
+                .and_then(|node| Some((node, self.of.get_mut(node)?)))
+            {
+                of.remove(&(balanced.address, subnet, name.clone()));
+                if of.is_empty() {
+                    self.of.remove(node);
+                }
+            }
+        }
+    }
+}
+
+fn announced(frontends: &Frontends) -> impl Iterator<Item = (&Balanced, &Announced)> {
+    let balanced = frontends.balanced.iter();
+    balanced.filter_map(|b| Some((b, b.announced.as_ref()?)))
 }
 
 impl Network {

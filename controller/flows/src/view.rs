@@ -219,7 +219,7 @@ impl<'a> View<'a> {
     /// Physical networks that the node itself is on, pods or not.
     fn join_networks(&mut self, ports: &Ports) {
         let own = self.host.and_then(|host| host.network.as_deref());
-        let balanced = self.network.balanced.subnets.iter().map(String::as_str);
+        let balanced = self.network.balanced.subnets.keys().map(String::as_str);
         for name in own
             .into_iter()
             .chain(balanced.filter(|name| Some(*name) != own))

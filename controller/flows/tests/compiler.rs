@@ -5,8 +5,11 @@ mod common;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use cluster::NamespacedName;
-use cluster::desired::{DesiredState, Node, Protocol};
+use cluster::desired::{Balanced, DesiredState, Frontends, Limits, Node, Protocol, Rate};
+use cluster::edge::Announced;
+use cluster::policy::{Block, Peers, PodPolicy, PolicySet, Scope, SetRule, Tier};
+use cluster::view::Action;
+use cluster::{Kind, NamespacedName, ObjectRef};
 use common::{bank, pod, ports, service};
 use flows::flow::{FlowId, Group, Installed};
 use flows::{Changes, Compiler, FlowSet, Nodes, compile};
@@ -43,6 +46,74 @@ impl Mirror {
         own.groups.extend(self.groups.clone());
         own.labels.extend(self.labels.clone());
         own
+    }
+}
+
+/// What policies say of a pod, and what a policy set says: one rule about one identity, a block, or
+/// every pod.
+fn policies_happen(state: &mut DesiredState, what: u8, which: u8, detail: u8) {
+    let name = NamespacedName::new("bank", format!("p{which}"));
+    let policies = &mut state.policies;
+    match what {
+        0..2 => {
+            let identity = 100 + u32::from(detail % 3);
+            let set = |bit: u8| (detail & bit != 0).then_some(1 + u32::from(which) % 2);
+            let policy = PodPolicy {
+                identity,
+                ingress: set(2),
+                egress: set(4).map(|number| number + 10),
+            };
+            if let Some(before) = policies.pods.get(&name) {
+                policies.members.remove(&(before.identity, name.clone()));
+            }
+            policies.members.insert((identity, name.clone()), ());
+            policies.pods.insert(name, policy);
+        }
+        2..4 => {
+            let peers = Peers {
+                identities: vec![100 + u32::from(detail % 3)],
+                all_pods: detail == 7,
+                blocks: vec![Block {
+                    cidr: format!("10.{detail}.0.0/16").parse().unwrap(),
+                    except: vec![],
+                }],
+                ..Peers::default()
+            };
+            let policy = ObjectRef::namespaced(Kind::NetworkPolicy, &name);
+            let rule = SetRule {
+                policy: policy.clone(),
+                part: "ingress[0]".into(),
+                tier: Tier::Namespace,
+                action: Action::Allow,
+                log: false,
+                scopes: vec![Scope {
+                    peers: Arc::new(peers),
+                    ports: None,
+                }],
+            };
+            let set = PolicySet {
+                isolated_by: vec![policy],
+                isolation_logged_by: vec![],
+                rules: vec![rule],
+            };
+            let number = 1 + u32::from(which) % 2 + if what == 2 { 0 } else { 10 };
+            policies.sets.insert(number, Arc::new(set));
+        }
+        4 => {
+            let address = format!("192.168.100.{detail}").parse().unwrap();
+            let addresses = (which < 3).then(|| vec![address]);
+            policies.underlay_pods.set(name, addresses);
+        }
+        5 => {
+            if let Some(before) = policies.pods.remove(&name) {
+                policies.members.remove(&(before.1.identity, name));
+            }
+        }
+        6 => policies.active = detail > 0,
+        _ => {
+            let own = vec![format!("192.0.2.{detail}").parse().unwrap()];
+            policies.node_addresses.insert("node1".into(), own);
+        }
     }
 }
 
@@ -95,7 +166,35 @@ fn happen(state: &mut DesiredState, what: u8, which: u8, detail: u8) {
             };
             state.nodes.insert("node3".into(), node);
         }
-        _ => drop(state.nodes.remove("node3")),
+        11 => drop(state.nodes.remove("node3")),
+        12 => {
+            let announced = Announced {
+                subnet: ["trading", "apps"][usize::from(detail & 1)].into(),
+                node: (detail & 2 != 0).then(|| format!("node{}", 1 + which % 2)),
+            };
+            let frontends = Frontends {
+                balanced: vec![Balanced {
+                    address: format!("192.168.100.24{which}").parse().unwrap(),
+                    announced: Some(announced),
+                }],
+                ..Frontends::default()
+            };
+            let service = name(format!("s{which}"));
+            let there = detail & 4 != 0 && state.services.contains_key(&service);
+            state.frontends.set(service, there.then_some(frontends));
+        }
+        13 => {
+            let limits = Limits {
+                ingress: Some(Rate {
+                    kbps: 1000 + u32::from(detail),
+                    burst_kbit: 100,
+                }),
+                egress: None,
+            };
+            let limits = (which > 0).then_some(limits);
+            state.namespace_limits.set("bank".into(), limits);
+        }
+        _ => policies_happen(state, what - 14, which, detail),
     }
 }
 
@@ -105,9 +204,10 @@ proptest! {
     #[test]
     fn change_by_change_is_the_same_as_all_at_once(
         steps in proptest::collection::vec(
-            proptest::collection::vec((0u8..12, 0u8..6, 0u8..8), 1..4), 1..12),
+            proptest::collection::vec((0u8..22, 0u8..6, 0u8..8), 1..4), 1..12),
     ) {
         let mut state = bank();
+        state.policies.active = true;
         let mut compiler = Compiler::default();
         let mut mirror = Mirror::default();
         let mut own = BTreeMap::new();

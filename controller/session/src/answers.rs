@@ -47,7 +47,8 @@ impl Answers {
             }
             (first, next) = (false, chunks.next());
         }
-        connection.send_bytes(vec![bytes.into()]).await?;
+        let messages = all.len().div_ceil(CHUNK).max(1);
+        connection.send_bytes(vec![bytes.into()], messages).await?;
         let refused = &mut self.refused;
         connection
             .barrier(|xid, _| *refused |= xid == XID_ANSWERS)

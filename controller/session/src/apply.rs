@@ -129,7 +129,9 @@ async fn send_one_by_one(
     for chunk in steps.chunks(CHUNK) {
         let mut bytes = Vec::new();
         chunk.iter().for_each(|step| step.write_bare(&mut bytes));
-        connection.send_bytes(vec![bytes.into()]).await?;
+        connection
+            .send_bytes(vec![bytes.into()], chunk.len())
+            .await?;
         let errors = connection.barrier_errors().await?;
         outcome.sent += chunk.len();
         note(chunk, &errors, outcome);
@@ -177,7 +179,9 @@ async fn send_bundle(
     ];
     parts.insert(0, control(XID_OPEN, BundleControlType::OpenRequest));
     parts.extend(end);
-    connection.send_bytes(together(parts)).await?;
+    let meters = work.plan.meters.len() + work.plan.deleted_meters.len();
+    let messages = work.len() - meters + 3;
+    connection.send_bytes(together(parts), messages).await?;
     let mut errors = HashMap::new();
     let committed = connection
         .wait_for(XID_COMMIT, "to commit a bundle", |xid, error| {
@@ -197,7 +201,6 @@ async fn send_bundle(
         tracing::debug!("a bundle of {} was refused: {errors:?}", work.len());
         return Ok(false);
     }
-    let meters = work.plan.meters.len() + work.plan.deleted_meters.len();
     outcome.sent += work.len() - meters;
     if !errors.is_empty() {
         // The switch left out what it refused, and took the rest.
@@ -209,12 +212,12 @@ async fn send_bundle(
 /// Finds out whether the switch has bundles, before many are sent to it.
 async fn open_and_close(connection: &mut Connection) -> Result<(), ConnectionError> {
     let open = control(XID_OPEN, BundleControlType::OpenRequest);
-    connection.send_bytes(vec![open]).await?;
+    connection.send_bytes(vec![open], 1).await?;
     connection
         .wait_for(XID_OPEN, "to open a bundle", |_, _| ())
         .await?;
     let close = control(XID_CLOSE, BundleControlType::DiscardRequest);
-    connection.send_bytes(vec![close]).await?;
+    connection.send_bytes(vec![close], 1).await?;
     connection
         .wait_for(XID_CLOSE, "to discard a bundle", |_, _| ())
         .await?;

@@ -1,6 +1,7 @@
 //! One connection: messages out, messages in, echo as the sign of life.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -16,6 +17,7 @@ use transport::{Stream, explain};
 
 use crate::policylog::is_logged;
 use crate::stream::{read_messages, write_messages};
+use crate::traffic::Traffic;
 
 /// Time limits of a session.
 #[derive(Clone, Copy, Debug)]
@@ -109,6 +111,7 @@ pub(crate) type Received = (u32, Message);
 pub(crate) struct Connection {
     outgoing: mpsc::Sender<Bytes>,
     received: mpsc::Receiver<Result<Received, ConnectionError>>,
+    traffic: Arc<Traffic>,
     next_xid: u32,
     heard: Instant,
     probed: bool,
@@ -130,17 +133,18 @@ const UNWRITTEN: usize = 8;
 
 impl Connection {
     /// Starts reading.
-    pub fn new(stream: Stream, timing: Timing) -> Self {
+    pub fn new(stream: Stream, timing: Timing, traffic: Arc<Traffic>) -> Self {
         let (read, write) = tokio::io::split(stream);
         let (sender, received) = mpsc::channel(UNREAD);
         let (outgoing, to_write) = mpsc::channel(UNWRITTEN);
         // Reading never waits for writing, or two full socket buffers would stop both sides; and a
         // message that is given up while it waits is never half written.
-        tokio::spawn(read_messages(read, sender));
+        tokio::spawn(read_messages(read, sender, traffic.clone()));
         tokio::spawn(write_messages(write, to_write));
         Connection {
             outgoing,
             received,
+            traffic,
             next_xid: 1,
             heard: Instant::now(),
             probed: false,
@@ -177,7 +181,9 @@ impl Connection {
     ) -> Result<u32, ConnectionError> {
         let first = self.next_xid;
         let mut bytes = Vec::new();
+        let mut count = 0;
         for message in messages {
+            count += 1;
             let xid = self.take_xid();
             if let Err(error) = wire::encode(VERSION, xid, &message, &mut bytes) {
                 return Err(ConnectionError::Unwanted(format!(
@@ -185,14 +191,19 @@ impl Connection {
                 )));
             }
         }
-        self.write(bytes.into()).await?;
+        self.write(bytes.into(), count).await?;
         Ok(first)
     }
 
-    /// Sends messages that are encoded already.
-    pub async fn send_bytes(&self, batch: Vec<Bytes>) -> Result<(), ConnectionError> {
+    /// Sends so many messages that are encoded already.
+    pub async fn send_bytes(
+        &self,
+        batch: Vec<Bytes>,
+        messages: usize,
+    ) -> Result<(), ConnectionError> {
+        self.traffic.note_sent(messages, 0);
         for bytes in batch {
-            self.write(bytes).await?;
+            self.write(bytes, 0).await?;
         }
         Ok(())
     }
@@ -262,12 +273,13 @@ impl Connection {
         let mut bytes = Vec::new();
         let reply = Message::EchoReply(data);
         if wire::encode(VERSION, xid, &reply, &mut bytes).is_ok() {
-            self.write(bytes.into()).await?;
+            self.write(bytes.into(), 1).await?;
         }
         Ok(())
     }
 
-    async fn write(&self, bytes: Bytes) -> Result<(), ConnectionError> {
+    async fn write(&self, bytes: Bytes, messages: usize) -> Result<(), ConnectionError> {
+        self.traffic.note_sent(messages, bytes.len());
         let sent = self.outgoing.send(bytes).await;
         sent.map_err(|_| ConnectionError::Closed)
     }

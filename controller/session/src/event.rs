@@ -43,6 +43,9 @@ pub enum Event {
         node: String,
         /// [`Intent::picture`](crate::Intent::picture)
         picture: u64,
+        /// How long ago it was told what it has acknowledged; none: it has not been told anything
+        /// since it connected, or has acknowledged that before.
+        took: Option<Duration>,
     },
     /// A connection was allowed or denied by a policy that is in the policy log.
     Judged(Box<Judged>),

@@ -7,7 +7,7 @@
 //! A node that is not connected is waited for as long as [`GRACE`], from the moment it was lost, or
 //! from our start; one that does not answer, as long as [`MOST`].
 
-use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use net::PortNo;
@@ -23,11 +23,13 @@ const MOST: Duration = Duration::from_secs(30);
 /// The ports of one switch that wait.
 #[derive(Debug, Default)]
 pub(crate) struct Fence {
-    ports: BTreeMap<PortNo, Wait>,
+    waits: Vec<Wait>,
 }
 
+/// Ports that came together.
 #[derive(Debug)]
 struct Wait {
+    ports: BTreeSet<PortNo>,
     /// Nodes, and what each has to acknowledge.
     behind: Vec<(String, u64)>,
     until: Instant,
@@ -39,28 +41,44 @@ impl Fence {
     pub fn follow(
         &mut self,
         closed: impl Iterator<Item = PortNo>,
-        behind: impl Fn() -> Vec<(String, u64)>,
+        judges: impl FnOnce() -> Vec<(String, u64)>,
+        registry: &Registry,
         now: Instant,
     ) {
-        let mut ports = std::mem::take(&mut self.ports);
-        let mut all: Option<Vec<(String, u64)>> = None;
-        for port in closed {
-            let wait = ports.remove(&port).unwrap_or_else(|| Wait {
-                behind: all.get_or_insert_with(&behind).clone(),
-                until: now + MOST,
-            });
-            self.ports.insert(port, wait);
+        let mut new: BTreeSet<PortNo> = closed.collect();
+        for wait in &mut self.waits {
+            // Who waits already; who is open, or gone, waits no more.
+            wait.ports.retain(|port| new.remove(port));
         }
+        self.waits.retain(|wait| !wait.ports.is_empty());
+        if new.is_empty() {
+            return;
+        }
+        let mut behind = judges();
+        behind.retain(|(node, serial)| registry.is_behind(node, *serial, GRACE, now));
+        self.waits.push(Wait {
+            ports: new,
+            behind,
+            until: now + MOST,
+        });
     }
 
     /// Looks again who has acknowledged what; gives the nodes that some port has waited for in vain.
     pub fn look(&mut self, registry: &Registry, now: Instant) -> Vec<String> {
         let mut missed = Vec::new();
-        for wait in self.ports.values_mut() {
-            wait.behind
-                .retain(|(node, serial)| registry.is_behind(node, *serial, GRACE, now));
+        for wait in &mut self.waits {
+            // From the end on, as far as the first that is still behind: with a thousand nodes, each
+            // acknowledgement is looked at by a thousand switches.
+            while let Some((node, serial)) = wait.behind.last() {
+                if registry.is_behind(node, *serial, GRACE, now) {
+                    break;
+                }
+                wait.behind.pop();
+            }
             if now >= wait.until {
-                missed.extend(wait.behind.drain(..).map(|(node, _)| node));
+                let late = wait.behind.drain(..);
+                let late = late.filter(|(n, serial)| registry.is_behind(n, *serial, GRACE, now));
+                missed.extend(late.map(|(node, _)| node));
             }
         }
         missed.sort();
@@ -70,13 +88,15 @@ impl Fence {
 
     /// True if nobody has to be waited for.
     pub fn may_open(&self, port: PortNo) -> bool {
-        self.ports
-            .get(&port)
+        let waits = |wait: &&Wait| wait.ports.contains(&port);
+        self.waits
+            .iter()
+            .find(waits)
             .is_none_or(|wait| wait.behind.is_empty())
     }
 
     /// True if some port waits.
     pub fn waits(&self) -> bool {
-        self.ports.values().any(|wait| !wait.behind.is_empty())
+        self.waits.iter().any(|wait| !wait.behind.is_empty())
     }
 }

@@ -22,16 +22,18 @@ pub(crate) struct Labels {
 }
 
 impl Labels {
-    /// Sends what has changed since last time: of what all have alike, and of its own. What its own
-    /// flows do not need any more, those of `shared` may.
+    /// Sends what has changed since last time: of what all have alike, and of its own, if that may
+    /// be otherwise than it was. What its own flows do not need any more, those of `shared` may.
     pub async fn send(
         &mut self,
         connection: &mut Connection,
         shared: &Shared,
         alike: Option<&Delta>,
         own: &BTreeMap<u64, String>,
+        own_changed: bool,
     ) -> Result<(), ConnectionError> {
-        if self.known == Some(false) {
+        let nothing = !own_changed && alike.is_none_or(|delta| delta.labels.is_empty());
+        if self.known == Some(false) || nothing {
             return Ok(());
         }
         let gone: Vec<u64> = alike
@@ -51,18 +53,21 @@ impl Labels {
         entries.extend(left().map(|c| (c, of_all.remove(&c).unwrap_or_default())));
         entries.sort();
         let mut batch = Vec::new();
+        let mut messages = 0;
         if let Some(delta) = alike.filter(|delta| !delta.labels_bytes.is_empty()) {
             batch.push(delta.labels_bytes.clone());
+            messages += delta.labels.len().div_ceil(CHUNK);
         }
         let wait = self.known.is_none() || !entries.is_empty();
         if !entries.is_empty() {
             batch.push(encode(&entries));
+            messages += entries.len().div_ceil(CHUNK);
             self.told.clone_from(own);
         }
         if batch.is_empty() {
             return Ok(());
         }
-        connection.send_bytes(batch).await?;
+        connection.send_bytes(batch, messages).await?;
         // What goes to all is small talk: nobody waits for it.
         if wait {
             let mut known = true;

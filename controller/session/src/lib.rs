@@ -27,9 +27,10 @@ mod role;
 mod shared;
 mod stream;
 mod switch;
+mod traffic;
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use flows::{FlowSet, Ports};
 use tokio::sync::watch;
@@ -45,6 +46,7 @@ pub use plan::{Plan, plan};
 pub use registry::{Connected, Registry};
 pub use role::Role;
 pub use shared::Shared;
+pub use traffic::{Traffic, Volume};
 pub use transport::{ListenError, Listener, Target, TargetError, Tls, TlsFiles};
 
 /// Time for TLS.
@@ -77,6 +79,12 @@ pub trait Intent: Send + Sync + 'static {
         None
     }
 
+    /// When something was told last that concerns the node; `None`: nobody looks at the clock.
+    fn told_at(&self, node: &str) -> Option<Instant> {
+        let _ = node;
+        None
+    }
+
     /// The number of the picture, greater than that of any before, for [`Event::Reached`]; 0 if
     /// nobody counts.
     fn picture(&self) -> u64 {
@@ -85,6 +93,9 @@ pub trait Intent: Send + Sync + 'static {
 }
 
 /// The intent in force; `None` until there is a first one.
+///
+/// Every session looks at it when it is replaced. What concerns a few nodes only can be put there
+/// without notice (`send_if_modified`), and these be told by [`Registry::tell`].
 pub type Intents = watch::Receiver<Option<Arc<dyn Intent>>>;
 
 /// What every session needs.

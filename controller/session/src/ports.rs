@@ -1,6 +1,7 @@
 //! The ports of a switch, as it announces them, and the opening of pods' ports.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use flows::Ports;
 use flows::flow::PodPort;
@@ -22,6 +23,8 @@ const ATTEMPTS: usize = 3;
 #[derive(Debug, Default)]
 pub(crate) struct PortTable {
     ports: BTreeMap<PortNo, PortDesc>,
+    /// Their names and numbers.
+    names: Arc<Ports>,
 }
 
 impl PortTable {
@@ -37,25 +40,35 @@ impl PortTable {
                     .extend(ports.into_iter().map(|desc| (desc.port, desc)));
             }
         }
+        self.renew_names();
         Ok(())
     }
 
-    /// Follows what the switch says of them.
-    pub fn follow(&mut self, changes: impl Iterator<Item = PortStatus>) {
+    fn renew_names(&mut self) {
+        let ordinary = self.ports.values().filter(|desc| desc.port.is_ordinary());
+        let names = ordinary.map(|desc| (desc.name.clone(), desc.port));
+        self.names = Arc::new(names.collect());
+    }
+
+    /// Follows what the switch says of them; true if it says anything.
+    pub fn follow(&mut self, changes: impl Iterator<Item = PortStatus>) -> bool {
+        let mut any = false;
         for PortStatus { reason, desc } in changes {
+            any = true;
             match reason {
                 PortReason::Delete => drop(self.ports.remove(&desc.port)),
                 PortReason::Add | PortReason::Modify => drop(self.ports.insert(desc.port, desc)),
             }
         }
+        if any {
+            self.renew_names();
+        }
+        any
     }
 
     /// Names and numbers.
-    pub fn names(&self) -> Ports {
-        let ordinary = self.ports.values().filter(|desc| desc.port.is_ordinary());
-        ordinary
-            .map(|desc| (desc.name.clone(), desc.port))
-            .collect()
+    pub fn names(&self) -> Arc<Ports> {
+        self.names.clone()
     }
 
     /// The name of a port.

@@ -10,6 +10,8 @@ use tokio::time::Instant;
 
 use crate::inspect::{Inspection, Reading, Wish};
 
+use crate::traffic::Traffic;
+
 /// Switches that are read and brought up to date from the start at the same time. Each may send and
 /// be sent tens of megabytes; more at once would all be slow, and each could seem dead.
 const AT_ONCE: usize = 16;
@@ -22,6 +24,7 @@ pub struct Registry {
     nodes: Arc<Mutex<HashMap<String, Entry>>>,
     /// Who brings a switch up to date from the start has one of these.
     pub(crate) turns: Arc<Semaphore>,
+    pub(crate) traffic: Arc<Traffic>,
     /// What nodes have acknowledged of their own flows ([`crate::Intent::serial`]).
     acknowledged: Arc<Acknowledged>,
 }
@@ -51,6 +54,7 @@ impl Default for Registry {
                 news: watch::Sender::new(()),
                 since: Instant::now(),
             }),
+            traffic: Arc::default(),
         }
     }
 }
@@ -62,6 +66,7 @@ struct Entry {
     ports: Arc<Ports>,
     inspect: mpsc::Sender<Inspection>,
     replaced: Arc<Notify>,
+    told: Arc<Notify>,
 }
 
 /// A switch that is connected.
@@ -84,6 +89,8 @@ pub(crate) struct Place {
     pub replaced: Arc<Notify>,
     /// What others want to know of the switch; for the session to take.
     pub inspections: Option<mpsc::Receiver<Inspection>>,
+    /// Notified when there is something for this node.
+    pub told: Arc<Notify>,
 }
 
 impl Registry {
@@ -99,12 +106,14 @@ impl Registry {
         }
         let replaced = Arc::new(Notify::new());
         let (inspect, inspections) = mpsc::channel(INSPECTIONS);
+        let told = Arc::new(Notify::new());
         let entry = Entry {
             datapath,
             peer: peer.to_string(),
             ports: Arc::default(),
             inspect,
             replaced: replaced.clone(),
+            told: told.clone(),
         };
         nodes.insert(node.to_string(), entry);
         Ok(Place {
@@ -112,6 +121,7 @@ impl Registry {
             node: node.to_string(),
             replaced,
             inspections: Some(inspections),
+            told,
         })
     }
 
@@ -186,6 +196,26 @@ impl Registry {
     pub fn nodes(&self) -> Vec<String> {
         let nodes = self.nodes.lock().unwrap_or_else(PoisonError::into_inner);
         nodes.keys().cloned().collect()
+    }
+
+    /// How many nodes are connected.
+    pub fn count(&self) -> usize {
+        let nodes = self.nodes.lock().unwrap_or_else(PoisonError::into_inner);
+        nodes.len()
+    }
+
+    /// Has the sessions of these nodes look at the intent; who is not connected will look when it
+    /// connects.
+    pub fn tell<'a>(&self, names: impl IntoIterator<Item = &'a String>) {
+        let nodes = self.nodes.lock().unwrap_or_else(PoisonError::into_inner);
+        for entry in names.into_iter().filter_map(|name| nodes.get(name)) {
+            entry.told.notify_one();
+        }
+    }
+
+    /// What has gone over all connections.
+    pub fn traffic(&self) -> &Traffic {
+        &self.traffic
     }
 }
 

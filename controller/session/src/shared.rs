@@ -87,8 +87,11 @@ impl Shared {
         Shared::default()
     }
 
-    /// Takes a change.
-    pub fn apply(&self, changes: &Changes) {
+    /// Takes a change; true if there is something to be sent to every switch.
+    pub fn apply(&self, changes: &Changes) -> bool {
+        if changes.is_empty() {
+            return false;
+        }
         let mut guard = self.inner.write().unwrap_or_else(PoisonError::into_inner);
         let inner = &mut *guard;
         let mut list = Vec::with_capacity(changes.groups.len() + changes.flows.len());
@@ -126,7 +129,7 @@ impl Shared {
         let labels = labels.map(|(c, label)| (*c, label.clone().unwrap_or_default()));
         let labels: Vec<_> = labels.collect();
         if list.is_empty() && labels.is_empty() {
-            return;
+            return false;
         }
         let is_flow =
             |e: &&Option<Arc<Entry>>| e.as_ref().is_some_and(|e| matches!(e.key, Key::Flow(_)));
@@ -144,6 +147,7 @@ impl Shared {
                 inner.log.pop_front();
             }
         }
+        true
     }
 
     /// What cannot be sent: one line each.

@@ -1,5 +1,7 @@
 //! Bytes to messages and back, each direction by a task of its own.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 use openflow::msg::{ErrorMsg, Message};
 use openflow::{Version, wire};
@@ -8,11 +10,13 @@ use tokio::sync::mpsc;
 use transport::Stream;
 
 use crate::connection::{ConnectionError, Received, VERSION};
+use crate::traffic::Traffic;
 
 /// Takes messages from the stream until it ends; the last thing sent is why.
 pub(crate) async fn read_messages(
     mut read: ReadHalf<Stream>,
     sender: mpsc::Sender<Result<Received, ConnectionError>>,
+    traffic: Arc<Traffic>,
 ) {
     let mut framer = wire::Framer::new();
     let mut buffer = vec![0u8; 1 << 16];
@@ -28,7 +32,7 @@ pub(crate) async fn read_messages(
             }
             Ok(bytes) => {
                 framer.push(&buffer[..bytes]);
-                match forward(&mut framer, &mut greeted, &sender).await {
+                match forward(&mut framer, &mut greeted, &sender, &traffic).await {
                     Ok(()) => continue,
                     Err(end) => end,
                 }
@@ -59,6 +63,7 @@ async fn forward(
     framer: &mut wire::Framer,
     greeted: &mut bool,
     sender: &mpsc::Sender<Result<Received, ConnectionError>>,
+    traffic: &Traffic,
 ) -> Result<(), ConnectionError> {
     loop {
         let frame = framer.next_frame();
@@ -68,6 +73,7 @@ async fn forward(
         let Some(header) = wire::Header::read(frame) else {
             continue;
         };
+        traffic.note_received(frame.len());
         match wire::decode(VERSION, frame) {
             Ok(Message::Hello(hello)) => {
                 if hello.agree(header.version, &[VERSION]).is_none() {

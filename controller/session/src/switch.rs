@@ -10,7 +10,7 @@ use flows::{FlowSet, Ports, Problem};
 use net::PortNo;
 use openflow::error::{OFPBRC_IS_SLAVE, OfError};
 use openflow::msg::{Message, ReplyBody, RequestBody};
-use tokio::sync::{OwnedSemaphorePermit, mpsc, watch};
+use tokio::sync::{Notify, OwnedSemaphorePermit, mpsc, watch};
 use tokio::time::Instant;
 use transport::Stream;
 
@@ -33,7 +33,8 @@ use crate::{Context, Intent};
 
 /// Serves a switch until its connection ends.
 pub(crate) async fn serve(stream: Stream, peer: String, context: Context) {
-    let mut connection = Connection::new(stream, context.timing);
+    let traffic = context.registry.traffic.clone();
+    let mut connection = Connection::new(stream, context.timing, traffic);
     let (node, datapath) = match greet(&mut connection).await {
         Ok(greeted) => greeted,
         Err(error) => {
@@ -56,7 +57,8 @@ pub(crate) async fn serve(stream: Stream, peer: String, context: Context) {
         datapath,
         peer,
     });
-    let mut session = Session::new(connection, node.clone(), context.clone());
+    let told = place.told.clone();
+    let mut session = Session::new(connection, node.clone(), told, context.clone());
     session.inspections = place.inspections.take();
     let why = tokio::select! {
         ended = session.run() => match ended {
@@ -99,6 +101,8 @@ async fn greet(connection: &mut Connection) -> Result<(String, u64), ConnectionE
 struct Session {
     connection: Connection,
     node: String,
+    /// Notified when there is something for this node.
+    told: Arc<Notify>,
     context: Context,
     ports: PortTable,
     /// What the switch holds; none: it is not known.
@@ -122,14 +126,16 @@ struct Session {
     /// What others want to know of the switch.
     inspections: Option<mpsc::Receiver<Inspection>>,
     /// The ports that others know of.
-    told_ports: Ports,
+    told_ports: Arc<Ports>,
+    /// When what it has acknowledged was told last; at first, when it connected.
+    acknowledged: std::time::Instant,
 }
 
 /// What is the node's own, as it was compiled last.
 #[derive(Default)]
 struct Own {
     /// What it was compiled from.
-    of: Option<(Arc<dyn Intent>, Option<u64>, Ports)>,
+    of: Option<(Arc<dyn Intent>, Option<u64>, Arc<Ports>)>,
     labels: BTreeMap<u64, String>,
     answers: BTreeMap<u16, HealthAnswer>,
     pod_ports: BTreeMap<PortNo, PodPort>,
@@ -140,10 +146,10 @@ struct Own {
 
 impl Own {
     /// True if it would be the same.
-    fn is_of(&self, intent: &Arc<dyn Intent>, serial: Option<u64>, ports: &Ports) -> bool {
+    fn is_of(&self, intent: &Arc<dyn Intent>, serial: Option<u64>, ports: &Arc<Ports>) -> bool {
         self.of.as_ref().is_some_and(|(before, number, of)| {
             let same = Arc::ptr_eq(before, intent) || (serial.is_some() && *number == serial);
-            same && of == ports
+            same && (Arc::ptr_eq(of, ports) || of == ports)
         })
     }
 
@@ -177,11 +183,12 @@ enum Wake {
 }
 
 impl Session {
-    fn new(connection: Connection, node: String, context: Context) -> Self {
+    fn new(connection: Connection, node: String, told: Arc<Notify>, context: Context) -> Self {
         let (news, timing) = (context.registry.news(), context.timing);
         Session {
             connection,
             node,
+            told,
             context,
             ports: PortTable::default(),
             held: None,
@@ -198,7 +205,8 @@ impl Session {
             unknown: false,
             writes: false,
             inspections: None,
-            told_ports: Ports::new(),
+            told_ports: Arc::default(),
+            acknowledged: std::time::Instant::now(),
         }
     }
 
@@ -302,6 +310,7 @@ impl Session {
         tokio::select! {
             Some(inspection) = asked => Ok(Some(Wake::Inspect(inspection))),
             changed = self.context.intents.changed() => Ok(changed.is_ok().then_some(Wake::Intent)),
+            () = self.told.notified() => Ok(Some(Wake::Intent)),
             changed = self.context.role.changed() => Ok(changed.is_ok().then_some(Wake::Role)),
             received = self.connection.receive() => received.map(|(_, m)| Some(Wake::Message(Box::new(m)))),
             () = tokio::time::sleep_until(resync) => Ok(Some(Wake::Resync)),
@@ -315,7 +324,7 @@ impl Session {
     /// Makes the switch what it shall be; `again`: asks for what was refused, too.
     async fn reconcile(&mut self, mut again: bool) -> Result<(), ConnectionError> {
         loop {
-            self.ports.follow(self.connection.port_changes.drain(..));
+            let moved = self.ports.follow(self.connection.port_changes.drain(..));
             if !self.writes {
                 return Ok(());
             }
@@ -325,12 +334,13 @@ impl Session {
             };
             let started = Instant::now();
             let ports = self.ports.names();
-            if ports != self.told_ports {
+            if !Arc::ptr_eq(&ports, &self.told_ports) {
                 self.context.registry.set_ports(&self.node, &ports);
-                self.told_ports.clone_from(&ports);
+                self.told_ports = ports.clone();
             }
             // Before it is compiled: what changes meanwhile has another number.
             let serial = intent.serial(&self.node);
+            let told_at = intent.told_at(&self.node);
             let shared = intent.shared().unwrap_or_default();
             let behind = |held: &Held| shared.since(held.version).is_none();
             if self.held.as_ref().is_some_and(behind) {
@@ -348,14 +358,24 @@ impl Session {
                 own = Some(set);
             }
             let of = (&*intent, serial);
-            if !self.bring(started, own, &shared, of, again).await? {
+            if !self
+                .bring(started, own, &shared, of, (again, moved))
+                .await?
+            {
                 continue;
             }
             self.hear();
             let picture = intent.picture();
             if self.refused.is_empty() && picture > 0 {
                 let node = self.node.clone();
-                (self.context.events)(Event::Reached { node, picture });
+                let new = told_at.filter(|at| *at > self.acknowledged);
+                let took = new.map(|at| at.elapsed());
+                self.acknowledged = new.unwrap_or(self.acknowledged);
+                (self.context.events)(Event::Reached {
+                    node,
+                    picture,
+                    took,
+                });
             }
             self.own.of = Some((intent, serial, ports));
             again = false;
@@ -366,7 +386,8 @@ impl Session {
         }
     }
 
-    /// Sends the difference; `own`: what is the node's own, where that may be another than before.
+    /// Sends the difference; `own`: what is the node's own, where that may be another than before;
+    /// `again`: asks for what was refused, too; `moved`: ports came, went or changed.
     /// False where the difference is not known any more, so that all has to be compared.
     async fn bring(
         &mut self,
@@ -374,10 +395,11 @@ impl Session {
         own: Option<FlowSet>,
         shared: &Shared,
         (intent, serial): (&dyn Intent, Option<u64>),
-        again: bool,
+        (again, moved): (bool, bool),
     ) -> Result<bool, ConnectionError> {
         let complete = intent.complete();
         let mut entries = None;
+        let own_changed = own.is_some();
         let mut changed = false;
         if let Some(set) = own {
             let (mut list, unsendable) = entry::entries(&set);
@@ -449,14 +471,20 @@ impl Session {
         if let Some(serial) = serial {
             self.context.registry.acknowledge(&self.node, serial);
         }
-        self.open_ports(Some(intent)).await?;
-        let connection = &mut self.connection;
+        if own_changed || again || moved || !self.refused.is_empty() {
+            self.open_ports(Some(intent)).await?;
+        }
+        let (connection, own) = (&mut self.connection, &self.own);
         self.labels
-            .send(connection, shared, labels.as_deref(), &self.own.labels)
+            .send(
+                connection,
+                shared,
+                labels.as_deref(),
+                &own.labels,
+                own_changed,
+            )
             .await?;
-        self.answers
-            .send(&mut self.connection, &self.own.answers)
-            .await?;
+        self.answers.send(connection, &own.answers).await?;
         drop(turn);
         if changed {
             let held = self.held.as_ref();
@@ -478,7 +506,7 @@ impl Session {
     /// Tells somebody what the switch holds.
     async fn inspect(&mut self, inspection: Inspection) -> Result<(), ConnectionError> {
         let mut reading = Reading::read(&mut self.connection, &inspection.wish).await?;
-        reading.ports = self.ports.names();
+        reading.ports = (*self.ports.names()).clone();
         let cookies = reading.flows.iter().map(|flow| flow.cookie);
         let cookies: BTreeSet<u64> = cookies.collect();
         if let Some((intent, _, _)) = &self.own.of {
@@ -509,7 +537,8 @@ impl Session {
         if let Some(intent) = intent {
             let pods = self.own.pod_ports.keys().copied();
             let closed = pods.filter(|port| is_closed(*port));
-            self.fence.follow(closed, || intent.judges(), now);
+            let registry = &self.context.registry;
+            self.fence.follow(closed, || intent.judges(), registry, now);
         }
         for missed in self.fence.look(&self.context.registry, now) {
             tracing::warn!(

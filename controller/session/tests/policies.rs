@@ -90,8 +90,8 @@ fn policies() -> Policies {
             (name("web-2"), pod(ALLOWED, None)),
         ]
         .into(),
-        sets: [(SET, set)].into(),
-        members: [(1, vec![name("web-1")]), (ALLOWED, vec![name("web-2")])].into(),
+        sets: [(SET, Arc::new(set))].into(),
+        members: [((1, name("web-1")), ()), ((ALLOWED, name("web-2")), ())].into(),
         ..Policies::default()
     }
 }

@@ -116,25 +116,21 @@ async fn a_server_gives_the_picture_that_a_folder_of_the_same_manifests_gives() 
         meta.labels.remove("kubernetes.io/metadata.name");
     }
     let comparable = |mut view: ClusterView| {
-        view.nodes.values_mut().for_each(|o| plain(&mut o.meta));
+        view.nodes.for_each_mut(|_, o| plain(&mut o.meta));
         view.namespaces.retain(|name, _| name == "bank");
-        view.namespaces
-            .values_mut()
-            .for_each(|o| plain(&mut o.meta));
-        for pod in view.pods.values_mut() {
+        view.namespaces.for_each_mut(|_, o| plain(&mut o.meta));
+        view.pods.for_each_mut(|_, pod| {
             plain(&mut pod.meta);
             // The server gives new pods the phase Pending.
             pod.ready = None;
-        }
+        });
         view.services.retain(|name, _| name.namespace == "bank");
-        view.services.values_mut().for_each(|o| plain(&mut o.meta));
-        view.endpoint_slices
-            .values_mut()
-            .for_each(|o| plain(&mut o.meta));
-        view.subnets.values_mut().for_each(|o| plain(&mut o.meta));
-        view.vlans.values_mut().for_each(|o| plain(&mut o.meta));
-        let networks = view.provider_networks.values_mut();
-        networks.for_each(|o| plain(&mut o.meta));
+        view.services.for_each_mut(|_, o| plain(&mut o.meta));
+        view.endpoint_slices.for_each_mut(|_, o| plain(&mut o.meta));
+        view.subnets.for_each_mut(|_, o| plain(&mut o.meta));
+        view.vlans.for_each_mut(|_, o| plain(&mut o.meta));
+        view.provider_networks
+            .for_each_mut(|_, o| plain(&mut o.meta));
         view
     };
     let served = comparable((*first.view).clone());

@@ -8,23 +8,98 @@ use ipnet::IpNet;
 use super::hosts::{Candidate, candidates, elect, has_uplink};
 use super::pool::Pools;
 use super::{Announced, Balanced, Frontends, LB_CLASS};
-use crate::addr::{Family, is_host};
+use crate::addr::{Family, bits, is_host};
 use crate::annotations;
 use crate::desired::{self, DesiredState, Protocol};
+use crate::map::{Map, changes};
 use crate::name::{Kind, NamespacedName, ObjectRef};
 use crate::nodes::by_age;
 use crate::problem::Problem;
 use crate::view::{ClusterView, Service};
+
+/// What has to be known to say whether a change concerns what Services are reached by.
+#[derive(Debug, Default)]
+pub(crate) struct Index {
+    /// Addresses that any Service names in `externalIPs`.
+    external: BTreeSet<IpAddr>,
+    /// Ranges of load balancers' addresses.
+    pools: Vec<(Family, u128, u128)>,
+    /// Nodes that may answer for addresses.
+    candidates: Vec<Candidate>,
+}
+
+impl Index {
+    /// True if more than elections may come out differently: a Service that is exposed differs in
+    /// anything but its endpoints, or an address that one may have came or went.
+    pub(crate) fn is_concerned(
+        &self,
+        before: &ClusterView,
+        view: &ClusterView,
+        then: &DesiredState,
+        now: &DesiredState,
+    ) -> bool {
+        let mut read = changes(&before.services, &view.services);
+        let mut planned = changes(&then.services, &now.services);
+        let mut pods = changes(&then.pods, &now.pods);
+        let shape = |service: &desired::Service| {
+            let ports = service.ports.iter().map(|p| (p.protocol, p.port));
+            (service.cluster_ips.clone(), ports.collect::<Vec<_>>())
+        };
+        read.any(|service| {
+            service
+                .before
+                .into_iter()
+                .chain(service.after)
+                .any(is_exposed)
+        }) || planned.any(|service| {
+            let both = || service.before.into_iter().chain(service.after);
+            let exposed = view.services.get(service.key).is_some_and(is_exposed);
+            let mut ips = both().flat_map(|service| &service.cluster_ips);
+            let concerns = exposed || ips.any(|ip| self.external.contains(ip));
+            concerns && service.before.map(shape) != service.after.map(shape)
+        }) || pods.any(|pod| {
+            let both = pod.before.into_iter().chain(pod.after);
+            let mut addresses = both.flat_map(|pod| pod.addresses());
+            addresses.any(|address| self.may_have(address))
+        })
+    }
+
+    /// True for an address that a Service has, or may be given.
+    fn may_have(&self, address: IpAddr) -> bool {
+        let (family, number) = (Family::of(address), bits(address));
+        let mut pools = self.pools.iter();
+        self.external.contains(&address)
+            || pools.any(|(of, first, last)| *of == family && (*first..=*last).contains(&number))
+    }
+
+    /// What a Service is reached by, where only its endpoints differ; none if it is by nothing.
+    pub(crate) fn elect_again(
+        &self,
+        desired: &DesiredState,
+        name: &NamespacedName,
+    ) -> Option<Frontends> {
+        let mut frontends = desired.frontends.get(name)?.clone();
+        let service = desired.services.get(name)?;
+        elect_all(&self.candidates, desired, service, &mut frontends);
+        Some(frontends)
+    }
+}
+
+/// True for a Service that may be reached by more than its cluster IPs.
+fn is_exposed(service: &Service) -> bool {
+    let exposure = &service.exposure;
+    exposure.load_balancer || !exposure.node_ports.is_empty() || !exposure.external_ips.is_empty()
+}
 
 /// Every Service that is reached by more than its cluster IPs. What load balancers have been given is
 /// kept in `given`, so that they keep it though no status is written, and in whatever order they come.
 pub(crate) fn frontends(
     view: &ClusterView,
     desired: &DesiredState,
-    given: &mut BTreeMap<NamespacedName, Vec<IpAddr>>,
+    given: &mut Map<NamespacedName, Vec<IpAddr>>,
     problems: &mut Vec<Problem>,
-) -> BTreeMap<NamespacedName, Frontends> {
-    let mut index = Index::new(view, desired, problems);
+) -> (Index, Map<NamespacedName, Frontends>) {
+    let mut index = Round::new(view, desired, problems);
     let by_age: Vec<_> = by_age(&view.services, |s| s.meta.created)
         .into_iter()
         .filter_map(|(name, service)| Some((name, service, desired.services.get(name)?)))
@@ -35,7 +110,7 @@ pub(crate) fn frontends(
         let given = given.get(*name).map_or(&[][..], Vec::as_slice);
         held.insert(name, index.held(name, service, given, problems));
     }
-    let mut all = BTreeMap::new();
+    let mut all = Map::new();
     for (name, service, planned) in by_age {
         let mut frontends = Frontends {
             node_ports: index.node_ports(name, service, problems),
@@ -54,7 +129,7 @@ pub(crate) fn frontends(
             let health = service.exposure.health_check_node_port;
             frontends.health_check =
                 health.filter(|_| frontends.local && service.exposure.load_balancer);
-            index.elect(planned, &mut frontends);
+            elect_all(&index.candidates, desired, planned, &mut frontends);
             all.insert(name.clone(), frontends);
         }
     }
@@ -68,21 +143,30 @@ pub(crate) fn frontends(
             given.insert(name.clone(), ours);
         }
     }
-    all
+    let named = view
+        .services
+        .values()
+        .flat_map(|s| &s.exposure.external_ips);
+    let kept = Index {
+        external: named.filter_map(|text| text.parse().ok()).collect(),
+        pools: index.pools.all().collect(),
+        candidates: index.candidates,
+    };
+    (kept, all)
 }
 
-struct Index<'a> {
+struct Round<'a> {
     desired: &'a DesiredState,
     pools: Pools<'a>,
     cluster_ips: BTreeMap<IpAddr, &'a NamespacedName>,
     pods: BTreeSet<IpAddr>,
-    candidates: Vec<Candidate<'a>>,
+    candidates: Vec<Candidate>,
     node_ports: BTreeMap<(Protocol, u16), NamespacedName>,
     /// Address, protocol and port; several Services may share an address by different ports.
     external: BTreeMap<(IpAddr, Protocol, u16), NamespacedName>,
 }
 
-impl<'a> Index<'a> {
+impl<'a> Round<'a> {
     fn new(view: &'a ClusterView, desired: &'a DesiredState, problems: &mut Vec<Problem>) -> Self {
         let services = desired.services.values();
         let cluster_ips = services.flat_map(|s| s.cluster_ips.iter().map(move |ip| (*ip, &s.name)));
@@ -91,7 +175,7 @@ impl<'a> Index<'a> {
             .values()
             .any(|s| !s.exposure.external_ips.is_empty());
         let pods = desired.pods.values().filter(|_| any_external);
-        Index {
+        Round {
             desired,
             pools: Pools::new(view, desired, problems),
             cluster_ips: cluster_ips.collect(),
@@ -330,22 +414,29 @@ impl<'a> Index<'a> {
         }
         Some(annotation.value.to_string())
     }
+}
 
-    /// One node for each address: it is ready, on the network, and where only its own endpoints
-    /// count it has some.
-    fn elect(&self, service: &desired::Service, frontends: &mut Frontends) {
-        let local = frontends.local.then(|| with_endpoints(service));
-        for balanced in &mut frontends.balanced {
-            let (address, Some(announced)) = (balanced.address, &mut balanced.announced) else {
-                continue;
-            };
-            let usable = self.candidates.iter().filter(|node| {
-                has_uplink(self.desired, &announced.subnet, node.name)
-                    && local.as_ref().is_none_or(|local| local.contains(node.name))
-            });
-            let node = elect(address, usable);
-            announced.node = node.map(str::to_string);
-        }
+/// One node for each address: it is ready, on the network, and where only its own endpoints count
+/// it has some.
+fn elect_all(
+    candidates: &[Candidate],
+    desired: &DesiredState,
+    service: &desired::Service,
+    frontends: &mut Frontends,
+) {
+    let local = frontends.local.then(|| with_endpoints(service));
+    for balanced in &mut frontends.balanced {
+        let (address, Some(announced)) = (balanced.address, &mut balanced.announced) else {
+            continue;
+        };
+        let usable = candidates.iter().filter(|node| {
+            has_uplink(desired, &announced.subnet, &node.name)
+                && local
+                    .as_ref()
+                    .is_none_or(|local| local.contains(node.name.as_str()))
+        });
+        let node = elect(address, usable);
+        announced.node = node.map(str::to_string);
     }
 }
 

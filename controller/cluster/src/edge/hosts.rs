@@ -9,6 +9,7 @@ use super::Host;
 use crate::addr::{bits, is_host};
 use crate::annotations;
 use crate::desired::{DesiredState, SubnetKind};
+use crate::map::Map;
 use crate::name::{Kind, ObjectRef};
 use crate::nodes::by_age;
 use crate::problem::Problem;
@@ -22,10 +23,10 @@ pub(crate) fn hosts(
     view: &ClusterView,
     desired: &DesiredState,
     problems: &mut Vec<Problem>,
-) -> BTreeMap<String, Host> {
+) -> Map<String, Host> {
     let networks = node_networks(view, desired, problems);
     let mut taken: BTreeMap<IpAddr, &str> = BTreeMap::new();
-    let mut hosts = BTreeMap::new();
+    let mut hosts = Map::new();
     for (name, node) in by_age(&view.nodes, |node| node.meta.created) {
         let mut addresses: Vec<IpAddr> = Vec::new();
         for text in &node.internal_ips {
@@ -150,14 +151,15 @@ pub(crate) fn nat_outgoing(
 }
 
 /// A node that may answer for others' addresses.
-pub(super) struct Candidate<'a> {
+#[derive(Debug)]
+pub(super) struct Candidate {
     /// A hash of its name.
     hash: u64,
-    pub(super) name: &'a str,
+    pub(super) name: String,
 }
 
 /// Nodes that are ready, and not excluded from load balancers.
-pub(super) fn candidates(view: &ClusterView) -> Vec<Candidate<'_>> {
+pub(super) fn candidates(view: &ClusterView) -> Vec<Candidate> {
     let usable = view
         .nodes
         .iter()
@@ -165,16 +167,16 @@ pub(super) fn candidates(view: &ClusterView) -> Vec<Candidate<'_>> {
     usable
         .map(|(name, _)| Candidate {
             hash: u64::from_be_bytes(crate::hash::bytes(&[name])),
-            name,
+            name: name.clone(),
         })
         .collect()
 }
 
 /// Which of the nodes answers for an address: the highest hash of both, so that a node that comes
 /// or goes moves only what is its own (rendezvous hashing).
-pub(super) fn elect<'s, 'a: 's>(
+pub(super) fn elect<'a>(
     address: IpAddr,
-    nodes: impl Iterator<Item = &'s Candidate<'a>>,
+    nodes: impl Iterator<Item = &'a Candidate>,
 ) -> Option<&'a str> {
     let number = bits(address);
     let folded = (number >> 64) as u64 ^ number as u64;
@@ -185,6 +187,6 @@ pub(super) fn elect<'s, 'a: 's>(
         x = (x ^ (x >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
         x ^ (x >> 31)
     };
-    let highest = nodes.max_by_key(|node| (mix(node.hash), node.name));
-    highest.map(|node| node.name)
+    let highest = nodes.max_by_key(|node| (mix(node.hash), &node.name));
+    highest.map(|node| node.name.as_str())
 }

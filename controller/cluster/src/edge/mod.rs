@@ -13,7 +13,7 @@ use net::MacAddr;
 use crate::addr::Family;
 use crate::desired::Protocol;
 
-pub(crate) use frontends::frontends;
+pub(crate) use frontends::{Index, frontends};
 pub use hosts::host_mac;
 pub(crate) use hosts::{hosts, nat_outgoing};
 

@@ -89,6 +89,11 @@ impl<'a> Pools<'a> {
         self.ranges.is_empty()
     }
 
+    /// Every range: family, first and last address.
+    pub(super) fn all(&self) -> impl Iterator<Item = (Family, u128, u128)> {
+        self.ranges.values().flatten().copied()
+    }
+
     /// True if there is a pool of that name.
     pub(super) fn has(&self, name: &str) -> bool {
         self.ranges.contains_key(name)

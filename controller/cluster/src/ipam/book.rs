@@ -9,17 +9,18 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::owner::Owner;
 use super::ranges::RangeSet;
 use super::runs::Runs;
+use crate::map::Map;
 
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Book {
     /// Addresses in a block, as a power of two; 0: no blocks.
     bits: u8,
-    holders: BTreeMap<u128, Owner>,
+    holders: Map<u128, Owner>,
     /// The addresses of `holders`.
     held: Runs,
-    blocks: BTreeMap<u128, Block>,
+    blocks: Map<u128, Block>,
     /// Blocks in which a node has at least one address.
-    nodes: BTreeMap<String, BTreeSet<u128>>,
+    nodes: Map<String, BTreeSet<u128>>,
 }
 
 #[derive(Clone, Debug, Default)]
@@ -75,12 +76,9 @@ impl Book {
         self.held.insert(address);
         if let (Some(node), true) = (node, self.bits > 0) {
             let number = address >> self.bits;
-            let block = self.blocks.entry(number).or_default();
+            let block = self.blocks.or_default(number);
             *block.by_node.entry(node.to_string()).or_default() += 1;
-            self.nodes
-                .entry(node.to_string())
-                .or_default()
-                .insert(number);
+            self.nodes.or_default(node.to_string()).insert(number);
         }
     }
 
@@ -223,7 +221,7 @@ impl Book {
         avoid: &dyn Fn(u128) -> bool,
     ) -> Option<u128> {
         given.within(first, last).find_map(|(first, last)| {
-            let mut held = self.holders.range(first..=last).map(|(a, _)| *a).peekable();
+            let mut held = self.holders.starting_at(&first).map(|(a, _)| *a).peekable();
             let mut candidate = first;
             loop {
                 if held.next_if_eq(&candidate).is_none() && !avoid(candidate) {

@@ -195,7 +195,7 @@ impl Round<'_> {
                 .iter()
                 .any(|(_, given)| given.contains(bits(*address)))
                 && self.ledger().holder(plan.name(), *address).is_none()
-                && !self.asked_for.addresses.contains(address)
+                && !self.asked_for.has(*address)
         };
         if let Some(found) = [had, in_step].into_iter().flatten().find(is_free) {
             return Ok(found);
@@ -213,7 +213,7 @@ impl Round<'_> {
             if self.ledger().is_full(plan.name(), family, source) {
                 continue;
             }
-            let avoid = |number: u128| self.asked_for.addresses.contains(&family.address(number));
+            let avoid = |number: u128| self.asked_for.has(family.address(number));
             let none = self.ledger().empty_book();
             let book = self.ledger().book(plan.name(), family).unwrap_or(&none);
             match book.find(given, want.node, cursor, &avoid) {
@@ -276,7 +276,7 @@ impl Round<'_> {
             )));
         }
         let is_free = |mac: &MacAddr| {
-            *mac != router && holder(*mac).is_none() && !self.asked_for.macs.contains(mac)
+            *mac != router && holder(*mac).is_none() && !self.asked_for.has_mac(*mac)
         };
         let had = before.map(|before| before.mac);
         had.into_iter()

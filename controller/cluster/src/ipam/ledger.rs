@@ -3,21 +3,23 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use net::MacAddr;
 
 use super::book::Book;
 use super::owner::Owner;
 use crate::addr::{Family, bits};
+use crate::map::Map;
 use crate::state::Allocation;
 
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Ledger {
     block_bits: u8,
     /// The Ethernet segment that each subnet is on; one that is not in force has its own.
-    segments: BTreeMap<String, String>,
-    books: BTreeMap<(String, Family), Book>,
-    macs: BTreeMap<(String, MacAddr), Owner>,
+    segments: Arc<BTreeMap<String, String>>,
+    books: Map<(String, Family), Book>,
+    macs: Map<(String, MacAddr), Owner>,
     /// What was found full in this round: subnet, family, IPPool or nothing. Addresses are only
     /// ever taken while these are consulted.
     full: BTreeSet<(String, Family, String)>,
@@ -27,13 +29,13 @@ impl Ledger {
     pub(crate) fn new(segments: BTreeMap<String, String>, block_bits: u8) -> Self {
         Ledger {
             block_bits,
-            segments,
+            segments: Arc::new(segments),
             ..Ledger::default()
         }
     }
 
     pub(crate) fn is_of(&self, segments: &BTreeMap<String, String>, block_bits: u8) -> bool {
-        self.segments == *segments && self.block_bits == block_bits
+        *self.segments == *segments && self.block_bits == block_bits
     }
 
     fn segment(&self, subnet: &str) -> String {
@@ -55,12 +57,12 @@ impl Ledger {
         }
         for address in allocation.addresses() {
             let key = (allocation.subnet.clone(), Family::of(address));
-            let bits_of_block = self.block_bits;
-            let book = self
-                .books
-                .entry(key)
-                .or_insert_with(|| Book::new(bits_of_block));
-            book.take(bits(address), owner.clone(), allocation.node.as_deref());
+            if !self.books.contains_key(&key) {
+                self.books.insert(key.clone(), Book::new(self.block_bits));
+            }
+            if let Some(book) = self.books.get_mut(&key) {
+                book.take(bits(address), owner.clone(), allocation.node.as_deref());
+            }
         }
         self.macs.insert(mac_key, owner.clone());
         Ok(())

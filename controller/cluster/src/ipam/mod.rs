@@ -20,7 +20,7 @@ mod round;
 pub(crate) mod runs;
 mod want;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::desired::Waiting;
 use crate::name::NamespacedName;
@@ -28,6 +28,8 @@ use crate::problem::Problem;
 use crate::state::{Allocation, State};
 use crate::subnets::SubnetPlan;
 
+pub(crate) use owner::Owner;
+pub(crate) use round::AskedFor;
 use round::Round;
 pub(crate) use want::Want;
 
@@ -37,25 +39,35 @@ pub(crate) struct Presence<'a> {
     pub(crate) pod: &'a dyn Fn(&NamespacedName) -> bool,
     /// True for a pod that is not there and for which this is kept.
     pub(crate) kept: &'a dyn Fn(&NamespacedName, &Allocation) -> bool,
-    /// True for a Vip.
-    pub(crate) vip: &'a dyn Fn(&str) -> bool,
     /// What is not there is really gone.
     pub(crate) complete: bool,
 }
 
+/// What became of those who want addresses.
+#[derive(Default)]
+pub(crate) struct Served {
+    /// Pods that have none.
+    pub(crate) waiting: BTreeMap<NamespacedName, Waiting>,
+    /// Who was given something now.
+    pub(crate) granted: Vec<Owner>,
+    /// Who did not get what it wants: others may have to give it back first.
+    pub(crate) refused: Vec<Owner>,
+}
+
 /// Brings the state up to date with those who want addresses. Afterwards `state.pods` has an
-/// entry for each pod of them that is not in the returned map.
+/// entry for each pod of them that is not waiting.
+///
+/// Whoever holds what it wants need not be among them: nothing would come of it.
 pub(crate) fn assign(
     state: &mut State,
     mut wants: Vec<Want<'_>>,
+    asked_for: &AskedFor,
     plans: &BTreeMap<String, SubnetPlan>,
     block_bits: u8,
-    presence: &Presence<'_>,
     problems: &mut Vec<Problem>,
-) -> BTreeMap<NamespacedName, Waiting> {
-    let mut round = Round::new(&wants, plans, block_bits, state, problems);
-    free_the_gone(round.state, presence);
-
+) -> Served {
+    let mut round = Round::new(asked_for, plans, block_bits, state, problems);
+    let mut served = Served::default();
     wants.sort_by(|a, b| {
         let age = |want: &Want<'_>| want.created.unwrap_or(i64::MAX);
         (age(a), &a.owner).cmp(&(age(b), &b.owner))
@@ -65,7 +77,7 @@ pub(crate) fn assign(
     for want in &wants {
         match round.state.held(&want.owner) {
             Some((held, _)) if want.is_met_by(held) => round.confirm(want),
-            Some((held, away)) if want.keeps(held, away) && want.can_stay_with(held) => {
+            Some((held, away)) if want.stays_with(held, away) => {
                 round.tell_it_stays(want);
                 round.confirm(want);
             }
@@ -78,11 +90,12 @@ pub(crate) fn assign(
     let mut refused = Vec::new();
     for (want, before) in claims.into_iter().zip(before) {
         match round.grant(want, before.as_ref()) {
-            Ok(()) => {}
+            Ok(()) => served.granted.push(want.owner.clone()),
             Err(problem) => refused.push((want, before, problem)),
         }
     }
     for (want, before, problem) in refused {
+        served.refused.push(want.owner.clone());
         round.refuse(want, before, *problem);
     }
     for want in others {
@@ -91,49 +104,68 @@ pub(crate) fn assign(
             continue;
         }
         let before = round.let_go(want);
-        if let Err(problem) = round.grant(want, before.as_ref()) {
-            round.refuse(want, before, *problem);
+        match round.grant(want, before.as_ref()) {
+            Ok(()) => served.granted.push(want.owner.clone()),
+            Err(problem) => {
+                served.refused.push(want.owner.clone());
+                round.refuse(want, before, *problem);
+            }
         }
     }
-    round.waiting
+    served.waiting = round.waiting;
+    served
 }
 
-/// Frees what is held by what is gone. What an incomplete view does not show is gone only if this
-/// process has seen it before.
-fn free_the_gone(state: &mut State, presence: &Presence<'_>) {
+/// Frees what is held by those of these pods that are gone; true if something was freed. What an
+/// incomplete view does not show is gone only if this process has seen it before.
+pub(crate) fn free_the_gone(
+    state: &mut State,
+    pods: &BTreeSet<NamespacedName>,
+    presence: &Presence<'_>,
+) -> bool {
     let (mut gone, mut away) = (Vec::new(), Vec::new());
-    for (name, held) in &mut state.pods {
+    for name in pods {
         let there = (presence.pod)(name);
-        held.seen.0 |= there;
-        if there || !(presence.complete || held.seen.0) {
+        let Some(held) = state.pods.get(name) else {
+            continue;
+        };
+        let seen = held.seen.0;
+        if there {
+            if !seen && let Some(held) = state.pods.get_mut(name) {
+                held.seen.0 = true;
+            }
+            continue;
+        }
+        if !(presence.complete || seen) {
             continue;
         }
         if (presence.kept)(name, held) {
-            away.push(name.clone());
+            away.push(name);
         } else {
-            gone.push(name.clone());
+            gone.push(name);
         }
     }
     for name in away {
-        state.keep(&name);
+        state.keep(name);
     }
     if presence.complete {
-        let of_nobody = |(name, held): &(&NamespacedName, &Allocation)| {
-            !(presence.pod)(name) && !(presence.kept)(name, held)
+        let of_nobody = |name: &NamespacedName| {
+            let kept = state.kept.get(name);
+            kept.is_some_and(|kept| !(presence.pod)(name) && !(presence.kept)(name, kept))
         };
-        let kept = state.kept.iter().filter(of_nobody);
-        gone.extend(kept.map(|(name, _)| name.clone()));
-        let vips: Vec<String> = state
-            .vips
-            .keys()
-            .filter(|name| !(presence.vip)(name))
-            .cloned()
-            .collect();
-        for name in vips {
-            state.let_go(&owner::Owner::Vip(name));
-        }
+        gone.extend(pods.iter().filter(|name| of_nobody(name)));
     }
+    for name in &gone {
+        state.release(name);
+    }
+    !gone.is_empty()
+}
+
+/// Frees what is held by Vips that are gone.
+pub(crate) fn free_gone_vips(state: &mut State, is_there: impl Fn(&str) -> bool) {
+    let gone = state.vips.keys().filter(|name| !is_there(name));
+    let gone: Vec<String> = gone.cloned().collect();
     for name in gone {
-        state.release(&name);
+        state.let_go(&Owner::Vip(name));
     }
 }

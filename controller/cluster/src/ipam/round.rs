@@ -1,6 +1,6 @@
 //! One round of serving: each one's way to an allocation or to a refusal.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 use net::MacAddr;
@@ -16,25 +16,74 @@ use crate::problem::Problem;
 use crate::state::{Allocation, Seen, State};
 use crate::subnets::SubnetPlan;
 
-/// What anybody asks for in this round, granted or not: none of it is given unasked.
-#[derive(Default)]
-pub(super) struct AskedFor {
-    pub(super) addresses: BTreeSet<IpAddr>,
-    pub(super) macs: BTreeSet<MacAddr>,
+/// What anybody asks for, granted or not: none of it is given unasked.
+#[derive(Debug, Default)]
+pub(crate) struct AskedFor {
+    /// By how many each is asked for.
+    addresses: BTreeMap<IpAddr, usize>,
+    macs: BTreeMap<MacAddr, usize>,
+    /// Who asks for what.
+    by_owner: BTreeMap<Owner, Asked>,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+struct Asked {
+    addresses: Vec<IpAddr>,
+    mac: Option<MacAddr>,
 }
 
 impl AskedFor {
-    fn new(wants: &[Want<'_>]) -> Self {
-        let claims = || wants.iter().filter_map(|want| want.claim.as_ref().ok());
-        AskedFor {
-            addresses: claims().flat_map(|claim| claim.all_addresses()).collect(),
-            macs: claims().filter_map(|claim| claim.mac).collect(),
+    /// Somebody asks for this now; true if they asked for something before that they do not ask
+    /// for any more.
+    pub(crate) fn set(&mut self, owner: &Owner, claim: Option<&Claim>) -> bool {
+        let asked = Asked {
+            addresses: claim.map_or_else(Vec::new, |claim| claim.all_addresses().collect()),
+            mac: claim.and_then(|claim| claim.mac),
+        };
+        let before = self.by_owner.get(owner).cloned().unwrap_or_default();
+        if before == asked {
+            return false;
+        }
+        for address in &asked.addresses {
+            *self.addresses.entry(*address).or_default() += 1;
+        }
+        if let Some(mac) = asked.mac {
+            *self.macs.entry(mac).or_default() += 1;
+        }
+        for address in &before.addresses {
+            one_less(&mut self.addresses, address);
+        }
+        if let Some(mac) = &before.mac {
+            one_less(&mut self.macs, mac);
+        }
+        if asked == Asked::default() {
+            self.by_owner.remove(owner);
+        } else {
+            self.by_owner.insert(owner.clone(), asked);
+        }
+        before != Asked::default()
+    }
+
+    pub(super) fn has(&self, address: IpAddr) -> bool {
+        self.addresses.contains_key(&address)
+    }
+
+    pub(super) fn has_mac(&self, mac: MacAddr) -> bool {
+        self.macs.contains_key(&mac)
+    }
+}
+
+fn one_less<K: Ord>(counts: &mut BTreeMap<K, usize>, key: &K) {
+    if let Some(count) = counts.get_mut(key) {
+        *count -= 1;
+        if *count == 0 {
+            counts.remove(key);
         }
     }
 }
 
 pub(super) struct Round<'a> {
-    pub(super) asked_for: AskedFor,
+    pub(super) asked_for: &'a AskedFor,
     pub(super) state: &'a mut State,
     pub(super) problems: &'a mut Vec<Problem>,
     pub(super) waiting: BTreeMap<NamespacedName, Waiting>,
@@ -44,7 +93,7 @@ pub(super) struct Round<'a> {
 
 impl<'a> Round<'a> {
     pub(super) fn new(
-        wants: &[Want<'_>],
+        asked_for: &'a AskedFor,
         plans: &BTreeMap<String, SubnetPlan>,
         block_bits: u8,
         state: &'a mut State,
@@ -54,7 +103,7 @@ impl<'a> Round<'a> {
         let segments = segments.map(|(name, plan)| (name.clone(), plan.segment()));
         state.open_books(&segments.collect(), block_bits);
         Round {
-            asked_for: AskedFor::new(wants),
+            asked_for,
             state,
             problems,
             waiting: BTreeMap::new(),
@@ -80,7 +129,9 @@ impl<'a> Round<'a> {
         let node = want.node.map(str::to_string);
         let moved = node.is_some() && node != held.node;
         if !moved && was_away == want.away {
+            let is_known = held.uid.as_deref() == want.uid && held.workload == want.workload;
             if let Owner::Pod(name) = &want.owner
+                && !is_known
                 && let Some(held) = self.state.pods.get_mut(name)
             {
                 // Another pod of that name: nothing stands on it yet.
@@ -96,7 +147,11 @@ impl<'a> Round<'a> {
         let allocation = Allocation {
             uid: want.uid.map(str::to_string),
             node: node.or(held.node),
-            workload: want.workload.clone().or(held.workload),
+            // An IP object does not say whose pod it is that is away.
+            workload: match want.away {
+                true => held.workload,
+                false => want.workload.clone(),
+            },
             seen: Seen(true),
             written: Seen(held.written.0 && held.uid.as_deref() == want.uid),
             ..held

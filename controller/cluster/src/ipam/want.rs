@@ -34,12 +34,12 @@ pub(crate) struct Want<'a> {
 
 impl Want<'_> {
     /// True for a claim that has to be honoured, or refused, before others are served.
-    pub(super) fn is_claim(&self) -> bool {
+    pub(crate) fn is_claim(&self) -> bool {
         !matches!(&self.claim, Ok(claim) if claim.is_empty())
     }
 
     /// True if what it holds is what it asks for.
-    pub(super) fn is_met_by(&self, held: &Allocation) -> bool {
+    pub(crate) fn is_met_by(&self, held: &Allocation) -> bool {
         let Ok(claim) = &self.claim else {
             return false;
         };
@@ -64,9 +64,14 @@ impl Want<'_> {
             && held.mac != plan.subnet.router_mac
     }
 
+    /// True if it keeps what it holds although it asks for something else.
+    pub(crate) fn stays_with(&self, held: &Allocation, was_away: bool) -> bool {
+        self.keeps(held, was_away) && self.can_stay_with(held)
+    }
+
     /// True for one whose addresses are its own, whatever else it asks for now: the very pod that
     /// was given them, or a StatefulSet's pod that comes back.
-    pub(super) fn keeps(&self, held: &Allocation, was_away: bool) -> bool {
+    fn keeps(&self, held: &Allocation, was_away: bool) -> bool {
         self.is_same_pod(held) || was_away && self.workload.is_some()
     }
 

@@ -7,21 +7,26 @@
 //! after every restart and on every node.
 
 mod classes;
+mod index;
 pub(crate) mod log;
+mod parts;
 mod problems;
 mod rules;
-mod sets;
+mod spec;
+#[cfg(test)]
+mod whole;
 
-use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::sync::Arc;
 
 use ipnet::IpNet;
 
-use crate::desired::{DesiredState, Protocol, SubnetKind};
+pub(crate) use self::index::Index;
+use crate::desired::{Node, Protocol};
+use crate::map::Map;
 use crate::name::{NamespacedName, ObjectRef};
-use crate::problem::Problem;
-use crate::view::{Action, ClusterView};
+use crate::view::Action;
 
 pub use log::Log;
 
@@ -31,15 +36,25 @@ pub struct Policies {
     /// There is a policy in the cluster: connections are remembered for it.
     pub active: bool,
     /// By pod; pods that have addresses only.
-    pub pods: BTreeMap<NamespacedName, PodPolicy>,
+    pub pods: Map<NamespacedName, PodPolicy>,
     /// By number; those that hold for a pod only.
-    pub sets: BTreeMap<u32, PolicySet>,
-    /// Identities, with the pods that have them.
-    pub members: BTreeMap<u32, Vec<NamespacedName>>,
+    pub sets: Map<u32, Arc<PolicySet>>,
+    /// Identities with the pods that have them.
+    pub members: Map<(u32, NamespacedName), ()>,
     /// Addresses of pods that stand on physical networks, among machines that are no pods.
-    pub underlay_pods: Vec<IpAddr>,
+    pub underlay_pods: Map<NamespacedName, Vec<IpAddr>>,
     /// By node name, the addresses it has.
-    pub node_addresses: BTreeMap<String, Vec<IpAddr>>,
+    pub node_addresses: Map<String, Vec<IpAddr>>,
+}
+
+impl Policies {
+    /// The pods of an identity, in order.
+    pub fn members_of(&self, identity: u32) -> impl Iterator<Item = &NamespacedName> {
+        let first = (identity, NamespacedName::new("", ""));
+        let from = self.members.starting_at(&first);
+        let members = from.take_while(move |((of, _), ())| *of == identity);
+        members.map(|((_, name), ())| name)
+    }
 }
 
 /// What policies say of one pod.
@@ -135,42 +150,9 @@ pub struct Block {
     pub except: Vec<IpNet>,
 }
 
-/// Resolves every policy of the view for the pods of the desired state.
-pub(crate) fn policies(
-    view: &ClusterView,
-    desired: &DesiredState,
-    problems: &mut Vec<Problem>,
-) -> Policies {
-    let index = sets::Index::new(view, desired);
-    if index.is_empty() {
-        return Policies::default();
-    }
-    let resolved = index.resolve(problems);
-    let mut policies = Policies {
-        active: true,
-        sets: resolved.sets,
-        node_addresses: index.node_addresses,
-        ..Policies::default()
-    };
-    for (number, class) in index.classes.iter() {
-        let (ingress, egress) = resolved.of_class[number];
-        let identity = class.identity;
-        for name in &class.pods {
-            let pod = PodPolicy {
-                identity,
-                ingress,
-                egress,
-            };
-            policies.pods.insert((*name).clone(), pod);
-        }
-        let names = class.pods.iter().map(|name| (*name).clone());
-        policies.members.insert(identity, names.collect());
-    }
-    let underlay = |subnet: &str| {
-        let subnet = desired.subnets.get(subnet);
-        subnet.is_some_and(|s| matches!(s.kind, SubnetKind::Underlay { .. }))
-    };
-    let on_underlay = desired.pods.values().filter(|pod| underlay(&pod.subnet));
-    policies.underlay_pods = on_underlay.flat_map(|pod| pod.addresses()).collect();
-    policies
+/// What a node may be reached by.
+fn addresses(node: &Node) -> Vec<IpAddr> {
+    let addresses = node.addresses.iter().copied().chain(node.vtep);
+    let addresses: BTreeSet<IpAddr> = addresses.collect();
+    addresses.into_iter().collect()
 }

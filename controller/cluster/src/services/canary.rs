@@ -19,6 +19,13 @@ pub(super) struct Canary<'a> {
     pub(super) share: u16,
 }
 
+/// The Service that is named as another's canary, there or not.
+pub(super) fn other(name: &NamespacedName, service: &Service) -> Option<NamespacedName> {
+    let annotation = annotations::ours(&service.meta, "canary")?;
+    let (other, _) = annotation.value.split_once('=')?;
+    Some(NamespacedName::new(&name.namespace, other.trim()))
+}
+
 /// Reads `sluice.io/canary: <service>=<percent>`; the Service is one of the same namespace.
 pub(super) fn read<'a>(
     object: &'a ObjectRef,

@@ -1,80 +1,24 @@
 //! Where a Service port leads: to what its EndpointSlices say, or else to the pods it selects.
 
-use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 use std::net::IpAddr;
 
+use super::index::Index;
 use crate::addr::is_host;
-use crate::annotations;
 use crate::desired::{self, DesiredState, Endpoint, Protocol};
-use crate::name::{Kind, NamespacedName, ObjectRef};
+use crate::name::{NamespacedName, ObjectRef};
 use crate::problem::Problem;
 use crate::view::{
-    self, ClusterView, EndpointSlice, Service, ServicePort, SliceEndpoint, TargetPort, has_all,
+    self, ClusterView, EndpointSlice, Service, ServicePort, SliceEndpoint, TargetPort,
 };
 
 pub(super) struct Endpoints<'a> {
-    view: &'a ClusterView,
-    desired: &'a DesiredState,
-    slices: BTreeMap<NamespacedName, Vec<(&'a NamespacedName, &'a EndpointSlice)>>,
-    /// Pods by namespace and each of their labels.
-    labelled: BTreeMap<(&'a str, &'a str, &'a str), Vec<&'a NamespacedName>>,
-    /// The pod of each address.
-    pod_of: BTreeMap<IpAddr, &'a desired::Pod>,
+    pub(super) view: &'a ClusterView,
+    pub(super) desired: &'a DesiredState,
+    pub(super) index: &'a Index,
 }
 
-impl<'a> Endpoints<'a> {
-    pub(super) fn new(
-        view: &'a ClusterView,
-        desired: &'a DesiredState,
-        problems: &mut Vec<Problem>,
-    ) -> Self {
-        let mut slices: BTreeMap<_, Vec<_>> = BTreeMap::new();
-        for (name, slice) in &view.endpoint_slices {
-            let object = ObjectRef::namespaced(Kind::EndpointSlice, name);
-            annotations::report_unread(&object, &slice.meta, problems);
-            let Some(service) = &slice.service else {
-                problems.push(Problem::ignored(
-                    object,
-                    "metadata.labels[kubernetes.io/service-name]",
-                    "the slice belongs to no Service",
-                    "set the label to the Service's name",
-                ));
-                continue;
-            };
-            if slice.fqdn {
-                problems.push(Problem::ignored(
-                    object,
-                    "addressType",
-                    "endpoints by DNS name are not supported and have no effect",
-                    "use IPv4 or IPv6",
-                ));
-                continue;
-            }
-            report_bad_addresses(&object, slice, problems);
-            let service = NamespacedName::new(&name.namespace, service);
-            slices.entry(service).or_default().push((name, slice));
-        }
-        let mut labelled: BTreeMap<_, Vec<_>> = BTreeMap::new();
-        for (name, pod) in &view.pods {
-            for (key, value) in &pod.meta.labels {
-                let label = (name.namespace.as_str(), key.as_str(), value.as_str());
-                labelled.entry(label).or_default().push(name);
-            }
-        }
-        let pod_of = desired
-            .pods
-            .values()
-            .flat_map(|pod| pod.addresses().map(move |address| (address, pod)))
-            .collect();
-        Endpoints {
-            view,
-            desired,
-            slices,
-            labelled,
-            pod_of,
-        }
-    }
-
+impl Endpoints<'_> {
     /// The endpoints of one port, ordered, each once.
     pub(super) fn of(
         &self,
@@ -85,7 +29,7 @@ impl<'a> Endpoints<'a> {
         field: &str,
         problems: &mut Vec<Problem>,
     ) -> Vec<Endpoint> {
-        let mut endpoints = match self.slices.get(name) {
+        let mut endpoints = match self.index.slices.get(name) {
             Some(slices) => self.in_slices(slices, port),
             None => self.by_selector(object, name, service, port, field, problems),
         };
@@ -95,13 +39,10 @@ impl<'a> Endpoints<'a> {
         endpoints
     }
 
-    fn in_slices(
-        &self,
-        slices: &[(&NamespacedName, &EndpointSlice)],
-        port: &ServicePort,
-    ) -> Vec<Endpoint> {
+    fn in_slices(&self, slices: &BTreeSet<NamespacedName>, port: &ServicePort) -> Vec<Endpoint> {
         let mut endpoints = Vec::new();
-        for (_, slice) in slices {
+        let slices = slices.iter();
+        for slice in slices.filter_map(|name| self.view.endpoint_slices.get(name)) {
             let numbers = slice
                 .ports
                 .iter()
@@ -121,7 +62,8 @@ impl<'a> Endpoints<'a> {
     fn endpoint(&self, ip: IpAddr, port: u16, entry: &SliceEndpoint) -> Endpoint {
         let terminating = entry.terminating.unwrap_or(false);
         let ready = entry.ready.unwrap_or(true);
-        let pod = self.pod_of.get(&ip).copied();
+        let pods = self.index.pods.get(&ip);
+        let pod = pods.and_then(|pods| self.desired.pods.get(pods.last()?));
         let node = entry.node.as_ref().or(pod.map(|pod| &pod.node));
         let known = node.and_then(|node| self.desired.nodes.get(node));
         Endpoint {
@@ -154,7 +96,10 @@ impl<'a> Endpoints<'a> {
         }
         let mut endpoints = Vec::new();
         let (mut selected, mut named) = (0, 0);
-        for (pod_name, pod) in self.selected(&name.namespace, &service.selector) {
+        let found = self
+            .index
+            .selected(self.view, &name.namespace, &service.selector);
+        for (pod_name, pod) in found {
             if pod.finished {
                 continue;
             }
@@ -197,33 +142,6 @@ impl<'a> Endpoints<'a> {
         }
         endpoints
     }
-
-    /// The pods that a selector selects, found by its rarest label.
-    fn selected<'s>(
-        &'s self,
-        namespace: &'s str,
-        selector: &'s BTreeMap<String, String>,
-    ) -> impl Iterator<Item = (&'s NamespacedName, &'s view::Pod)> {
-        let rarest = selector
-            .iter()
-            .map(|(key, value)| self.labelled(namespace, key, value))
-            .min_by_key(|pods| pods.len());
-        rarest
-            .unwrap_or_default()
-            .iter()
-            .filter_map(|name| Some((*name, self.view.pods.get(*name)?)))
-            .filter(|(_, pod)| has_all(&pod.meta.labels, selector))
-    }
-
-    fn labelled<'s>(
-        &'s self,
-        namespace: &'s str,
-        key: &'s str,
-        value: &'s str,
-    ) -> &'s [&'s NamespacedName] {
-        let pods = self.labelled.get(&(namespace, key, value));
-        pods.map_or(&[], Vec::as_slice)
-    }
 }
 
 /// The port of a pod that a Service port leads to; `None` if the pod has none of that name.
@@ -260,12 +178,16 @@ fn computed(
     })
 }
 
-fn host_addresses(entry: &SliceEndpoint) -> impl Iterator<Item = IpAddr> {
+pub(super) fn host_addresses(entry: &SliceEndpoint) -> impl Iterator<Item = IpAddr> {
     let parsed = entry.addresses.iter().filter_map(|text| text.parse().ok());
     parsed.filter(|ip| is_host(*ip))
 }
 
-fn report_bad_addresses(object: &ObjectRef, slice: &EndpointSlice, problems: &mut Vec<Problem>) {
+pub(super) fn report_bad_addresses(
+    object: &ObjectRef,
+    slice: &EndpointSlice,
+    problems: &mut Vec<Problem>,
+) {
     for (at, entry) in slice.endpoints.iter().enumerate() {
         for (index, text) in entry.addresses.iter().enumerate() {
             if !text.parse().is_ok_and(is_host) {

@@ -15,6 +15,7 @@ use crate::addr::Family;
 use crate::annotations;
 use crate::desired::{self, SubnetKind};
 use crate::ipam::pool::Pool;
+use crate::map::Map;
 use crate::name::{Kind, ObjectRef};
 use crate::nodes::by_age;
 use crate::problem::Problem;
@@ -56,7 +57,7 @@ impl SubnetPlan {
 pub(crate) fn subnets(
     view: &ClusterView,
     settings: &Settings,
-    providers: &BTreeMap<String, desired::ProviderNetwork>,
+    providers: &Map<String, desired::ProviderNetwork>,
     state: &mut State,
     problems: &mut Vec<Problem>,
 ) -> BTreeMap<String, SubnetPlan> {
@@ -104,16 +105,15 @@ fn accept(context: &mut Context<'_>, state: &mut State, planned: SubnetPlan, spe
     if let Some(vni) = vni {
         context.vnis.insert(vni, name.clone());
     }
-    let entry = state.subnets.entry(name.clone()).or_insert(SubnetState {
-        spec: SubnetSpec::default(),
-        vni: None,
-        cursor_v4: None,
-        cursor_v6: None,
+    let known = state.subnets.get(&name);
+    let next = SubnetState {
+        spec,
+        vni,
+        cursor_v4: known.and_then(|known| known.cursor_v4),
+        cursor_v6: known.and_then(|known| known.cursor_v6),
         seen: Seen(true),
-    });
-    entry.spec = spec;
-    entry.vni = vni;
-    entry.seen = Seen(true);
+    };
+    state.subnets.insert(name.clone(), next);
     context.accepted.insert(name, planned);
 }
 
@@ -139,11 +139,15 @@ fn node_addresses(view: &ClusterView) -> Vec<IpNet> {
 
 /// Forgets subnets whose object is gone.
 fn forget_deleted(view: &ClusterView, state: &mut State) {
-    state.subnets.retain(|name, subnet| {
-        let there = view.subnets.contains_key(name);
-        subnet.seen.0 |= there;
-        there || !(view.complete || subnet.seen.0)
-    });
+    for name in view.subnets.keys() {
+        if let Some(known) = state.subnets.get_mut(name) {
+            known.seen.0 = true;
+        }
+    }
+    let gone = |known: &SubnetState| view.complete || known.seen.0;
+    state
+        .subnets
+        .retain(|name, known| view.subnets.contains_key(name) || !gone(known));
 }
 
 /// Those in force unchanged, then those in force with a change, then newcomers by age and name.

@@ -13,6 +13,7 @@ use crate::annotations;
 use crate::desired::{self, Prefix4, Prefix6, SubnetKind};
 use crate::ipam::pool::Pool;
 use crate::ipam::ranges::parse_range;
+use crate::map::Map;
 use crate::name::{Kind, ObjectRef};
 use crate::nodes::by_age;
 use crate::problem::Problem;
@@ -66,7 +67,7 @@ pub(super) struct Vlan {
 /// The Vlans that can be used; the others are reported.
 pub(super) fn vlans(
     view: &ClusterView,
-    providers: &BTreeMap<String, desired::ProviderNetwork>,
+    providers: &Map<String, desired::ProviderNetwork>,
     problems: &mut Vec<Problem>,
 ) -> BTreeMap<String, Vlan> {
     let mut taken: BTreeMap<(&str, i64), &str> = BTreeMap::new();

@@ -37,7 +37,7 @@ pub fn waiting_to_drain<'a>(
     service: &'a NamespacedName,
 ) -> impl Iterator<Item = ObjectRef> + 'a {
     let first = NamespacedName::new(&service.namespace, "");
-    let pods = picture.view.pods.range(first..);
+    let pods = picture.view.pods.starting_at(&first);
     pods.take_while(|(name, _)| name.namespace == service.namespace)
         .filter(|(_, pod)| pod.drain_gate && pod.meta.deleting)
         .map(|(name, _)| ObjectRef::namespaced(Kind::Pod, name))

@@ -33,7 +33,7 @@ pub use drained::{DRAINED, waiting_to_drain};
 pub use ip::ip_object;
 pub use notices::{Notice, notices};
 pub use pod::interface;
-pub use reach::{Reach, Reached};
+pub use reach::{Concerned, Reach, Reached};
 
 /// The name under which we write (`metadata.managedFields[].manager`), and of who reports Events.
 pub const MANAGER: &str = "sluice-controller";
@@ -121,21 +121,11 @@ impl Picture<'_> {
 
     /// What is wrong with one object.
     pub fn problems(&self, object: &ObjectRef) -> Cow<'_, [Problem]> {
-        let read = self.read_problems(object);
+        let read = self.desired.problems.of(object);
         match self.found.get(object) {
             Some(found) => [read, found].concat().into(),
             None => read.into(),
         }
-    }
-
-    /// What is wrong with what it says.
-    fn read_problems(&self, object: &ObjectRef) -> &[Problem] {
-        // They are sorted, by object first.
-        let all = &self.desired.problems;
-        let first = all.partition_point(|problem| problem.object < *object);
-        let rest = all.get(first..).unwrap_or_default();
-        let count = rest.partition_point(|problem| problem.object == *object);
-        rest.get(..count).unwrap_or_default()
     }
 }
 

@@ -1,20 +1,20 @@
 //! How far what was told to switches has come.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::changes::Changes;
 use crate::name::ObjectRef;
 
 /// Which object is in force on which nodes: an object is in force on a node when the node's switch
-/// has acknowledged a picture that is no older than the object's last change.
+/// has acknowledged a picture that is no older than the object's last change. A node that a picture
+/// does not concern has it at once, if it has all that was before.
 ///
 /// Pictures are numbered from 1, upwards.
 #[derive(Clone, Debug, Default)]
 pub struct Reach {
-    /// What each node has acknowledged; 0 is nothing.
-    nodes: BTreeMap<String, u64>,
-    /// How many nodes have acknowledged exactly that much.
-    counts: BTreeMap<u64, usize>,
+    nodes: BTreeMap<String, Standing>,
+    /// Of nodes that lack something: how many have exactly that much.
+    lacking: BTreeMap<u64, usize>,
     /// Objects that changed last in an older picture than any node has to acknowledge.
     changed: BTreeMap<ObjectRef, u64>,
     /// The same, by picture.
@@ -23,6 +23,24 @@ pub struct Reach {
     base: u64,
     /// The picture that was told last.
     latest: u64,
+}
+
+/// What a node has.
+#[derive(Clone, Copy, Debug, Default)]
+struct Standing {
+    /// It has everything up to this picture; 0 is nothing. Whoever lacks nothing has the latest.
+    has: u64,
+    /// The last picture that concerns it; it lacks something if it has acknowledged none so late.
+    due: Option<u64>,
+}
+
+/// Whom a picture concerns.
+#[derive(Clone, Debug)]
+pub enum Concerned<'a> {
+    /// These, and there are no other nodes.
+    All(Vec<&'a String>),
+    /// These nodes.
+    Some(&'a BTreeSet<String>),
 }
 
 /// How far one object has come.
@@ -43,20 +61,34 @@ pub enum Reached<'a> {
 }
 
 impl Reach {
-    /// A picture is told to these nodes; the objects differ from the one before.
-    pub fn told<'a>(
-        &mut self,
-        picture: u64,
-        changed: &Changes,
-        nodes: impl IntoIterator<Item = &'a String>,
-    ) {
+    /// A picture is told; the objects differ from the one before. Gives the objects that are in
+    /// force on all nodes now, and were not before.
+    pub fn told(&mut self, picture: u64, changed: &Changes, concerned: Concerned<'_>) -> Changes {
+        let (before, lowest_before) = (self.latest, self.lowest());
         self.latest = picture;
-        let mut before = std::mem::take(&mut self.nodes);
-        self.counts.clear();
-        for node in nodes {
-            let acknowledged = before.remove(node).unwrap_or(0);
-            *self.counts.entry(acknowledged).or_default() += 1;
-            self.nodes.insert(node.clone(), acknowledged);
+        match concerned {
+            Concerned::Some(names) => {
+                for name in names {
+                    if let Some(standing) = self.nodes.get_mut(name) {
+                        standing.expect(before, picture, &mut self.lacking);
+                    }
+                }
+            }
+            Concerned::All(names) => {
+                let mut known = std::mem::take(&mut self.nodes);
+                self.lacking.clear();
+                for name in names {
+                    let mut standing = known.remove(name).unwrap_or(Standing {
+                        has: 0,
+                        due: Some(0),
+                    });
+                    if standing.due.is_some() {
+                        count(&mut self.lacking, standing.has);
+                    }
+                    standing.expect(before, picture, &mut self.lacking);
+                    self.nodes.insert(name.clone(), standing);
+                }
+            }
         }
         match changed {
             Changes::Everything => {
@@ -72,23 +104,31 @@ impl Reach {
                 self.by_picture.insert(picture, objects);
             }
         }
+        self.reached(lowest_before)
     }
 
     /// A node has acknowledged a picture. Gives the objects that are in force on all nodes now,
     /// and were not before; everything, if that is the picture everything changed with.
     pub fn acknowledged(&mut self, node: &str, picture: u64) -> Changes {
-        let Some(known) = self.nodes.get_mut(node).filter(|known| **known < picture) else {
+        let lowest_before = self.lowest();
+        let Some(standing) = self.nodes.get_mut(node) else {
             return Changes::none();
         };
-        let before = std::mem::replace(known, picture);
-        let lowest_before = self.lowest();
-        if let Some(count) = self.counts.get_mut(&before) {
-            *count -= 1;
-            if *count == 0 {
-                self.counts.remove(&before);
-            }
+        let Some(due) = standing.due.filter(|_| standing.has < picture) else {
+            return Changes::none();
+        };
+        discount(&mut self.lacking, standing.has);
+        standing.has = picture;
+        if picture >= due {
+            standing.due = None;
+        } else {
+            count(&mut self.lacking, picture);
         }
-        *self.counts.entry(picture).or_default() += 1;
+        self.reached(lowest_before)
+    }
+
+    /// What is in force on all nodes, now that they have more than that.
+    fn reached(&mut self, lowest_before: u64) -> Changes {
         let lowest = self.lowest();
         if lowest_before < self.base && lowest >= self.base {
             return Changes::Everything;
@@ -115,7 +155,8 @@ impl Reach {
         if since == self.base {
             return Reached::Unknown;
         }
-        let behind = || self.nodes.iter().filter(|(_, has)| **has < since);
+        let lacks = |standing: &Standing| standing.due.is_some() && standing.has < since;
+        let behind = || self.nodes.iter().filter(|(_, standing)| lacks(standing));
         let example = behind().next().map_or("", |(node, _)| node);
         let nodes = behind().count();
         Reached::NotYet { nodes, example }
@@ -124,13 +165,17 @@ impl Reach {
     /// Nodes that have not acknowledged an object's last change.
     pub fn behind(&self, object: &ObjectRef) -> impl Iterator<Item = &str> {
         let since = self.changed.get(object).copied().unwrap_or(self.base);
-        let behind = self.nodes.iter().filter(move |(_, has)| **has < since);
+        let lacks = move |s: &Standing| s.due.is_some() && s.has < since;
+        let behind = self.nodes.iter().filter(move |(_, s)| lacks(s));
         behind.map(|(node, _)| node.as_str())
     }
 
-    /// What a node has acknowledged; 0 is nothing.
+    /// The picture that a node has; 0 is nothing.
     pub fn acknowledged_by(&self, node: &str) -> u64 {
-        self.nodes.get(node).copied().unwrap_or(0)
+        self.nodes.get(node).map_or(0, |s| match s.due {
+            Some(_) => s.has,
+            None => self.latest,
+        })
     }
 
     /// The picture that was told last; 0: none.
@@ -138,10 +183,34 @@ impl Reach {
         self.latest
     }
 
-    /// What every node has acknowledged.
+    /// What every node has.
     fn lowest(&self) -> u64 {
-        let first = self.counts.first_key_value();
-        first.map_or(u64::MAX - 1, |(picture, _)| *picture)
+        let first = self.lacking.first_key_value();
+        first.map_or(self.latest, |(picture, _)| *picture)
+    }
+}
+
+impl Standing {
+    /// A picture concerns the node; `before` is the one before it.
+    fn expect(&mut self, before: u64, picture: u64, lacking: &mut BTreeMap<u64, usize>) {
+        if self.due.is_none() {
+            self.has = before;
+            count(lacking, before);
+        }
+        self.due = Some(picture);
+    }
+}
+
+fn count(lacking: &mut BTreeMap<u64, usize>, has: u64) {
+    *lacking.entry(has).or_default() += 1;
+}
+
+fn discount(lacking: &mut BTreeMap<u64, usize>, has: u64) {
+    if let Some(count) = lacking.get_mut(&has) {
+        *count -= 1;
+        if *count == 0 {
+            lacking.remove(&has);
+        }
     }
 }
 
@@ -161,8 +230,9 @@ mod tests {
     #[test]
     fn an_object_is_in_force_when_every_node_has_acknowledged_its_last_change() {
         let nodes = ["n1".to_string(), "n2".to_string()];
+        let all = || Concerned::All(nodes.iter().collect());
         let mut reach = Reach::default();
-        reach.told(1, &Changes::Everything, &nodes);
+        reach.told(1, &Changes::Everything, all());
         let not_yet = |nodes, example| Reached::NotYet { nodes, example };
         assert_eq!(reach.of(&service("a")), Reached::Unknown);
         assert_eq!(reach.acknowledged("n1", 1), Changes::none());
@@ -170,8 +240,8 @@ mod tests {
         assert_eq!(reach.acknowledged("n2", 1), Changes::Everything);
         assert_eq!(reach.of(&service("a")), Reached::All);
 
-        reach.told(2, &objects(&["a"]), &nodes);
-        reach.told(3, &objects(&["a", "b"]), &nodes);
+        reach.told(2, &objects(&["a"]), all());
+        reach.told(3, &objects(&["a", "b"]), all());
         assert_eq!(reach.of(&service("c")), Reached::All);
         assert_eq!(reach.acknowledged("n1", 3), Changes::none());
         assert_eq!(
@@ -185,27 +255,62 @@ mod tests {
     }
 
     #[test]
-    fn what_a_node_says_twice_or_late_and_who_is_not_a_node_count_for_nothing() {
-        let nodes = ["n1".to_string()];
+    fn who_is_not_concerned_has_it_at_once_unless_something_from_before_is_missing() {
+        let nodes = ["n1".to_string(), "n2".to_string()];
+        let all = || Concerned::All(nodes.iter().collect());
+        let first = BTreeSet::from(["n1".to_string()]);
+        let nobody = BTreeSet::new();
         let mut reach = Reach::default();
-        reach.told(1, &Changes::Everything, &nodes);
+        reach.told(1, &Changes::Everything, all());
+        reach.acknowledged("n1", 1);
+        let told = reach.told(2, &objects(&["a"]), Concerned::Some(&nobody));
+        assert_eq!(told, Changes::none(), "n2 has not even the first");
+        assert_eq!(reach.acknowledged("n2", 1), Changes::Everything);
+        assert_eq!(reach.of(&service("a")), Reached::All);
+
+        assert_eq!(
+            reach.told(3, &objects(&["a"]), Concerned::Some(&nobody)),
+            objects(&["a"])
+        );
+        let told = reach.told(4, &objects(&["b"]), Concerned::Some(&first));
+        assert_eq!(told, Changes::none());
+        let told = reach.told(5, &objects(&["c"]), Concerned::Some(&nobody));
+        assert_eq!(told, Changes::none());
+        assert!(matches!(
+            reach.of(&service("c")),
+            Reached::NotYet {
+                nodes: 1,
+                example: "n1"
+            }
+        ));
+        assert_eq!(reach.acknowledged("n2", 5), Changes::none());
+        assert_eq!(reach.acknowledged("n1", 4), objects(&["b", "c"]));
+    }
+
+    #[test]
+    fn what_a_node_says_twice_or_late_and_who_is_not_a_node_count_for_nothing() {
+        let nodes = ["n1".to_string(), "n2".to_string()];
+        let one = || Concerned::All(nodes.iter().take(1).collect());
+        let two = || Concerned::All(nodes.iter().collect());
+        let mut reach = Reach::default();
+        reach.told(1, &Changes::Everything, one());
         assert_eq!(reach.acknowledged("stranger", 1), Changes::none());
         reach.acknowledged("n1", 1);
-        reach.told(2, &objects(&["a"]), &nodes);
+        reach.told(2, &objects(&["a"]), one());
         assert_eq!(reach.acknowledged("n1", 1), Changes::none());
         assert!(matches!(
             reach.of(&service("a")),
             Reached::NotYet { nodes: 1, .. }
         ));
-        let two = ["n1".to_string(), "n2".to_string()];
         reach.acknowledged("n1", 2);
-        reach.told(3, &Changes::none(), &two);
+        reach.told(3, &Changes::none(), two());
         assert_eq!(
             reach.of(&service("a")),
             Reached::Unknown,
             "a node that comes calls nothing into question"
         );
-        reach.told(4, &Changes::none(), &nodes);
+        reach.told(4, &Changes::none(), one());
+        reach.acknowledged("n1", 4);
         assert_eq!(reach.of(&service("a")), Reached::All, "the node is gone");
     }
 }

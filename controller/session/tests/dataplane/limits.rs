@@ -247,14 +247,14 @@ fn connections_to_a_service_count_once_and_datagrams_and_pings_count_too() {
 #[test]
 fn pods_whose_connections_are_counted_are_pods_like_others() {
     let Some(mut rig) = super::rig() else { return };
-    for pod in rig.state.pods.values_mut() {
+    rig.state.pods.for_each_mut(|_, pod| {
         limit(5000, 5000)(&mut pod.qos);
         pod.qos.impairment = Some(Impairment {
             latency_ms: 1,
             limit: 100,
             ..Impairment::default()
         });
-    }
+    });
     let (_, rejected) = rig.install();
     assert_eq!(rejected, [""; 0]);
     for scenario in [

@@ -7,10 +7,11 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use cluster::{Changes, ClusterView, ObjectRef};
+use cluster::ObjectRef;
 use tracing::{info, warn};
 
 use super::document::{self, Document};
+use super::objects::Objects;
 use crate::object::{self, BadObject, Object, Reading};
 use crate::source::{Snapshot, SourceProblem};
 
@@ -30,7 +31,8 @@ const NETWORK_GROUPS: [&str; 3] = [
 /// The folder as it was last read.
 pub(super) struct Content {
     root: PathBuf,
-    files: BTreeMap<PathBuf, File>,
+    files: BTreeMap<Arc<Path>, File>,
+    objects: Objects,
     /// False until every file has been read once.
     started: bool,
     /// What is wrong with the folder itself.
@@ -39,18 +41,18 @@ pub(super) struct Content {
     foreign: BTreeSet<String>,
 }
 
-struct File {
+pub(super) struct File {
     stamp: Option<Stamp>,
-    objects: Vec<Entry>,
+    pub(super) objects: Vec<Entry>,
     problems: Vec<SourceProblem>,
     /// True while something that was there from the start has never been readable: it may speak of
     /// what an earlier process knew. What comes later and cannot be read has never been in force.
     unknown: bool,
 }
 
-struct Entry {
-    line: u64,
-    object: Object,
+pub(super) struct Entry {
+    pub(super) line: u64,
+    pub(super) object: Object,
 }
 
 /// What changes when a file does.
@@ -81,6 +83,7 @@ impl Content {
         Content {
             root,
             files: BTreeMap::new(),
+            objects: Objects::default(),
             started: false,
             root_problem: None,
             foreign: BTreeSet::new(),
@@ -109,19 +112,32 @@ impl Content {
             }
         };
         let mut changed = self.root_problem.take().is_some();
-        let before = self.files.len();
-        self.files.retain(|path, _| found.contains_key(path));
-        changed |= self.files.len() != before;
+        let gone = self
+            .files
+            .keys()
+            .filter(|path| !found.contains_key(&***path));
+        let gone: Vec<Arc<Path>> = gone.cloned().collect();
+        for path in gone {
+            changed = true;
+            let previous = self.files.remove(&path);
+            self.objects.claim(&path, previous.as_ref(), None);
+        }
         for (path, stamp) in found {
-            let known = self.files.get(&path);
+            let known = self.files.get(&*path);
             if known.is_some_and(|file| file.stamp.is_some() && file.stamp == stamp) {
                 continue;
             }
+            let path: Arc<Path> = path.into();
             let previous = self.files.remove(&path);
             let file = self.read(&path, stamp, previous.as_ref());
-            changed |= !previous.is_some_and(|previous| previous.says_the_same(&file));
+            let same = previous.as_ref().is_some_and(|p| p.says_the_same(&file));
+            if !same {
+                changed = true;
+                self.objects.claim(&path, previous.as_ref(), Some(&file));
+            }
             self.files.insert(path, file);
         }
+        self.objects.follow(&self.files);
         self.started = true;
         changed
     }
@@ -233,38 +249,22 @@ impl Content {
         }
     }
 
-    /// The cluster as the files say it.
-    pub(super) fn snapshot(&self) -> Snapshot {
-        let mut view = ClusterView {
-            complete: !self.files.values().any(|file| file.unknown),
-            ..ClusterView::default()
-        };
+    /// The cluster as the files say it, and what of it is not as it was in the snapshot before.
+    pub(super) fn snapshot(&mut self) -> Snapshot {
+        let complete = !self.files.values().any(|file| file.unknown);
         let mut problems: Vec<SourceProblem> = self.root_problem.iter().cloned().collect();
-        let mut whose: BTreeMap<&ObjectRef, &Path> = BTreeMap::new();
+        let contested = self.objects.contested_files();
         for (path, file) in &self.files {
             problems.extend(file.problems.iter().cloned());
-            for entry in &file.objects {
-                if entry.object.add_to(&mut view) {
-                    whose.insert(&entry.object.id, path);
-                    continue;
-                }
-                let first = whose.get(&entry.object.id).copied().unwrap_or(path);
-                problems.push(SourceProblem {
-                    file: path.clone(),
-                    line: Some(entry.line),
-                    object: Some(entry.object.id.to_string()),
-                    field: "metadata.name".into(),
-                    message: format!(
-                        "is in {} already, which is followed; remove one of the two",
-                        first.display()
-                    ),
-                });
+            if contested.contains(path) {
+                self.objects.report_contested(path, file, &mut problems);
             }
         }
+        let (view, changed) = self.objects.picture(complete);
         Snapshot {
-            view: Arc::new(view),
+            view,
             problems,
-            changed: Changes::Everything,
+            changed,
         }
     }
 }

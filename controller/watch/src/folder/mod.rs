@@ -5,6 +5,7 @@
 
 mod content;
 mod document;
+mod objects;
 
 use std::path::{Path, PathBuf};
 use std::pin::Pin;

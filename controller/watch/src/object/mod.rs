@@ -9,10 +9,7 @@ mod policy_crd;
 mod typed;
 mod unknown;
 
-use std::collections::BTreeMap;
-use std::collections::btree_map::Entry;
-
-use cluster::{ClusterView, Kind, NamespacedName, ObjectRef, Problem, view};
+use cluster::{ClusterView, Kind, Map, NamespacedName, ObjectRef, Problem, view};
 use serde_json::Value;
 
 /// An object that we use.
@@ -45,17 +42,6 @@ macro_rules! kinds {
         }
 
         impl Object {
-            /// Puts the object into the view unless one of that name is there; true if it was put.
-            pub(crate) fn add_to(&self, view: &mut ClusterView) -> bool {
-                let added = match &self.content {
-                    $(Content::$kind(content) => add(&mut view.$map, &self.id, content),)*
-                };
-                if added && !self.problems.is_empty() {
-                    view.problems.insert(self.id.clone(), self.problems.clone());
-                }
-                added
-            }
-
             /// True if the view has the very same already.
             pub(crate) fn stands_in(&self, view: &ClusterView) -> bool {
                 let told = view.problems.get(&self.id).map_or(&[][..], Vec::as_slice);
@@ -308,48 +294,24 @@ impl Key for NamespacedName {
     }
 }
 
-fn add<K: Key, V: Clone>(map: &mut BTreeMap<K, V>, id: &ObjectRef, value: &V) -> bool {
-    match map.entry(K::of(id)) {
-        Entry::Vacant(entry) => {
-            entry.insert(value.clone());
-            true
-        }
-        Entry::Occupied(_) => false,
-    }
+fn replace<K: Key, V: PartialEq>(map: &mut Map<K, V>, id: &ObjectRef, value: V) -> bool {
+    map.set(K::of(id), Some(value))
 }
 
-fn replace<K: Key, V: PartialEq>(map: &mut BTreeMap<K, V>, id: &ObjectRef, value: V) -> bool {
-    match map.entry(K::of(id)) {
-        Entry::Vacant(entry) => {
-            entry.insert(value);
-            true
-        }
-        Entry::Occupied(mut entry) => {
-            let changed = *entry.get() != value;
-            entry.insert(value);
-            changed
-        }
-    }
-}
-
-fn take<K: Key, V>(map: &mut BTreeMap<K, V>, id: &ObjectRef) -> bool {
+fn take<K: Key, V>(map: &mut Map<K, V>, id: &ObjectRef) -> bool {
     map.remove(&K::of(id)).is_some()
 }
 
-fn get<'a, K: Key, V>(map: &'a BTreeMap<K, V>, id: &ObjectRef) -> Option<&'a V> {
+fn get<'a, K: Key, V>(map: &'a Map<K, V>, id: &ObjectRef) -> Option<&'a V> {
     map.get(&K::of(id))
 }
 
-fn is_in<K: Key, V>(map: &BTreeMap<K, V>, id: &ObjectRef) -> bool {
+fn is_in<K: Key, V>(map: &Map<K, V>, id: &ObjectRef) -> bool {
     map.contains_key(&K::of(id))
 }
 
 /// Replaces what reading found wrong with an object; true if that was something else.
 pub(crate) fn tell(view: &mut ClusterView, id: &ObjectRef, problems: Vec<Problem>) -> bool {
-    let before = if problems.is_empty() {
-        view.problems.remove(id)
-    } else {
-        view.problems.insert(id.clone(), problems.clone())
-    };
-    before.unwrap_or_default() != problems
+    let problems = Some(problems).filter(|problems| !problems.is_empty());
+    view.problems.set(id.clone(), problems)
 }

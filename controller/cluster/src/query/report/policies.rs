@@ -169,7 +169,7 @@ impl Report<'_> {
         let set = number.and_then(|number| policies.sets.get(&number));
         let all: BTreeSet<String> = set
             .into_iter()
-            .flat_map(of_set)
+            .flat_map(|set| of_set(set))
             .map(ToString::to_string)
             .collect();
         all.into_iter().collect()

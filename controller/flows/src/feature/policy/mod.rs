@@ -14,7 +14,7 @@ mod peers;
 mod rules;
 
 use cluster::ObjectRef;
-pub(crate) use concern::concerned;
+pub(crate) use concern::Concern;
 pub use log::METER;
 pub use multicast::{copy_for, receivers};
 

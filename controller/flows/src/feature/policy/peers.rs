@@ -38,7 +38,7 @@ pub(super) fn flows<'a>(
         let Some(policy_set) = policies.sets.get(&number) else {
             continue;
         };
-        sets.insert(number, policy_set);
+        sets.insert(number, &**policy_set);
         let origin = Origin::object(Feature::Policy, &pod.object());
         if direction.ingress {
             receiver(view, pod, number, &mut |flow| set.add(&origin, flow));
@@ -110,8 +110,7 @@ fn identities(
         .flat_map(|scope| scope.peers.identities.iter().copied())
         .collect();
     for identity in named {
-        let members = view.state.policies.members.get(&identity);
-        let members = members.into_iter().flatten();
+        let members = view.state.policies.members_of(identity);
         for pod in members.filter_map(|name| view.state.pods.get(name)) {
             let object = ObjectRef::namespaced(Kind::Pod, &pod.name);
             let origin = Origin::object(Feature::Policy, &object);

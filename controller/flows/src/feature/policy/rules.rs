@@ -124,7 +124,8 @@ fn all_pods(view: &View<'_>) -> Vec<IpNet> {
     let overlays = view.state.subnets.values();
     let overlays = overlays.filter(|s| matches!(s.kind, SubnetKind::Overlay { .. }));
     let overlays = overlays.flat_map(|subnet| subnet.prefixes().map(|(prefix, _)| prefix));
-    let single = view.state.policies.underlay_pods.iter().map(host);
+    let single = view.state.policies.underlay_pods.values();
+    let single = single.flatten().map(host);
     overlays.chain(single).collect()
 }
 
