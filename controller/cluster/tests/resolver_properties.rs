@@ -403,7 +403,7 @@ fn happen(view: &mut ClusterView, (what, which, how, more): Step, turn: u64) {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 24, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 32, ..ProptestConfig::default() })]
 
     #[test]
     fn who_follows_changes_has_what_one_who_begins_anew_has(
@@ -423,9 +423,9 @@ proptest! {
             }
             let anew = resolve(&view, &settings, &mut state);
             let followed = resolver.update(&view);
-            prop_assert_eq!(&followed.problems, &anew.problems);
-            prop_assert_eq!(&followed.waiting, &anew.waiting);
             prop_assert_eq!(&followed.pods, &anew.pods);
+            prop_assert_eq!(&followed.waiting, &anew.waiting);
+            prop_assert_eq!(&followed.problems, &anew.problems);
             prop_assert_eq!(&followed.services, &anew.services);
             prop_assert_eq!(&followed.frontends, &anew.frontends);
             prop_assert_eq!(&followed.usage, &anew.usage);

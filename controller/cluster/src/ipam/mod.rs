@@ -48,7 +48,7 @@ pub(crate) struct Presence<'a> {
 pub(crate) struct Served {
     /// Pods that have none.
     pub(crate) waiting: BTreeMap<NamespacedName, Waiting>,
-    /// Who was given something now.
+    /// Who holds something now that they did not hold before, or as somebody else.
     pub(crate) granted: Vec<Owner>,
     /// Who did not get what it wants: others may have to give it back first.
     pub(crate) refused: Vec<Owner>,
@@ -76,10 +76,13 @@ pub(crate) fn assign(
     let mut others = Vec::new();
     for want in &wants {
         match round.state.held(&want.owner) {
-            Some((held, _)) if want.is_met_by(held) => round.confirm(want),
-            Some((held, away)) if want.stays_with(held, away) => {
-                round.tell_it_stays(want);
-                round.confirm(want);
+            Some((held, away)) if want.is_met_by(held) || want.stays_with(held, away) => {
+                if !want.is_met_by(held) {
+                    round.tell_it_stays(want);
+                }
+                if round.confirm(want) {
+                    served.granted.push(want.owner.clone());
+                }
             }
             _ if want.is_claim() => claims.push(want),
             _ => others.push(want),

@@ -121,10 +121,11 @@ impl<'a> Round<'a> {
         self.state.ledger.0.get_or_insert_default()
     }
 
-    /// It keeps what it holds; what is known of it is brought up to date.
-    pub(super) fn confirm(&mut self, want: &Want<'_>) {
+    /// It keeps what it holds; what is known of it is brought up to date. True if that was something
+    /// else.
+    pub(super) fn confirm(&mut self, want: &Want<'_>) -> bool {
         let Some((held, was_away)) = self.state.held(&want.owner) else {
-            return;
+            return false;
         };
         let node = want.node.map(str::to_string);
         let moved = node.is_some() && node != held.node;
@@ -139,10 +140,10 @@ impl<'a> Round<'a> {
                 held.uid = want.uid.map(str::to_string);
                 held.workload.clone_from(&want.workload);
             }
-            return;
+            return !is_known;
         }
         let Some(held) = self.state.let_go(&want.owner) else {
-            return;
+            return false;
         };
         let allocation = Allocation {
             uid: want.uid.map(str::to_string),
@@ -157,7 +158,7 @@ impl<'a> Round<'a> {
             ..held
         };
         // What was just let go is free.
-        self.state.hold(&want.owner, allocation, want.away);
+        self.state.hold(&want.owner, allocation, want.away)
     }
 
     pub(super) fn tell_it_stays(&mut self, want: &Want<'_>) {

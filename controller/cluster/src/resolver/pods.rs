@@ -28,6 +28,8 @@ pub(super) struct Pods {
     granted: BTreeSet<Owner>,
     /// Who did not get what it wants, and may when others give something back.
     refused: BTreeSet<Owner>,
+    /// Somebody may have let go of something in the course of the last time.
+    let_go: bool,
     /// Whose a port is, by node and name.
     ports: BTreeMap<(String, String), NamespacedName>,
     /// Pods whose port has the name of another's.
@@ -95,33 +97,45 @@ impl Resolver {
             let claim = claims.get(&owner).copied().flatten();
             freed |= pods.asked_for.set(&owner, claim);
         }
-        // Who was refused before is asked again if something may have become free, or if it has
-        // something to let go of, and so have those who were given something only now.
+        // Who was given something the last time is asked once more; and if something may become
+        // free, so is everybody who was refused. Of those, who has something lets go of it first.
+        let mut again_vips = BTreeSet::new();
+        let mut ask = |owners: &BTreeSet<Owner>, asking: &mut Asking<'_>| {
+            for owner in owners {
+                match owner {
+                    Owner::Pod(name) => {
+                        if names.insert(name.clone()) {
+                            asking.pod(name);
+                        }
+                    }
+                    Owner::Vip(name) => drop(again_vips.insert(name.clone())),
+                }
+            }
+        };
+        ask(&pods.granted, &mut asking);
         let state = &self.state;
-        freed |= asking
+        freed |= pods.refused.iter().any(|owner| state.held(owner).is_some());
+        let lets_go = asking
             .wants
             .iter()
             .any(|want| match state.held(&want.owner) {
                 Some((held, away)) => !want.is_met_by(held) && !want.stays_with(held, away),
                 None => want.is_claim(),
             });
-        let again = pods
-            .refused
-            .iter()
-            .filter(|owner| freed || state.held(owner).is_some())
-            .chain(&pods.granted);
-        let mut again_vips = BTreeSet::new();
-        for owner in again {
-            match owner {
-                Owner::Pod(name) => {
-                    if names.insert(name.clone()) {
-                        asking.pod(name);
-                    }
-                }
-                Owner::Vip(name) => drop(again_vips.insert(name.clone())),
-            }
+        // Who asks for something certain comes before those who let go of it: it is their turn the
+        // next time.
+        freed |= std::mem::replace(&mut pods.let_go, lets_go) | lets_go;
+        if freed {
+            ask(&pods.refused, &mut asking);
         }
         if !again_vips.is_empty() {
+            // They may come to have other addresses, which pods may use too.
+            for (name, pod) in &view.pods {
+                let uses = annotations::kube_ovn(&pod.meta, "aaps").is_some();
+                if uses && names.insert(name.clone()) {
+                    asking.pod(name);
+                }
+            }
             let all = reserve::of_vips(view, &self.plans, &mut Vec::new());
             let is_due = |want: &Want<'_>| match &want.owner {
                 Owner::Vip(name) => again_vips.contains(name),
