@@ -259,6 +259,13 @@ fn an_operator_sees_where_things_stand_who_decides_and_what_is_otherwise() {
         told.delivered && told.notes[0].contains("Node node2 is not connected"),
         "{told:#?}"
     );
+    // Nobody is waited for for ever: the second node has 5 s to come back.
+    let closed = |said: &str| {
+        ["NO_RECV", "NO_FWD", "PORT_DOWN"]
+            .iter()
+            .any(|word| said.contains(word))
+    };
+    wait("the ports are open", || !closed(&node.ofctl(&["show"])));
     let before = program.policy();
     let mac = |name: &str| {
         let pod = pods.iter().find(|pod| pod.name == name).unwrap();

@@ -203,6 +203,12 @@ reasons! {
         "It waited too long in a queue of the port it goes to."
         "The queue's share is too small for what is put in it: `sluicectl port queues`, \
         `sluicectl port set`.";
+    "impairment_loss"
+        "Lost by chance, as `ovn.kubernetes.io/loss` asks for on the pod it was for."
+        "Take the annotation off the Pod if this is no test environment.";
+    "impairment_full"
+        "As many packets as `ovn.kubernetes.io/limit` allows are late already on their way to the pod."
+        "Raise the annotation: rate times latency packets are on their way at any time.";
     "too_big"
         "Longer than the MTU of the port it goes to, and not to be fragmented."
         "Give pods the MTU of the path (spec.mtu of the Subnet, --overlay-mtu), and let ICMP \
