@@ -12,10 +12,11 @@ use cluster::policy::{Block, Peers, PodPolicy, Policies, PolicySet, Ports, Scope
 use cluster::view::Action;
 use cluster::{Kind, NamespacedName, ObjectRef};
 use common::own::Own;
-use common::scenarios::{self, Rig};
+use common::scenarios::{self, LEGACY, Rig};
 
 const ALLOWED: u32 = 77;
 const SET: u32 = 5;
+const SENDS_NOTHING: u32 = 6;
 
 fn name(pod: &str) -> NamespacedName {
     NamespacedName::new("bank", pod)
@@ -35,7 +36,8 @@ fn rule(policy: &ObjectRef, tier: Tier, action: Action, peers: Peers, ports: Por
     }
 }
 
-/// web-1 gets TCP 8080 from web-2, and UDP 53 from the data subnet, but not from db-2.
+/// web-1 gets TCP 8080 from web-2, and UDP 53 from the data subnet, but not from db-2. feed-1 only
+/// answers.
 fn policies() -> Policies {
     let ports = |protocol, first, last| Ports {
         protocol,
@@ -78,19 +80,29 @@ fn policies() -> Policies {
             ),
         ],
     };
+    let nothing = PolicySet {
+        isolated_by: vec![own.clone()],
+        isolation_logged_by: vec![],
+        rules: vec![],
+    };
     let pod = |identity, ingress| PodPolicy {
         identity,
         ingress,
         egress: None,
+    };
+    let answers_only = PodPolicy {
+        egress: Some(SENDS_NOTHING),
+        ..pod(2, None)
     };
     Policies {
         active: true,
         pods: [
             (name("web-1"), pod(1, Some(SET))),
             (name("web-2"), pod(ALLOWED, None)),
+            (name("feed-1"), answers_only),
         ]
         .into(),
-        sets: [(SET, Arc::new(set))].into(),
+        sets: [(SET, Arc::new(set)), (SENDS_NOTHING, Arc::new(nothing))].into(),
         members: [((1, name("web-1")), ()), ((ALLOWED, name("web-2")), ())].into(),
         ..Policies::default()
     }
@@ -143,6 +155,7 @@ fn policies_hold_after_the_barrier_and_are_not_sent_twice() {
     rig.world
         .send("db-1", &db1.tcp(router, web1.ip, (701, 8080), "S", b""));
     rig.world.assert_silence(&["web-1"]);
+    only_what_came_for_a_pod_is_answered(&mut rig);
     let labels = rig.nodes[0].labels();
     assert!(
         labels.contains("NetworkPolicy bank/web ingress[0]"),
@@ -150,4 +163,29 @@ fn policies_hold_after_the_barrier_and_are_not_sent_twice() {
     );
 
     scenarios::after_a_restart_of_the_controller_not_a_single_flow_is_sent(&mut rig);
+}
+
+/// A frame that a VLAN floods to a node that does not have its MAC address leaves no connection
+/// there: when the pod with that address moves to that node, what it sends is no answer.
+fn only_what_came_for_a_pod_is_answered(rig: &mut Rig) {
+    let feed1 = rig.host("feed-1");
+    let elsewhere = [0x02, 0x5c, 0, 0, 0, 0x77];
+    for (mac, port) in [(elsewhere, 702), (feed1.mac, 703)] {
+        let asked = LEGACY.udp(mac, feed1.ip, (port, 53), b"?");
+        rig.world.send_on_vlan(100, &asked);
+        if mac == elsewhere {
+            rig.world.assert_silence(&["feed-1"]);
+        } else {
+            assert!(rig.world.received("feed-1").is_some(), "open to everybody");
+        }
+        rig.world.hush();
+        let said = feed1.udp(LEGACY.mac, LEGACY.ip, (53, port), b"!");
+        rig.world.send("feed-1", &said);
+        if mac == elsewhere {
+            rig.world.assert_silence(&[]);
+        } else {
+            let seen = rig.world.seen_on_vlan().expect("no answer");
+            assert_eq!((seen.src, seen.dst), (feed1.mac, LEGACY.mac));
+        }
+    }
 }

@@ -13,7 +13,7 @@ use super::pipeline::MULTICAST;
 use super::policy;
 use super::shared::{Place, object};
 use crate::blocks::Space;
-use crate::fields::{FROM, FROM_POD, NET, NODE, OUT_PORT};
+use crate::fields::{FROM, FROM_POD, FROM_TUNNEL, FROM_UPLINK, NET, NODE, OUT_PORT};
 use crate::flow::{Flow, FlowSet, bucket, output, set_field};
 use crate::network::Network;
 use crate::origin::{Feature, Origin};
@@ -26,11 +26,15 @@ const BLOCK: u16 = 180;
 const GROUP: u16 = 150;
 const VLAN: u16 = 100;
 const UNKNOWN: u16 = 50;
+const ARRIVED: u16 = 140;
+const ASTRAY: u16 = 50;
 
-/// Flows of [`Table::L2Forward`] for what is here, and the groups that flood a VLAN.
+/// Flows of [`Table::L2Forward`] for what is here, and the groups that flood a VLAN; flows of
+/// [`Table::L3Classify`] that let in what is for pods here.
 pub fn flows(view: &View<'_>, set: &mut FlowSet) {
     for (pod, port) in view.local_pods() {
         to_pod(view, pod, port, set);
+        arrived(view, pod, set);
     }
     let judged = policy::receivers(view);
     for segment in view.segments.values() {
@@ -38,8 +42,19 @@ pub fn flows(view: &View<'_>, set: &mut FlowSet) {
     }
 }
 
-/// What an overlay does not carry.
+/// What an overlay does not carry, and what came to the wrong node.
 pub fn everywhere(state: &DesiredState, network: &Network, set: &mut FlowSet) {
+    for from in [FROM_UPLINK, FROM_TUNNEL] {
+        // A VLAN floods what it has not learnt yet, and other nodes may not know yet that a pod has
+        // moved. Such a packet must leave no connection: if the pod came here later, what it begins
+        // would look like an answer, which policies do not judge.
+        let intent = "From other nodes or a VLAN, for a MAC address that is not here: dropped \
+                      before it leaves a connection.";
+        set.add(
+            &Origin::table(Feature::L2, Table::L3Classify),
+            Flow::new(Table::L3Classify, ASTRAY, intent).is(&FROM, from),
+        );
+    }
     for subnet in state.subnets.values() {
         let Some(numbers) = network.subnets.get(&subnet.name) else {
             continue;
@@ -114,6 +129,28 @@ fn to_pod(view: &View<'_>, pod: &PodView<'_>, port: PortNo, set: &mut FlowSet) {
     set.add(&origin, here(subnet.vni.get()));
     if subnet.underlay {
         set.add(&origin, here(subnet.net));
+    }
+}
+
+/// What comes by the uplink or a tunnel for the pod; [`everywhere`] drops what nothing lets in.
+fn arrived(view: &View<'_>, pod: &PodView<'_>, set: &mut FlowSet) {
+    let subnet = view.subnet(pod);
+    let mut let_in = |from, net| {
+        let intent = "What came for a pod here goes on; only such packets leave connections.";
+        set.add(
+            &Origin::object(Feature::L2, &pod.object()),
+            Flow::new(Table::L3Classify, ARRIVED, intent)
+                .is(&FROM, from)
+                .is(&NET, net)
+                .when(Field::EthDst, pod.pod.mac.to_u64())
+                .goto(Table::Edge),
+        );
+    };
+    if view.tunnel.is_some() {
+        let_in(FROM_TUNNEL, subnet.vni.get());
+    }
+    if subnet.underlay {
+        let_in(FROM_UPLINK, subnet.net);
     }
 }
 

@@ -14,7 +14,7 @@ const ROUTER_DATA: Mac = [0x02, 0x5c, 0xff, 0, 0, 2];
 const PHYSICAL_GATEWAY: Mac = [0x00, 0x11, 0x22, 0x33, 0x44, 0x55];
 const WEB_VIP: Ipv4Addr = Ipv4Addr::new(10, 96, 0, 10);
 const FEED_VIP: Ipv4Addr = Ipv4Addr::new(10, 96, 0, 20);
-const LEGACY: Host = Host {
+pub const LEGACY: Host = Host {
     mac: [0x00, 0xaa, 0xbb, 0xcc, 0xdd, 0xee],
     ip: Ipv4Addr::new(192, 168, 100, 200),
 };
