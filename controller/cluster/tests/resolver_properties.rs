@@ -293,9 +293,10 @@ fn frame(view: &mut ClusterView, (which, how, more): (u8, u8, u8)) {
             let vip = Vip {
                 subnet: "vlan100".into(),
                 namespace: "bank".into(),
-                v4: (how % 2 == 0)
-                    .then(|| "192.168.100.7".into())
-                    .unwrap_or_default(),
+                v4: match how % 2 {
+                    0 => "192.168.100.7".into(),
+                    _ => String::new(),
+                },
                 ..Vip::default()
             };
             match more % 4 {

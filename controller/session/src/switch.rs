@@ -131,11 +131,13 @@ struct Session {
     acknowledged: std::time::Instant,
 }
 
+/// What a node's own flows were compiled from: the intent, its serial number, the ports.
+type Basis = (Arc<dyn Intent>, Option<u64>, Arc<Ports>);
+
 /// What is the node's own, as it was compiled last.
 #[derive(Default)]
 struct Own {
-    /// What it was compiled from.
-    of: Option<(Arc<dyn Intent>, Option<u64>, Arc<Ports>)>,
+    of: Option<Basis>,
     labels: BTreeMap<u64, String>,
     answers: BTreeMap<u16, HealthAnswer>,
     pod_ports: BTreeMap<PortNo, PodPort>,

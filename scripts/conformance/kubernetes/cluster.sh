@@ -6,7 +6,7 @@
 # It wants KUBE_APISERVER, ETCD, KUBE_CONTROLLER_MANAGER and KUBE_SCHEDULER (paths), RUN, LOGS, PIDS, BIN.
 
 SERVER=https://192.0.2.1:6443
-NODE_ADDRESSES=(192.0.2.11,fd00:192:2::11 192.0.2.12,fd00:192:2::12)
+NODE_ADDRESSES=("192.0.2.11,fd00:192:2::11" "192.0.2.12,fd00:192:2::12")
 SERVICE_CIDRS=10.96.0.0/16,fd00:10:96::/112
 # Pod prefixes, in any test: the kernels of the nodes route them to the dataplane.
 POD_CIDRS=10.16.0.0/16,10.17.0.0/16,10.18.0.0/16,fd00:10:16::/48
