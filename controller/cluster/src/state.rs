@@ -1,9 +1,12 @@
 //! What must outlive the process: who holds which address, and which subnet has which number.
 //!
-//! Where objects come from a folder it is kept as JSON by the controller. Losing it loses no
+//! Where objects come from a folder it is kept as JSON by the controller, whole and then change by
+//! change ([`State::change_since`]). Losing it loses no
 //! connectivity by itself: fixed addresses come from annotations, tunnel numbers from the subnet's
 //! name; only addresses given unasked may come out differently. Where objects come from an API
 //! server, what was written there is the truth, and [`State::from_objects`] reads it back.
+
+mod change;
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
