@@ -220,7 +220,11 @@ mod tests {
     #[test]
     fn a_damaged_line_before_others_stops_the_start() {
         let directory = tempfile::tempdir().unwrap();
-        std::fs::write(directory.path().join(JOURNAL), "{}\nnothing\n{}\n").unwrap();
+        std::fs::write(
+            directory.path().join(JOURNAL),
+            "{\"next_release\":1}\nnothing\n{\"next_release\":2}\n",
+        )
+        .unwrap();
         let error = format!("{:#}", Store::open(directory.path()).unwrap_err());
         assert!(
             error.contains("line 2") && error.contains("move the file away"),
