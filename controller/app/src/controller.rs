@@ -349,6 +349,11 @@ impl Controller {
         }
         let state = self.resolver.state_mut();
         self.keeper.learn(state, &snapshot.view, &snapshot.changed);
+        if self.states.borrow().is_none() {
+            // Whoever was given something is asked once more by the next update. At the start these
+            // may be all, and the first change would have to wait for them.
+            self.resolver.update(&snapshot.view);
+        }
         let desired = self.resolver.update(&snapshot.view).clone();
         if let Err(error) = self.keeper.keep(self.resolver.state()) {
             let text = format!("{error:#}; no change takes effect before it can");
